@@ -1,0 +1,64 @@
+// Several models of one material, of any families, with the law of total variance:
+//
+//     E  = (1/K) Σ_k E_k,                                   E_k = w_k · Φ_k (+ E_k⁰)
+//     σ² = (1/K) Σ_k Φ_kᵀ Σ_k Φ_k + (1/K) Σ_k (E_k - E)²
+//     ∇σ = (1/Kσ) Σ_k [Σ_k Φ_k + (E_k - E) w_k] · ∇Φ_k      (and (E_k - E) ∇E_k⁰)
+//
+// so that mean, bias and their sum are one backward pass for each member with the right seed. A single model is
+// a committee of one.
+
+#ifndef UQ_COMMITTEE_H
+#define UQ_COMMITTEE_H
+
+#include "model.h"
+
+#include <vector>
+
+namespace uq {
+
+class Committee {
+ public:
+  explicit Committee(std::vector<Model> members);
+
+  int size() const { return static_cast<int>(members_.size()); }
+  const Model &member(int k) const { return members_[k]; }
+  double cutoff() const;
+  bool has_uncertainty() const;    // a posterior, or more than one member
+
+  // The global reduction of one step: Φ of every member and the fixed energies, contiguous, to be summed
+  // over ranks by the caller before solve().
+  int nsums() const { return nsums_; }
+  double *sums() { return sums_.data(); }
+  int sums_offset(int k) const { return offsets_[k]; }    // Φ_k, followed by E_k⁰
+
+  // From the reduced sums: energies, σ and, for each member, the weights of ∇σ.
+  void solve();
+  double energy() const { return energy_; }                     // eV
+  double sigma() const { return sigma_; }                       // eV
+  double member_energy(int k) const { return energies_[k]; }    // eV
+
+  // Seeds of member k: mean (1/K) w_k; sigma: ∇σ; merged: mean - tau * sigma. They point into the committee
+  // and stay valid until the next solve() or merge(). `fixed` energies are scaled by fixed_weight.
+  struct MemberSeed {
+    const double *shared;
+    double fixed_weight;
+  };
+  MemberSeed mean_seed(int k) const;
+  MemberSeed sigma_seed(int k) const;
+  void merge(double tau);
+  MemberSeed merged_seed(int k) const;
+
+ private:
+  std::vector<Model> members_;
+  std::vector<int> offsets_;
+  int nsums_ = 0;
+  std::vector<double> sums_;
+  std::vector<double> energies_;
+  double energy_ = 0.0, sigma_ = 0.0;
+  std::vector<std::vector<double>> mean_, weights_sigma_, merged_;
+  std::vector<double> fixed_sigma_, fixed_merged_;
+};
+
+}    // namespace uq
+
+#endif

@@ -1,0 +1,42 @@
+// Model = feature map + readout, and how one is loaded.
+
+#ifndef UQ_MODEL_H
+#define UQ_MODEL_H
+
+#include "feature_map.h"
+#include "readout.h"
+
+#include <memory>
+#include <string>
+
+namespace uq {
+
+struct Model {
+  std::string name;    // of the file, for messages
+  std::unique_ptr<const FeatureMap> map;
+  Readout readout;
+};
+
+struct LoadOptions {
+  bool radial_spline = false;    // ACE: reproduce the reference evaluator's splines instead of exact radials
+};
+
+// The bytes of a model: the file that was named and, where one lies beside it, its posterior (NAME.uq beside
+// NAME.yace). Kept apart from parsing so that one MPI rank can read and broadcast.
+struct ModelFiles {
+  std::string name;
+  std::string model;
+  std::string posterior_name;    // empty: none
+  std::string posterior;
+};
+
+// Reads the bytes. Throws uq::Error.
+ModelFiles read_model_files(const std::string &path);
+
+// Recognises the format from the content. A posterior that was made for another model is refused.
+// Throws uq::Error naming file, line, value found and what was expected.
+Model load_model(const ModelFiles &files, const LoadOptions &options = {});
+
+}    // namespace uq
+
+#endif
