@@ -1,0 +1,400 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# distutils: language = c++
+"""Bindings of the C++ core: arrays in, arrays out, shapes checked; no logic."""
+
+import numpy as np
+
+from cython.operator cimport dereference as deref
+from libcpp cimport bool as cbool
+from libcpp.memory cimport unique_ptr
+from libcpp.string cimport string
+from libcpp.utility cimport move
+from libcpp.vector cimport vector
+
+
+cdef extern from "error.h" namespace "uq":
+    pass
+
+
+cdef extern from "neighbors.h" namespace "uq":
+    cdef struct Neighbors:
+        int ntotal
+        const double *x
+        const int *species
+        int ncenters
+        const int *centers
+        const int *counts
+        const int *const *neighbors
+        int mask
+
+
+cdef extern from "feature_map.h" namespace "uq":
+    cdef struct Seed:
+        const double *shared
+        const double *per_atom
+        double fixed
+
+    cdef struct Result:
+        double energy
+        double *eatom
+        double *forces
+        double *virial
+        double *vatom
+
+    cdef cppclass State "uq::FeatureMap::State":
+        double min_distance
+        double fixed_energy
+
+    cdef cppclass FeatureMap:
+        const char *family()
+        const vector[string] &elements()
+        double cutoff()
+        double cutoff(int si, int sj)
+        int nreadout()
+        int offset(int species)
+        int count(int species)
+        int max_features()
+        const vector[double] &weights()
+        unique_ptr[State] new_state()
+        void forward(const Neighbors &nb, State &state, double *sum, double *per_atom) except + nogil
+        void backward(const Neighbors &nb, State &state, int nseeds, const Seed *seeds,
+                      Result *results) except + nogil
+        void evaluate(const Neighbors &nb, State &state, const Seed &seed, Result &result) except + nogil
+        void jacobian(const Neighbors &nb, State &state, int nowners, const int *owner,
+                      double *rows) except + nogil
+        void default_jacobian "uq::FeatureMap::jacobian"(
+            const Neighbors &nb, State &state, int nowners, const int *owner, double *rows) except + nogil
+
+
+cdef extern from "readout.h" namespace "uq":
+    cdef cppclass Readout:
+        int size()
+        int nsamples()
+        cbool has_posterior()
+        const vector[double] &mean()
+        double variance(const double *phi, double *v) nogil
+        void variances(int n, int stride, int offset, int count, const double *phi, double *v,
+                       double *var) nogil
+
+
+cdef extern from "model.h" namespace "uq":
+    cdef struct LoadOptions:
+        cbool radial_spline
+
+    cdef struct ModelFiles:
+        string name
+        string model
+        string posterior_name
+        string posterior
+
+    cdef cppclass CModel "uq::Model":
+        string name
+        unique_ptr[FeatureMap] map
+        Readout readout
+
+    ModelFiles read_model_files(const string &path) except +
+    CModel load_model(const ModelFiles &files, const LoadOptions &options) except +
+
+
+cdef object as_doubles(values, shape, name):
+    """Contiguous float64 array of a shape (-1: free)."""
+    array = np.ascontiguousarray(values, dtype=np.float64)
+    check_shape(array, shape, name)
+    return array
+
+
+cdef object as_ints(values, shape, name):
+    """Contiguous int32 array of a shape (-1: free)."""
+    array = np.asarray(values)
+    if array.size and array.dtype.kind not in "iu":
+        raise TypeError(f"{name} must hold integers, found {array.dtype}")
+    array = np.ascontiguousarray(array, dtype=np.int32)
+    check_shape(array, shape, name)
+    return array
+
+
+def check_shape(array, shape, name):
+    if array.ndim != len(shape) or any(
+        want >= 0 and have != want for have, want in zip(array.shape, shape)
+    ):
+        wanted = ", ".join("n" if want < 0 else str(want) for want in shape)
+        raise ValueError(f"{name} has shape {array.shape}, expected ({wanted})")
+
+
+cdef class NeighborView:
+    """Positions, species and a full neighbour list in compressed rows, checked once.
+
+    Parameters
+    ----------
+    x : array_like, shape (n, 3)
+        Positions of owned and ghost atoms, Å.
+    species : array_like of int, shape (n,)
+        Species index of the model; -1 is skipped.
+    centers : array_like of int, shape (c,)
+        Atoms whose energies are evaluated.
+    first : array_like of int, shape (c + 1,)
+        Row k of the list is ``indices[first[k]:first[k + 1]]``.
+    indices : array_like of int
+        Neighbours of each centre.
+    """
+
+    cdef Neighbors view
+    cdef readonly object x, species, centers, first, indices
+    cdef object counts
+    cdef vector[const int *] rows
+
+    def __init__(self, x, species, centers, first, indices):
+        self.x = as_doubles(x, (-1, 3), "x")
+        cdef int n = len(self.x)
+        self.species = as_ints(species, (n,), "species")
+        self.centers = as_ints(centers, (-1,), "centers")
+        cdef int ncenters = len(self.centers)
+        self.first = as_ints(first, (ncenters + 1,), "first")
+        self.indices = as_ints(indices, (-1,), "indices")
+        for name, array in (("centers", self.centers), ("indices", self.indices)):
+            if array.size and (array.min() < 0 or array.max() >= n):
+                raise ValueError(f"{name} must lie in [0, {n}), found {array.min()}..{array.max()}")
+        if self.first[0] != 0 or self.first[-1] != len(self.indices) or (np.diff(self.first) < 0).any():
+            raise ValueError("first must rise from 0 to the length of indices")
+        if ncenters and (self.species[self.centers] < 0).any():
+            raise ValueError("a centre has species -1")
+        self.counts = np.zeros(n, dtype=np.int32)
+        self.counts[self.centers] = np.diff(self.first)
+
+        cdef const double[:, ::1] x_view = self.x
+        cdef const int[::1] species_view = self.species
+        cdef const int[::1] centers_view = self.centers
+        cdef const int[::1] counts_view = self.counts
+        cdef const int[::1] indices_view = self.indices
+        cdef int k
+        self.rows.assign(n, <const int *>NULL)
+        for k in range(ncenters):
+            if counts_view[centers_view[k]]:
+                self.rows[centers_view[k]] = &indices_view[self.first[k]]
+        self.view.ntotal = n
+        self.view.x = &x_view[0, 0] if n else NULL
+        self.view.species = &species_view[0] if n else NULL
+        self.view.ncenters = ncenters
+        self.view.centers = &centers_view[0] if ncenters else NULL
+        self.view.counts = &counts_view[0] if n else NULL
+        self.view.neighbors = self.rows.data()
+        self.view.mask = -1
+
+    def __len__(self):
+        return self.view.ntotal
+
+    @property
+    def ncenters(self):
+        """Number of centres."""
+        return self.view.ncenters
+
+
+cdef class Model:
+    """A potential: feature map and readout, read from a file of any known format.
+
+    Parameters
+    ----------
+    path : str
+        Native model file or posterior (``NAME.uq``). A posterior beside a native file is used.
+    radial_spline : bool
+        ACE only: reproduce the reference evaluator's radial splines.
+
+    Raises
+    ------
+    RuntimeError
+        Unreadable or inconsistent file; the message names file and line.
+    """
+
+    cdef CModel model
+    cdef unique_ptr[State] state
+
+    def __init__(self, path, radial_spline=False):
+        cdef LoadOptions options
+        options.radial_spline = radial_spline
+        self.model = load_model(read_model_files(str(path).encode()), options)
+        self.state = deref(self.model.map).new_state()
+
+    @property
+    def family(self):
+        """Name of the family, e.g. ``"ace"``."""
+        return deref(self.model.map).family().decode()
+
+    @property
+    def elements(self):
+        """Chemical symbols in the species order of the model."""
+        cdef vector[string] names = deref(self.model.map).elements()
+        return [name.decode() for name in names]
+
+    @property
+    def cutoff(self):
+        """Largest cutoff, Å."""
+        return deref(self.model.map).cutoff()
+
+    @property
+    def nreadout(self):
+        """Number of readout weights M."""
+        return deref(self.model.map).nreadout()
+
+    @property
+    def blocks(self):
+        """Block ``(offset, count)`` of the readout vector for each species."""
+        cdef int z
+        return [
+            (deref(self.model.map).offset(z), deref(self.model.map).count(z))
+            for z in range(len(self.elements))
+        ]
+
+    @property
+    def weights(self):
+        """Mean readout weights, shape (M,)."""
+        return np.array(self.model.readout.mean())
+
+    @property
+    def has_posterior(self):
+        """Whether the readout has a covariance or samples."""
+        return self.model.readout.has_posterior()
+
+    @property
+    def min_distance(self):
+        """Shortest distance in the latest pass, Å."""
+        return deref(self.state).min_distance
+
+    @property
+    def fixed_energy(self):
+        """Energy without readout weight (one-body, core repulsion) in the latest pass, eV."""
+        return deref(self.state).fixed_energy
+
+    def evaluate(self, NeighborView nb, weights=None, double fixed=1.0, per_atom_weights=None,
+                 two_pass=False):
+        """Energy, forces and virials for given readout weights.
+
+        Parameters
+        ----------
+        nb : NeighborView
+        weights : array_like, shape (M,), optional
+            Readout weights; default: the mean.
+        fixed : float
+            Weight of the part without readout.
+        per_atom_weights : array_like, shape (c, max_features), optional
+            Weights of each centre instead of common ones.
+        two_pass : bool
+            Forward pass, then backward pass, instead of the fused one.
+
+        Returns
+        -------
+        dict
+            energy (eV), energies (n,), forces (n, 3), virial (9,), virials (n, 9); the virials in the
+            order xx yy zz xy xz yz yx zx zy; ghosts are not folded back.
+        """
+        cdef int n = nb.view.ntotal, m = self.nreadout
+        cdef const double[::1] w
+        cdef const double[:, ::1] w_atom
+        cdef Seed seed
+        cdef Result result
+        seed.shared = seed.per_atom = NULL
+        seed.fixed = fixed
+        if per_atom_weights is None:
+            w = self.weights if weights is None else as_doubles(weights, (m,), "weights")
+            seed.shared = &w[0] if m else NULL
+        else:
+            w_atom = as_doubles(
+                per_atom_weights,
+                (nb.ncenters, deref(self.model.map).max_features()),
+                "per_atom_weights",
+            )
+            seed.per_atom = &w_atom[0, 0] if nb.ncenters else NULL
+            two_pass = True
+        energies, forces = np.zeros(n), np.zeros((n, 3))
+        virial, virials = np.zeros(9), np.zeros((n, 9))
+        cdef double[::1] energies_view = energies, virial_view = virial
+        cdef double[:, ::1] forces_view = forces, virials_view = virials
+        result.energy = 0.0
+        result.virial = &virial_view[0]
+        result.eatom = &energies_view[0] if n else NULL
+        result.forces = &forces_view[0, 0] if n else NULL
+        result.vatom = &virials_view[0, 0] if n else NULL
+        if two_pass:
+            deref(self.model.map).forward(nb.view, deref(self.state), NULL, NULL)
+            deref(self.model.map).backward(nb.view, deref(self.state), 1, &seed, &result)
+        else:
+            deref(self.model.map).evaluate(nb.view, deref(self.state), seed, result)
+        return {
+            "energy": result.energy,
+            "energies": energies,
+            "forces": forces,
+            "virial": virial,
+            "virials": virials,
+        }
+
+    def features(self, NeighborView nb):
+        """Features of each centre, shape (c, max_features), padded with zeros, and their sum, shape (M,)."""
+        cdef int m = self.nreadout
+        per_atom = np.zeros((nb.ncenters, deref(self.model.map).max_features()))
+        total = np.zeros(m)
+        cdef double[:, ::1] per_atom_view = per_atom
+        cdef double[::1] total_view = total
+        deref(self.model.map).forward(
+            nb.view, deref(self.state), &total_view[0] if m else NULL,
+            &per_atom_view[0, 0] if per_atom.size else NULL,
+        )
+        return per_atom, total
+
+    def sums(self, NeighborView nb):
+        """Sum of the features over centres, shape (M,), without forming them for each atom."""
+        cdef int m = self.nreadout
+        total = np.zeros(m)
+        cdef double[::1] view = total
+        deref(self.model.map).forward(nb.view, deref(self.state), &view[0] if m else NULL, NULL)
+        return total
+
+    def jacobian(self, NeighborView nb, owner, int nowners, generic=False):
+        """Rows of -∂Φ/∂x and of the features' virial, shape (3 * nowners + 6, M).
+
+        Parameters
+        ----------
+        nb : NeighborView
+        owner : array_like of int, shape (n,)
+            Atom on which the force on atom j of the view is booked.
+        nowners : int
+            Number of owners.
+        generic : bool
+            Use the family-independent implementation (one backward pass for each weight).
+        """
+        owner = as_ints(owner, (nb.view.ntotal,), "owner")
+        if owner.size and (owner.min() < 0 or owner.max() >= nowners):
+            raise ValueError(f"owner must lie in [0, {nowners}), found {owner.min()}..{owner.max()}")
+        rows = np.zeros((3 * nowners + 6, self.nreadout))
+        if not rows.size:
+            return rows
+        cdef const int[::1] owner_view = owner
+        cdef double[:, ::1] rows_view = rows
+        cdef const int *first = &owner_view[0] if owner.size else NULL
+        if generic:
+            deref(self.model.map).default_jacobian(nb.view, deref(self.state), nowners, first,
+                                                   &rows_view[0, 0])
+        else:
+            deref(self.model.map).jacobian(nb.view, deref(self.state), nowners, first,
+                                           &rows_view[0, 0])
+        return rows
+
+    def variance(self, phi):
+        """Variance Φ·ΣΦ (eV²) along summed features Φ, and ΣΦ, shape (M,)."""
+        cdef const double[::1] p = as_doubles(phi, (self.nreadout,), "phi")
+        v = np.zeros(self.nreadout)
+        cdef double[::1] v_view = v
+        if not v.size:
+            return 0.0, v
+        return self.model.readout.variance(&p[0], &v_view[0]), v
+
+    def variances(self, int species, phi):
+        """Variances φ·Σφ (eV²), shape (n,), and Σφ, shape (n, f), of atoms of one species."""
+        offset, count = self.blocks[species]
+        cdef const double[:, ::1] p = as_doubles(phi, (-1, deref(self.model.map).max_features()), "phi")
+        cdef int n = p.shape[0]
+        v, variances = np.zeros((n, p.shape[1])), np.zeros(n)
+        cdef double[:, ::1] v_view = v
+        cdef double[::1] var_view = variances
+        if n:
+            self.model.readout.variances(n, p.shape[1], offset, count, &p[0, 0], &v_view[0, 0],
+                                         &var_view[0])
+        return variances, v

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The command ``pyuq``: each verb is a few lines over a public function."""
+
+import argparse
+import sys
+from collections.abc import Callable
+
+import pyuq
+
+
+def add_doctor(verbs) -> None:
+    """Diagnose the installation."""
+    parser = verbs.add_parser("doctor", help="check plugin, LAMMPS, MPI and versions")
+
+    def run(args) -> int:
+        from pyuq.doctor import diagnose
+
+        return diagnose()
+
+    parser.set_defaults(run=run)
+
+
+def add_plugin_path(verbs) -> None:
+    """Print where the plugin lies."""
+    parser = verbs.add_parser("plugin-path", help="print the file to give to LAMMPS's `plugin load`")
+
+    def run(args) -> int:
+        from pyuq.lmp import plugin_path
+
+        print(plugin_path())
+        return 0
+
+    parser.set_defaults(run=run)
+
+
+def add_lmp(verbs) -> None:
+    """Run a LAMMPS executable with the plugin on its path."""
+    parser = verbs.add_parser(
+        "lmp", help="run LAMMPS with the plugin (all further arguments go to LAMMPS)", add_help=False
+    )
+    parser.add_argument("arguments", nargs=argparse.REMAINDER)
+
+    def run(args) -> int:
+        from pyuq.lmp import exec_lmp
+
+        return exec_lmp(args.arguments)
+
+    parser.set_defaults(run=run)
+
+
+def add_build_plugin(verbs) -> None:
+    """Rebuild the plugin for another LAMMPS."""
+    parser = verbs.add_parser("build-plugin", help="compile the plugin against a site LAMMPS")
+    parser.add_argument("--lammps-headers", required=True, help="folder of that LAMMPS's pair.h")
+    parser.add_argument("--mpi-include", required=True, help="folder of the mpi.h it was built with")
+    parser.add_argument("--output", default="uqplugin.so", help="file to write (default: %(default)s)")
+    parser.add_argument(
+        "--definitions",
+        default="LAMMPS_SMALLBIG",
+        help="its compile definitions, e.g. LAMMPS_BIGBIG (default: %(default)s)",
+    )
+
+    def run(args) -> int:
+        from pyuq.build import build_plugin
+
+        print(
+            build_plugin(
+                args.lammps_headers, args.mpi_include, args.output, definitions=args.definitions
+            )
+        )
+        return 0
+
+    parser.set_defaults(run=run)
+
+
+VERBS: tuple[Callable, ...] = (add_doctor, add_plugin_path, add_lmp, add_build_plugin)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Build the parser of all verbs."""
+    parser = argparse.ArgumentParser(prog="pyuq", description=pyuq.__doc__.splitlines()[0])
+    parser.add_argument("--version", action="version", version=f"pyuq {pyuq.__version__}")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    for add in VERBS:
+        add(verbs)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point; errors that a user can mend are one line on stderr, exit code 1."""
+    args = build_parser().parse_args(argv)
+    try:
+        return args.run(args) or 0
+    except (OSError, RuntimeError, ValueError) as error:
+        print(f"pyuq {args.verb}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"pyuq {args.verb}: interrupted", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

