@@ -14,6 +14,7 @@ PYUQ_BUILD_JOBS
 """
 
 import os
+import shutil
 import subprocess
 import sys
 from importlib import metadata
@@ -23,6 +24,7 @@ import numpy
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent.resolve()
 PLUGIN = "pyuq.uqplugin"
@@ -41,6 +43,19 @@ def header_dir(variable: str, distribution: str, header: str) -> str:
     raise SystemExit(
         f"no {header} in the package {distribution}; install it or set {variable} to the folder that holds it"
     )
+
+
+class BuildPy(build_py):
+    """Carry the plugin's sources along, for ``pyuq build-plugin``; an editable install has them already."""
+
+    def run(self):
+        super().run()
+        if self.editable_mode:
+            return
+        target = Path(self.build_lib) / "pyuq" / "plugin_sources"
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(ROOT / "lammps_plugin", target / "lammps_plugin")
+        shutil.copy2(ROOT / "CMakeLists.txt", target)
 
 
 class BuildExt(build_ext):
@@ -109,5 +124,5 @@ if sys.platform != "linux":
 
 setup(
     ext_modules=[Extension(PLUGIN, []), *bindings],
-    cmdclass={"build_ext": BuildExt},
+    cmdclass={"build_ext": BuildExt, "build_py": BuildPy},
 )

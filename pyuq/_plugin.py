@@ -6,10 +6,12 @@ An exception here would break every ``import lammps``, so nothing is imported th
 
 from pathlib import Path
 
+import pyuq
+
 LIBRARY = "uqplugin.so"
 
 
 def plugin_dir() -> str:
     """Folder that LAMMPS searches for ``*plugin.so``; empty when no plugin was built."""
-    folder = Path(__file__).parent
-    return str(folder) if (folder / LIBRARY).is_file() else ""
+    folders = [folder for folder in pyuq.__path__ if (Path(folder) / LIBRARY).is_file()]
+    return folders[0] if folders else ""

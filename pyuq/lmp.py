@@ -8,7 +8,7 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-from pyuq._plugin import LIBRARY
+from pyuq._plugin import LIBRARY, plugin_dir
 
 
 def plugin_path() -> Path:
@@ -19,10 +19,9 @@ def plugin_path() -> Path:
     FileNotFoundError
         The package was installed without its plugin.
     """
-    path = Path(__file__).parent / LIBRARY
-    if not path.is_file():
-        raise FileNotFoundError(f"no plugin at {path}: reinstall with `pip install .`")
-    return path
+    if not (folder := plugin_dir()):
+        raise FileNotFoundError(f"no {LIBRARY} in {Path(__file__).parent}: reinstall with `pip install .`")
+    return Path(folder) / LIBRARY
 
 
 def lammps_executable() -> Path:
