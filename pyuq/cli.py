@@ -22,7 +22,9 @@ def add_doctor(verbs) -> None:
 
 def add_plugin_path(verbs) -> None:
     """Print where the plugin lies."""
-    parser = verbs.add_parser("plugin-path", help="print the file to give to LAMMPS's `plugin load`")
+    parser = verbs.add_parser(
+        "plugin-path", help="print the file to give to LAMMPS's `plugin load`"
+    )
 
     def run(args) -> int:
         from pyuq.lmp import plugin_path
@@ -36,7 +38,9 @@ def add_plugin_path(verbs) -> None:
 def add_lmp(verbs) -> None:
     """Run a LAMMPS executable with the plugin on its path."""
     parser = verbs.add_parser(
-        "lmp", help="run LAMMPS with the plugin (all further arguments go to LAMMPS)", add_help=False
+        "lmp",
+        help="run LAMMPS with the plugin (all further arguments go to LAMMPS)",
+        add_help=False,
     )
     parser.add_argument("arguments", nargs=argparse.REMAINDER)
 
@@ -52,8 +56,12 @@ def add_build_plugin(verbs) -> None:
     """Rebuild the plugin for another LAMMPS."""
     parser = verbs.add_parser("build-plugin", help="compile the plugin against a site LAMMPS")
     parser.add_argument("--lammps-headers", required=True, help="folder of that LAMMPS's pair.h")
-    parser.add_argument("--mpi-include", required=True, help="folder of the mpi.h it was built with")
-    parser.add_argument("--output", default="uqplugin.so", help="file to write (default: %(default)s)")
+    parser.add_argument(
+        "--mpi-include", required=True, help="folder of the mpi.h it was built with"
+    )
+    parser.add_argument(
+        "--output", default="uqplugin.so", help="file to write (default: %(default)s)"
+    )
     parser.add_argument(
         "--definitions",
         default="LAMMPS_SMALLBIG",

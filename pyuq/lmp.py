@@ -20,7 +20,9 @@ def plugin_path() -> Path:
         The package was installed without its plugin.
     """
     if not (folder := plugin_dir()):
-        raise FileNotFoundError(f"no {LIBRARY} in {Path(__file__).parent}: reinstall with `pip install .`")
+        raise FileNotFoundError(
+            f"no {LIBRARY} in {Path(__file__).parent}: reinstall with `pip install .`"
+        )
     return Path(folder) / LIBRARY
 
 

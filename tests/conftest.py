@@ -14,5 +14,7 @@ def shared_data() -> Path:
     """Folder of real potentials and reference values; tests that need it skip where it is absent."""
     folder = Path(os.environ.get("PYUQ_SHARED_DATA", ROOT.parent / "shared" / "data"))
     if not folder.is_dir():
-        pytest.skip(f"no reference data at {folder}; set PYUQ_SHARED_DATA to the folder that has them")
+        pytest.skip(
+            f"no reference data at {folder}; set PYUQ_SHARED_DATA to the folder that has them"
+        )
     return folder

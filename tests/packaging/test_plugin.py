@@ -110,7 +110,7 @@ def test_doctor_names_a_foreign_launcher(monkeypatch, tmp_path):
     from pyuq import doctor
 
     singletons = tmp_path / "mpirun"
-    singletons.write_text("#!/bin/sh\nshift 2\nfor i in 1 2; do \"$@\" </dev/null; done\n")
+    singletons.write_text('#!/bin/sh\nshift 2\nfor i in 1 2; do "$@" </dev/null; done\n')
     singletons.chmod(0o755)
     monkeypatch.setattr(lmp, "mpirun", lambda: str(singletons))
     with pytest.raises(doctor.Problem, match="another MPI"):
