@@ -5,6 +5,7 @@ Importing this package is cheap and cannot fail: LAMMPS imports it at start-up t
 """
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 __version__ = "0.1.0"
@@ -25,7 +26,5 @@ def _find_compiled_parts() -> None:
             return
 
 
-try:
+with suppress(OSError):  # an unreadable entry of sys.path must not break `import lammps`
     _find_compiled_parts()
-except OSError:  # an unreadable entry of sys.path must not break `import lammps`
-    pass

@@ -159,7 +159,7 @@ class ACEBasis:
         for mu, neighbor in enumerate(self.elements):
             extra = self.species_weights.get((self.elements[centre], neighbor), 0.0)
             for n in range(1, nmax + 1):
-                for l in range(lmax + 1):  # noqa: E741
+                for l in range(lmax + 1):
                     degree = n - 1 + self.l_weight * l + extra
                     if degree <= limit:
                         factors.append((degree, (mu, n, l)))

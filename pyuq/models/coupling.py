@@ -11,7 +11,7 @@ References
 R. Drautz, Phys. Rev. B 99, 014104 (2019); G. Dusson et al., J. Comput. Phys. 454, 110946 (2022).
 """
 
-from functools import lru_cache
+from functools import cache
 from itertools import groupby
 from math import factorial, sqrt
 
@@ -20,7 +20,7 @@ import numpy as np
 DEPENDENT = 1e-9  # norm below which what is left of a unit vector counts as zero
 
 
-@lru_cache(maxsize=None)
+@cache
 def clebsch_gordan(j1: int, m1: int, j2: int, m2: int, j: int, m: int) -> float:
     """Clebsch-Gordan coefficient ⟨j1 m1 j2 m2 | j m⟩ of integer angular momenta (Racah's formula)."""
     if m1 + m2 != m or not abs(j1 - j2) <= j <= j1 + j2 or abs(m) > j:
@@ -48,7 +48,7 @@ def clebsch_gordan(j1: int, m1: int, j2: int, m2: int, j: int, m: int) -> float:
 def intermediate_momenta(ls: tuple[int, ...]) -> list[tuple[int, ...]]:
     """Sets of intermediate angular momenta (L_12, L_123, ...) that end at zero."""
     chains = [(ls[0],)]
-    for l in ls[1:]:  # noqa: E741
+    for l in ls[1:]:
         chains = [
             (*chain, total)
             for chain in chains
@@ -61,7 +61,7 @@ def chain_coefficients(ls: tuple[int, ...], chain: tuple[int, ...]) -> dict[tupl
     """Coefficients of one chain: {(m_1, ..., m_ν): C}."""
     states = {(m,): 1.0 for m in range(-ls[0], ls[0] + 1)}
     total = ls[0]
-    for l, target in zip(ls[1:], chain, strict=True):  # noqa: E741
+    for l, target in zip(ls[1:], chain, strict=True):
         following = {}
         for ms, value in states.items():
             for m in range(-l, l + 1):
@@ -88,7 +88,7 @@ def canonical(ms: tuple[int, ...], groups: tuple[int, ...]) -> tuple[int, ...]:
     return max(ordered(ms), ordered(tuple(-m for m in ms)))
 
 
-@lru_cache(maxsize=None)
+@cache
 def invariants(
     ls: tuple[int, ...], groups: tuple[int, ...]
 ) -> tuple[tuple[tuple[int, ...], ...], np.ndarray]:

@@ -21,7 +21,7 @@ def harmonics(vectors, lmax):
     theta, phi = np.arccos(vectors[:, 2] / r), np.arctan2(vectors[:, 1], vectors[:, 0])
     return {
         (l, m): np.sqrt(4 * np.pi) * sph_harm_y(l, m, theta, phi)
-        for l in range(lmax + 1)  # noqa: E741
+        for l in range(lmax + 1)
         for m in range(-l, l + 1)
     }
 
@@ -35,7 +35,7 @@ def values(basis, vectors, species):
     r = np.linalg.norm(vectors, axis=1)
     y = harmonics(vectors, basis.largest_l)
 
-    def a(mu, n, l, m):  # noqa: E741
+    def a(mu, n, l, m):
         chosen = species == mu
         return (radial(n, r, basis.cutoff) * y[l, m])[chosen].sum()
 
@@ -99,7 +99,7 @@ def count_invariants(ls, groups):
     angles, weights = (angles + 1) * np.pi / 2, weights * np.pi / 2
     measure = weights * (1 - np.cos(angles)) / np.pi
 
-    def character(l, multiple):  # noqa: E741
+    def character(l, multiple):
         return sum(np.cos(m * multiple * angles) for m in range(-l, l + 1))
 
     blocks = [
@@ -125,8 +125,8 @@ def count_invariants(ls, groups):
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 2)), min_size=1, max_size=5))
 def test_number_of_couplings_is_that_of_the_characters(factors):
-    factors = sorted((n, l) for l, n in factors)  # noqa: E741
-    ls = tuple(l for _, l in factors)  # noqa: E741
+    factors = sorted((n, l) for l, n in factors)
+    ls = tuple(l for _, l in factors)
     if sum(ls) % 2 or sum(ls) > 14:
         return
     groups = tuple(factors.index(f) for f in factors)
