@@ -1,0 +1,300 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+r"""What is known of the readout weights of a model, and the file that carries it.
+
+The belief is Gaussian, :math:`w \sim N(\bar w, \Sigma)`. For a sum of features :math:`\Phi` it
+gives the energy :math:`\bar w\cdot\Phi` with variance :math:`\Phi^T\Sigma\Phi`.
+
+References
+----------
+C. M. Bishop, *Pattern Recognition and Machine Learning* (Springer, 2006), section 3.3.
+"""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+from scipy.linalg import cholesky, solve_triangular
+from scipy.linalg.blas import dsyrk
+from scipy.linalg.lapack import dpstrf
+
+from pyuq.io.files import atomic_write
+
+FloatArray = NDArray[np.float64]
+
+_BLOCK = 512  # rows conditioned on at a time: the work array of an update is _BLOCK × M
+
+
+def weighted(
+    rows: ArrayLike, targets: ArrayLike, weights: ArrayLike | None, nfeatures: int
+) -> tuple[FloatArray, FloatArray]:
+    """Return rows (n, M) and targets (n,), both multiplied by the weights, after checking shapes.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not agree, a weight is negative or not a number.
+    """
+    rows = np.atleast_2d(np.asarray(rows, dtype=float))
+    targets = np.atleast_1d(np.asarray(targets, dtype=float))
+    if rows.ndim != 2 or rows.shape[1] != nfeatures or targets.shape != rows.shape[:1]:
+        raise ValueError(
+            f"rows {rows.shape} and targets {targets.shape} do not fit together: "
+            f"expected (n, {nfeatures}) and (n,)"
+        )
+    if weights is not None:
+        weights = np.broadcast_to(np.asarray(weights, dtype=float), targets.shape)
+        if not np.all(weights >= 0.0):
+            raise ValueError("row weights (1/standard deviation) must be numbers >= 0")
+        rows, targets = rows * weights[:, None], targets * weights
+    return np.ascontiguousarray(rows), targets
+
+
+@dataclass(frozen=True)
+class Posterior:
+    r"""Gaussian belief about `M` readout weights, with the noise of the data that it came from.
+
+    Attributes
+    ----------
+    mean : (M,)
+        :math:`\bar w`.
+    covariance : (M, M)
+        :math:`\Sigma`, symmetric.
+    noise_variance : float
+        Variance of a row of weight 1; a row of weight :math:`\omega` has this over
+        :math:`\omega^2`.
+    prior_variance : (M,)
+        Prior variance of each weight.
+    log_evidence : float
+        Log marginal likelihood of the weighted targets.
+    nrows : int
+        Rows conditioned on.
+    """
+
+    mean: FloatArray
+    covariance: FloatArray
+    noise_variance: float
+    prior_variance: FloatArray
+    log_evidence: float
+    nrows: int
+
+    def predict(
+        self, rows: ArrayLike, weights: ArrayLike | None = None
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return mean and standard deviation of the targets of new rows.
+
+        Parameters
+        ----------
+        rows : (n, M)
+            Design-matrix rows, unweighted.
+        weights : (n,) or scalar, optional
+            If given, the noise of rows with these weights is part of the standard deviation.
+
+        Returns
+        -------
+        mean, std : (n,)
+        """
+        rows = np.atleast_2d(np.asarray(rows, dtype=float))
+        variance = np.einsum("nm,nm->n", rows @ self.covariance, rows)
+        if weights is not None:
+            variance = variance + self.noise_variance / np.square(weights)
+        return rows @ self.mean, np.sqrt(np.maximum(variance, 0.0))
+
+    def sample(self, k: int, rng: np.random.Generator | int) -> FloatArray:
+        """Draw `k` weight vectors.
+
+        Parameters
+        ----------
+        k
+            Number of draws.
+        rng
+            Generator or seed.
+
+        Returns
+        -------
+        (k, M)
+        """
+        rng = np.random.default_rng(rng)
+        factor, pivots, rank, _ = dpstrf(self.covariance, lower=1)
+        factor = np.tril(factor)
+        factor[:, rank:] = 0.0  # directions without variance
+        draws = np.empty((k, self.mean.size))
+        draws[:, pivots - 1] = rng.standard_normal((k, self.mean.size)) @ factor.T
+        return self.mean + draws
+
+    def update(
+        self, rows: ArrayLike, targets: ArrayLike, weights: ArrayLike | None = None
+    ) -> "Posterior":
+        r"""Condition on further rows at fixed hyperparameters, exactly, in O(nM²).
+
+        With :math:`S = v_e I + X\Sigma X^T` and :math:`K = \Sigma X^T S^{-1}`,
+        :math:`\bar w' = \bar w + K(y - X\bar w)` and :math:`\Sigma' = \Sigma - KSK^T`; the log
+        evidence grows by :math:`\log N(y; X\bar w, S)`.
+
+        Parameters
+        ----------
+        rows : (n, M)
+            New design-matrix rows.
+        targets : (n,)
+            Their targets.
+        weights : (n,) or scalar, optional
+            Row weights, 1/standard deviation relative to the noise.
+
+        Returns
+        -------
+        Posterior
+        """
+        rows, targets = weighted(rows, targets, weights, self.mean.size)
+        mean, log_evidence = self.mean, self.log_evidence
+        covariance = np.asfortranarray(self.covariance)
+        for start in range(0, len(rows), _BLOCK):
+            X, y = rows[start : start + _BLOCK], targets[start : start + _BLOCK]
+            XS = X @ covariance
+            S = XS @ X.T
+            S[np.diag_indices_from(S)] += self.noise_variance
+            L = cholesky(S, lower=True)
+            gain = solve_triangular(L, XS, lower=True)
+            innovation = solve_triangular(L, y - X @ mean, lower=True)
+            mean = mean + innovation @ gain
+            upper = np.triu(dsyrk(-1.0, gain.T, beta=1.0, c=covariance))
+            covariance = np.asfortranarray(upper + np.triu(upper, 1).T)
+            log_evidence -= 0.5 * (
+                len(y) * np.log(2.0 * np.pi)
+                + 2.0 * np.log(np.diag(L)).sum()
+                + innovation @ innovation
+            )
+        return replace(
+            self,
+            mean=mean,
+            covariance=covariance,
+            log_evidence=float(log_evidence),
+            nrows=self.nrows + len(rows),
+        )
+
+
+def sha256(data: bytes) -> str:
+    """Return the SHA-256 of bytes as a hexadecimal string."""
+    return hashlib.sha256(data).hexdigest()
+
+
+@dataclass(frozen=True)
+class PosteriorFile:
+    """Content of ``NAME.uq``: a model of unit coefficients and the belief about its weights.
+
+    Attributes
+    ----------
+    model : bytes
+        Native model file whose functions carry unit coefficients.
+    mean : (M,)
+        Mean weights.
+    covariance : (M, M) or None
+        Exact covariance, or
+    samples : (K, M) or None
+        draws of the weights. Exactly one of the two is given.
+    elements : tuple of str
+        Elements of the model, in its order.
+    family : str
+        Family of the model: "ace", ...
+    model_sha256 : str
+        SHA-256 of the exported model that lies beside this file (coefficients folded in).
+    training_sha256 : str
+        SHA-256 of the training set.
+    provenance : dict
+        Free-form record of how the fit was made (JSON types).
+    """
+
+    model: bytes
+    mean: FloatArray
+    elements: tuple[str, ...]
+    covariance: FloatArray | None = None
+    samples: FloatArray | None = None
+    family: str = "ace"
+    model_sha256: str = ""
+    training_sha256: str = ""
+    provenance: dict = field(default_factory=dict)
+
+    FORMAT = "pyuq-posterior"
+    VERSION = "1"
+
+    def __post_init__(self):
+        m = self.mean.shape
+        if len(m) != 1 or (self.covariance is None) == (self.samples is None):
+            raise ValueError("a posterior needs a mean (M,) and either a covariance or samples")
+        if self.covariance is not None and self.covariance.shape != m * 2:
+            raise ValueError(f"covariance has shape {self.covariance.shape}, expected {m * 2}")
+        if self.samples is not None and (self.samples.ndim != 2 or self.samples.shape[1:] != m):
+            raise ValueError(f"samples have shape {self.samples.shape}, expected (K, {m[0]})")
+
+    def write(self, path: str | os.PathLike) -> None:
+        """Write the file atomically (safetensors)."""
+        tensors = {"model": np.frombuffer(self.model, dtype=np.uint8), "mean": self.mean}
+        for name in ("covariance", "samples"):
+            if (value := getattr(self, name)) is not None:
+                tensors[name] = np.ascontiguousarray(value, dtype=float)
+        metadata = {
+            "format": self.FORMAT,
+            "format_version": self.VERSION,
+            "family": self.family,
+            "elements": " ".join(self.elements),
+            "units": "metal",
+            "model_sha256": self.model_sha256,
+            "training_sha256": self.training_sha256,
+            "provenance": json.dumps(self.provenance, sort_keys=True),
+        }
+        with atomic_write(path, "wb") as file:
+            file.write(save(tensors, metadata))
+
+    @classmethod
+    def read(cls, path: str | os.PathLike) -> "PosteriorFile":
+        """Read a file written by `write`.
+
+        Raises
+        ------
+        ValueError
+            If it is not a posterior file of this format version.
+        """
+        try:
+            with safe_open(path, framework="numpy") as file:
+                metadata = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except SafetensorError as error:
+            raise ValueError(f"{path}: not a safetensors file: {error}") from error
+        found = (metadata.get("format"), metadata.get("format_version"))
+        if found != (cls.FORMAT, cls.VERSION):
+            raise ValueError(
+                f"{path}: format {found[0]!r} version {found[1]!r}, "
+                f"expected {cls.FORMAT!r} version {cls.VERSION!r}"
+            )
+        if missing := {"model", "mean"} - tensors.keys():
+            raise ValueError(f"{path}: lacks {' and '.join(sorted(missing))}")
+        return cls(
+            model=tensors["model"].tobytes(),
+            mean=tensors["mean"],
+            covariance=tensors.get("covariance"),
+            samples=tensors.get("samples"),
+            elements=tuple(metadata["elements"].split()),
+            family=metadata["family"],
+            model_sha256=metadata["model_sha256"],
+            training_sha256=metadata["training_sha256"],
+            provenance=json.loads(metadata["provenance"]),
+        )
+
+    def check_model(self, path: str | os.PathLike) -> None:
+        """Refuse an exported model that this posterior was not made for.
+
+        Raises
+        ------
+        ValueError
+            If the SHA-256 of the file at `path` is not the one recorded here.
+        """
+        found = sha256(Path(path).read_bytes())
+        if found != self.model_sha256:
+            raise ValueError(
+                f"{path}: SHA-256 {found[:12]}… but its posterior was made for "
+                f"{self.model_sha256[:12]}…; fit again or restore the pair of files"
+            )

@@ -1,0 +1,527 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+r"""Bayesian linear regression from normal equations: evidence maximisation, ridge and ARD.
+
+Model, for a design matrix :math:`X` (n, M) and targets :math:`y`, both already multiplied by the
+row weights:
+
+.. math:: y = Xw + \epsilon,\quad \epsilon \sim N(0, v_e I),\quad w \sim N(0, \mathrm{diag}(d)) .
+
+With :math:`D = \mathrm{diag}(d)` and :math:`A = I + D^{1/2}X^TXD^{1/2}/v_e`,
+
+.. math::
+    \Sigma = D^{1/2}A^{-1}D^{1/2},\quad \bar w = \Sigma X^Ty/v_e,\quad
+    -2\log p(y) = n\log 2\pi v_e + \log|A| + (y^Ty - y^TX\bar w)/v_e .
+
+Only :math:`X^TX`, :math:`X^Ty`, :math:`y^Ty` and :math:`n` enter, so that rows are streamed, one
+structure at a time, and summed over MPI ranks; memory is :math:`8M^2` bytes on each rank whatever
+the number of rows. The price: forming :math:`X^TX` squares the condition number. Directions whose
+singular value is below :math:`\sqrt{M\varepsilon}\approx 5\times10^{-7}` of the largest are lost
+in rounding and answer with their prior; and the residual :math:`y^Ty - y^TX\bar w` carries an error
+of about :math:`10^{-16} y^Ty`, so that a noise below :math:`10^{-8}` of the root-mean-square target
+is not resolved.
+
+References
+----------
+D. J. C. MacKay, Neural Computation 4, 415 (1992).
+M. E. Tipping, J. Machine Learning Research 1, 211 (2001).
+M. E. Tipping and A. C. Faul, Proc. 9th Workshop on Artificial Intelligence and Statistics (2003).
+C. M. Bishop, *Pattern Recognition and Machine Learning* (Springer, 2006), sections 3.5 and 7.2.
+"""
+
+import os
+from dataclasses import replace
+from typing import Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+from safetensors.numpy import load_file, save
+from scipy.linalg import lapack
+from scipy.linalg.blas import dsyrk
+from scipy.optimize import minimize_scalar
+
+from pyuq.io.files import atomic_write
+from pyuq.models.posterior import FloatArray, Posterior, weighted
+
+_EPS = np.finfo(float).eps
+
+
+class NormalEquations:
+    """Sufficient statistics of a linear regression, summed as rows stream by.
+
+    Parameters
+    ----------
+    nfeatures
+        Number `M` of columns of the design matrix.
+
+    Attributes
+    ----------
+    rhs : (M,)
+        Xᵀy.
+    yty : float
+        yᵀy.
+    nrows : int
+        Rows added so far.
+    """
+
+    def __init__(self, nfeatures: int):
+        self._upper = np.zeros((nfeatures, nfeatures), order="F")  # upper triangle of XᵀX
+        self.rhs = np.zeros(nfeatures)
+        self.yty = 0.0
+        self.nrows = 0
+
+    @property
+    def nfeatures(self) -> int:
+        """Number `M` of columns."""
+        return self.rhs.size
+
+    @property
+    def gram(self) -> FloatArray:
+        """XᵀX, (M, M), symmetric; a copy."""
+        upper = np.triu(self._upper)
+        return np.asfortranarray(upper + np.triu(upper, 1).T)
+
+    def add(self, rows: ArrayLike, targets: ArrayLike, weights: ArrayLike | None = None) -> Self:
+        """Add rows of the design matrix.
+
+        Parameters
+        ----------
+        rows : (n, M)
+            Design-matrix rows.
+        targets : (n,)
+            Their targets.
+        weights : (n,) or scalar, optional
+            1/standard deviation of each row, up to a common factor that the fit finds.
+
+        Raises
+        ------
+        ValueError
+            If shapes do not agree, a weight is negative or a number is not finite.
+        """
+        rows, targets = weighted(rows, targets, weights, self.nfeatures)
+        rhs = targets @ rows
+        if not np.isfinite(rhs).all():  # also if any single row or target is not
+            raise ValueError("design matrix or targets hold NaN or infinite numbers")
+        self._upper = dsyrk(1.0, rows.T, beta=1.0, c=self._upper, overwrite_c=1)
+        self.rhs += rhs
+        self.yty += float(targets @ targets)
+        self.nrows += len(targets)
+        return self
+
+    def merge(self, other: "NormalEquations") -> Self:
+        """Add the rows of another set of normal equations."""
+        if other.nfeatures != self.nfeatures:
+            raise ValueError(
+                f"cannot merge normal equations of {other.nfeatures} features into {self.nfeatures}"
+            )
+        self._upper += other._upper
+        self.rhs += other.rhs
+        self.yty += other.yty
+        self.nrows += other.nrows
+        return self
+
+    def allreduce(self, comm) -> Self:
+        """Sum over the ranks of an mpi4py communicator, in place: one Allreduce of 8M² bytes."""
+        from mpi4py import MPI
+
+        tail = np.concatenate([self.rhs, [self.yty, float(self.nrows)]])
+        comm.Allreduce(MPI.IN_PLACE, self._upper.T)  # the transpose is a C-ordered view
+        comm.Allreduce(MPI.IN_PLACE, tail)
+        self.rhs, self.yty, self.nrows = tail[:-2].copy(), float(tail[-2]), round(tail[-1])
+        return self
+
+    def copy(self) -> "NormalEquations":
+        """Return an independent copy."""
+        return NormalEquations(self.nfeatures).merge(self)
+
+    def to_bytes(self) -> bytes:
+        """Serialise (safetensors)."""
+        scalars = np.array([self.yty, float(self.nrows)])
+        return save({"gram": np.ascontiguousarray(self.gram), "rhs": self.rhs, "scalars": scalars})
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write to a safetensors file, atomically."""
+        with atomic_write(path, "wb") as file:
+            file.write(self.to_bytes())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> "NormalEquations":
+        """Read a file written by `save`."""
+        tensors = load_file(path)
+        if tensors.keys() != {"gram", "rhs", "scalars"}:
+            raise ValueError(f"{path}: holds {sorted(tensors)}, not normal equations")
+        normal = cls(tensors["rhs"].size)
+        normal._upper = np.asfortranarray(tensors["gram"])
+        normal.rhs = tensors["rhs"].copy()
+        normal.yty, normal.nrows = float(tensors["scalars"][0]), round(tensors["scalars"][1])
+        return normal
+
+
+def condition(
+    normal: NormalEquations, prior_variance: ArrayLike, noise_variance: float
+) -> Posterior:
+    """Return the exact posterior at given hyperparameters: one Cholesky factorisation.
+
+    Parameters
+    ----------
+    normal
+        Sufficient statistics of the weighted rows.
+    prior_variance : (M,) or scalar
+        Prior variance of each weight; 0 fixes a weight at zero.
+    noise_variance
+        Noise variance of a row of weight 1.
+
+    Returns
+    -------
+    Posterior
+
+    Raises
+    ------
+    ValueError
+        If a variance is negative, or so large that the equations are singular in double precision.
+    """
+    d = np.broadcast_to(np.asarray(prior_variance, dtype=float), (normal.nfeatures,))
+    if not (np.all(d >= 0.0) and noise_variance > 0.0):
+        raise ValueError("prior variances must be >= 0 and the noise variance > 0")
+    mean, inverse, log_det = _solve(normal.gram, normal.rhs, d, noise_variance)
+    misfit = max(normal.yty - normal.rhs @ mean, _EPS * normal.yty)
+    log_evidence = -0.5 * (
+        normal.nrows * np.log(2.0 * np.pi * noise_variance) + log_det + misfit / noise_variance
+    )
+    inverse *= np.sqrt(d)[:, None] * np.sqrt(d)
+    return Posterior(
+        mean, inverse, float(noise_variance), d.copy(), float(log_evidence), normal.nrows
+    )
+
+
+def _solve(
+    gram: FloatArray, rhs: FloatArray, d: FloatArray, noise_variance: float
+) -> tuple[FloatArray, FloatArray, float]:
+    """Return the mean, A⁻¹ and log|A|; `gram` is overwritten."""
+    if d.size == 0:
+        return rhs, gram, 0.0
+    root = np.sqrt(d)
+    A = gram
+    A *= root[:, None] * (root / noise_variance)
+    A[np.diag_indices_from(A)] += 1.0
+    factor, inverse = _cholesky_inverse(A)
+    mean = root * lapack.dpotrs(factor, root * rhs)[0] / noise_variance
+    return mean, inverse, 2.0 * float(np.log(np.diag(factor)).sum())
+
+
+def _cholesky_inverse(A: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return the upper Cholesky factor and the full inverse of a symmetric positive matrix."""
+    factor, info = lapack.dpotrf(A)
+    if info != 0:
+        raise ValueError(
+            "the normal equations are singular in double precision: "
+            "give a smaller prior variance or a larger noise variance"
+        )
+    inverse, _ = lapack.dpotri(factor)
+    inverse = np.triu(inverse)
+    return factor, np.asfortranarray(inverse + np.triu(inverse, 1).T)
+
+
+def _tridiagonal(matrix: FloatArray, vector: FloatArray) -> tuple[FloatArray, ...]:
+    """Return diagonal and off-diagonal of T = QᵀAQ, and Qᵀb: the cheap half of eigenvalues."""
+    lwork = int(lapack.dsytrd_lwork(len(matrix), lower=1)[0])
+    reflectors, diagonal, off, tau, _ = lapack.dsytrd(matrix, lower=1, lwork=lwork, overwrite_a=1)
+    rotated = np.array(vector, dtype=float)
+    if len(off):
+        tail = rotated[1:, None]
+        rotated[1:] = lapack.dormqr("L", "T", reflectors[1:, :-1], tau, tail, lwork=64)[0][:, 0]
+    return diagonal, off, rotated
+
+
+class _Estimator:
+    """What ridge and ARD share: fitting from rows, prediction."""
+
+    posterior_: Posterior
+
+    def condition(self, normal: NormalEquations) -> Posterior:
+        """Return the posterior for other rows at the hyperparameters already learned."""
+        raise NotImplementedError
+
+    def fit(self, X: ArrayLike, y: ArrayLike, weights: ArrayLike | None = None) -> Self:
+        """Fit to a design matrix.
+
+        Parameters
+        ----------
+        X : (n, M)
+            Design matrix.
+        y : (n,)
+            Targets.
+        weights : (n,), optional
+            1/standard deviation of each row, up to a common factor.
+        """
+        X = np.asarray(X, dtype=float)
+        return self.fit_statistics(NormalEquations(X.shape[1]).add(X, y, weights))
+
+    def fit_statistics(self, normal: NormalEquations) -> Self:
+        """Fit to normal equations."""
+        raise NotImplementedError
+
+    def predict(self, X: ArrayLike, return_std: bool = False):
+        """Return the mean (n,) of the targets of `X` (n, M) and, on request, its error."""
+        mean, std = self.posterior_.predict(X)
+        return (mean, std) if return_std else mean
+
+    @property
+    def coef_(self) -> FloatArray:
+        """Posterior mean of the weights, (M,)."""
+        return self.posterior_.mean
+
+    @property
+    def log_evidence_(self) -> float:
+        """Log marginal likelihood of the weighted targets."""
+        return self.posterior_.log_evidence
+
+
+def _check_statistics(normal: NormalEquations) -> None:
+    """Refuse statistics that no evidence can be maximised on."""
+    if normal.nrows == 0 or not normal.yty > 0.0 or not np.trace(normal._upper) > 0.0:
+        raise ValueError(
+            f"cannot fit {normal.nfeatures} weights to {normal.nrows} rows: "
+            "the design matrix or all targets are zero"
+        )
+
+
+class BayesianRidge(_Estimator):
+    r"""Ridge regression whose two strengths maximise the evidence.
+
+    Prior :math:`w_j \sim N(0, v s_j)` with a given shape :math:`s`, e.g. smaller for functions that
+    oscillate more. After one reduction of the scaled Gram matrix to tridiagonal form, O(M³), an
+    evaluation of the evidence costs O(M); the noise variance has its best value in closed form for
+    each ratio :math:`r = v_e/v`, so that a search along one line finds the global maximum.
+
+    Parameters
+    ----------
+    prior_shape : (M,), optional
+        Relative prior variances :math:`s`, positive. Default: 1.
+    noise_variance, prior_variance : float, optional
+        :math:`v_e` and :math:`v`; a value that is given is kept, the others maximise the evidence.
+
+    Attributes
+    ----------
+    posterior_ : Posterior
+    noise_variance_ : float
+        :math:`v_e`.
+    prior_variance_ : (M,)
+        :math:`v s`.
+    effective_parameters_ : float
+        Number of weights that the data determine, M − tr Σ D⁻¹.
+    """
+
+    def __init__(
+        self,
+        *,
+        prior_shape: ArrayLike | None = None,
+        noise_variance: float | None = None,
+        prior_variance: float | None = None,
+    ):
+        self.prior_shape = prior_shape
+        self.noise_variance = noise_variance
+        self.prior_variance = prior_variance
+
+    def fit_statistics(self, normal: NormalEquations) -> Self:
+        """Fit to normal equations.
+
+        Raises
+        ------
+        ValueError
+            If there is nothing to fit, or the prior shape is not positive.
+        """
+        _check_statistics(normal)
+        shape = np.asarray(
+            np.ones(normal.nfeatures) if self.prior_shape is None else self.prior_shape
+        )
+        if shape.shape != (normal.nfeatures,) or not np.all(shape > 0.0):
+            raise ValueError(f"prior_shape must be {normal.nfeatures} positive numbers")
+        v, v_e = self.prior_variance, self.noise_variance
+        if v is None or v_e is None:
+            v, v_e = self._maximise_evidence(normal, np.sqrt(shape))
+        self.prior_variance_, self.noise_variance_ = v * shape, float(v_e)
+        self.posterior_ = self.condition(normal)
+        trace = np.sum(np.diag(self.posterior_.covariance) / self.prior_variance_)
+        self.effective_parameters_ = float(normal.nfeatures - trace)
+        return self
+
+    def condition(self, normal: NormalEquations) -> Posterior:
+        """Return the posterior for other rows at the hyperparameters already learned."""
+        return condition(normal, self.prior_variance_, self.noise_variance_)
+
+    def _maximise_evidence(
+        self, normal: NormalEquations, root_shape: FloatArray
+    ) -> tuple[float, float]:
+        """Return prior and noise variance of the highest evidence."""
+        gram = normal.gram
+        gram *= root_shape[:, None] * root_shape
+        scale = np.abs(gram).sum(axis=0).max()  # bounds the largest eigenvalue
+        diagonal, off, rhs = _tridiagonal(gram, root_shape * normal.rhs)
+        n, m = normal.nrows, normal.nfeatures
+
+        def variances(log_r: float, quadratic: float) -> tuple[float, float]:
+            r = np.exp(log_r)
+            v_e = self.noise_variance
+            if v_e is None and self.prior_variance is not None:
+                v_e = r * self.prior_variance
+            if v_e is None:
+                v_e = max(normal.yty - quadratic, _EPS * normal.yty) / n
+            return v_e / r, v_e
+
+        def objective(log_r: float) -> tuple[float, float]:  # −2 log evidence − n log 2π
+            r = np.exp(log_r)
+            pivots, multipliers, info = lapack.dpttrf(diagonal + r, off)
+            if info != 0:
+                return np.inf, 0.0
+            solution, _ = lapack.dpttrs(pivots, multipliers, rhs)
+            quadratic = float(rhs @ solution)
+            _, v_e = variances(log_r, quadratic)
+            log_det = np.log(pivots).sum() - m * log_r
+            misfit = max(normal.yty - quadratic, _EPS * normal.yty)
+            return n * np.log(v_e) + log_det + misfit / v_e, quadratic
+
+        grid = np.linspace(np.log(scale * m * _EPS), np.log(scale * 1e6), 100)
+        best = grid[np.argmin([objective(x)[0] for x in grid])]
+        step = grid[1] - grid[0]
+        bounds = (max(best - step, grid[0]), min(best + step, grid[-1]))
+        result = minimize_scalar(
+            lambda x: objective(x)[0], bounds=bounds, method="bounded", options={"xatol": 1e-8}
+        )
+        return variances(result.x, objective(result.x)[1])
+
+
+class ARDRegression(_Estimator):
+    r"""Automatic relevance determination: one prior variance for each weight, set by the evidence.
+
+    MacKay's fixed point :math:`d_j = \bar w_j^2/\gamma_j`, :math:`\gamma_j = 1 - \Sigma_{jj}/d_j`,
+    starting from the ridge solution. A function whose best prior variance is zero (Tipping and
+    Faul: :math:`q_j^2 < s_j`) is pruned once that changes the evidence no more; at convergence
+    every pruned function is tested again by the same rule, and comes back if the evidence rises.
+
+    A pruned function says nothing about a structure that needs it, so that plain ARD reports *no*
+    uncertainty just where it is largest. Therefore, by default, the covariance is computed with the
+    prior variance of the ridge solution restored for pruned functions; the mean, and the log
+    evidence, stay those of ARD.
+
+    Parameters
+    ----------
+    prior_shape : (M,), optional
+        Relative prior variances of the ridge solution to start from and to restore.
+    noise_variance : float, optional
+        Kept if given; default: maximises the evidence.
+    restore
+        Restore the prior variance of pruned functions in the covariance.
+    tol
+        Converged when a sweep changes the log evidence by less than this.
+    max_iter
+        Most sweeps.
+
+    Attributes
+    ----------
+    posterior_ : Posterior
+    noise_variance_ : float
+    prior_variance_ : (M,)
+        Zero for pruned functions.
+    restored_variance_ : (M,)
+        What the covariance is computed with.
+    kept_ : (M,) of bool
+    n_iter_ : int
+    """
+
+    def __init__(
+        self,
+        *,
+        prior_shape: ArrayLike | None = None,
+        noise_variance: float | None = None,
+        restore: bool = True,
+        tol: float = 1e-3,
+        max_iter: int = 1000,
+    ):
+        self.prior_shape = prior_shape
+        self.noise_variance = noise_variance
+        self.restore = restore
+        self.tol = tol
+        self.max_iter = max_iter
+
+    def fit_statistics(self, normal: NormalEquations) -> Self:
+        """Fit to normal equations.
+
+        Raises
+        ------
+        ValueError
+            If there is nothing to fit, or `max_iter` sweeps do not converge.
+        """
+        ridge = BayesianRidge(prior_shape=self.prior_shape, noise_variance=self.noise_variance)
+        ridge.fit_statistics(normal)
+        self._gram = normal.gram
+        d, v_e = ridge.prior_variance_.copy(), ridge.noise_variance_
+        previous, revivals = -np.inf, 0
+        for self.n_iter_ in range(1, self.max_iter + 1):  # noqa: B020
+            log_evidence, d, v_e = self._sweep(normal, d, v_e)
+            if abs(log_evidence - previous) < self.tol:
+                revived = self._revive(normal, d, v_e)
+                if not revived.any() or revivals == self._MAX_REVIVALS:
+                    break
+                d, revivals = np.where(revived > 0.0, revived, d), revivals + 1
+            previous = log_evidence
+        else:
+            raise ValueError(
+                f"ARD did not converge in {self.max_iter} sweeps: raise max_iter or tol"
+            )
+        del self._gram
+        self.kept_ = d > 0.0
+        self.prior_variance_, self.noise_variance_ = d, float(v_e)
+        self.restored_variance_ = np.where(self.kept_, d, ridge.prior_variance_)
+        self.posterior_ = self.condition(normal)
+        return self
+
+    _MAX_REVIVALS = 10  # rounds; each raises the evidence, later ones hardly
+    _PRUNE = 1e-3  # prune below this part of the noise: the evidence then moves by less
+
+    def _sweep(
+        self, normal: NormalEquations, d: FloatArray, v_e: float
+    ) -> tuple[float, FloatArray, float]:
+        """Return the log evidence at (d, v_e) and the hyperparameters of the next sweep."""
+        kept = np.flatnonzero(d)
+        gram = self._gram[np.ix_(kept, kept)]
+        mean, inverse, log_det = _solve(gram.copy(), normal.rhs[kept], d[kept], v_e)
+        explained = normal.rhs[kept] @ mean
+        misfit = max(normal.yty - explained, _EPS * normal.yty)
+        n = normal.nrows
+        log_evidence = -0.5 * (n * np.log(2.0 * np.pi * v_e) + log_det + misfit / v_e)
+
+        gamma = np.clip(1.0 - np.diag(inverse), _EPS, 1.0 - _EPS)
+        sparsity = gamma / (d[kept] * (1.0 - gamma))  # s_j: overlap with the data not explained
+        quality = mean / (d[kept] * (1.0 - gamma))  # q_j: by the other functions
+        new = mean**2 / gamma
+        new[(quality**2 < sparsity) & (new * sparsity < self._PRUNE)] = 0.0
+        if self.noise_variance is None:
+            residual = normal.yty - 2.0 * explained + mean @ gram @ mean
+            v_e = max(residual, _EPS * normal.yty) / (n - gamma.sum())
+        d = np.zeros_like(d)
+        d[kept] = new
+        return log_evidence, d, v_e
+
+    def _revive(self, normal: NormalEquations, d: FloatArray, v_e: float) -> FloatArray:
+        """Return the best prior variance of pruned functions: zero where evidence would fall."""
+        kept, pruned = d > 0.0, d == 0.0
+        cross = self._gram[np.ix_(pruned, kept)]
+        root = np.sqrt(d[kept])
+        gram = self._gram[np.ix_(kept, kept)]
+        mean, inverse, _ = _solve(gram, normal.rhs[kept], d[kept], v_e)
+        scaled = cross * root
+        explained = np.einsum("pk,pk->p", scaled @ inverse, scaled) / v_e
+        sparsity = (np.diag(self._gram)[pruned] - explained) / v_e
+        quality = (normal.rhs[pruned] - cross @ mean) / v_e
+        gain = (quality**2 - sparsity) / np.maximum(sparsity, _EPS) ** 2
+        revived = np.zeros_like(d)
+        revived[pruned] = np.where(gain * sparsity > self._PRUNE, gain, 0.0)
+        return revived
+
+    def condition(self, normal: NormalEquations) -> Posterior:
+        """Return the posterior for other rows at the hyperparameters already learned."""
+        posterior = condition(normal, self.prior_variance_, self.noise_variance_)
+        if not self.restore:
+            return posterior
+        restored = condition(normal, self.restored_variance_, self.noise_variance_)
+        return replace(restored, mean=posterior.mean, log_evidence=posterior.log_evidence)
