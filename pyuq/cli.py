@@ -81,7 +81,23 @@ def add_build_plugin(verbs) -> None:
     parser.set_defaults(run=run)
 
 
-VERBS: tuple[Callable, ...] = (add_doctor, add_plugin_path, add_lmp, add_build_plugin)
+def add_fit(verbs) -> None:
+    """Fit a potential and its posterior."""
+    parser = verbs.add_parser("fit", help="fit a potential with error bars to labelled structures")
+    parser.add_argument("settings", help="TOML file, see docs/guide/fitting.md")
+    parser.add_argument("--out", help="folder to write instead of the file's `output`")
+
+    def run(args) -> int:
+        from pyuq.lmp import world
+        from pyuq.models.run_fit import run_fit
+
+        run_fit(args.settings, output=args.out, comm=world())
+        return 0
+
+    parser.set_defaults(run=run)
+
+
+VERBS: tuple[Callable, ...] = (add_doctor, add_plugin_path, add_lmp, add_build_plugin, add_fit)
 
 
 def build_parser() -> argparse.ArgumentParser:

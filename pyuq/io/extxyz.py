@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Labelled structures in extended XYZ, with every digit.
+
+ASE writes eight decimals; a database that is to be read back identically needs all seventeen.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import ase.io
+import numpy as np
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io.extxyz import key_val_dict_to_str
+
+from pyuq.io.files import atomic_write
+
+
+def labelled(atoms: Atoms, energy: float, forces, stress=None) -> Atoms:
+    """Copy a structure and attach a label.
+
+    Parameters
+    ----------
+    atoms : Atoms
+    energy : float
+        eV.
+    forces : array_like, shape (N, 3)
+        eV/Å.
+    stress : array_like, shape (6,), optional
+        xx yy zz yz xz xy, eV/Å³, positive when the cell wants to shrink (-virial/volume).
+
+    Returns
+    -------
+    Atoms
+        With a :class:`SinglePointCalculator`.
+    """
+    atoms = atoms.copy()
+    results = {"energy": float(energy), "forces": np.asarray(forces, dtype=float)}
+    if stress is not None:
+        results["stress"] = np.asarray(stress, dtype=float)
+    atoms.calc = SinglePointCalculator(atoms, **results)
+    return atoms
+
+
+def is_labelled(atoms: Atoms) -> bool:
+    """Tell whether a structure carries an energy and forces."""
+    return atoms.calc is not None and {"energy", "forces"} <= atoms.calc.results.keys()
+
+
+def read(path) -> list[Atoms]:
+    """Read all frames of an extended XYZ file (or of any format that ASE knows).
+
+    Raises
+    ------
+    ValueError
+        The file cannot be read or holds no frame.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"no file {path}")
+    try:
+        frames = ase.io.read(path, index=":", format="extxyz" if ".xyz" in _suffix(path) else None)
+    except Exception as error:
+        raise ValueError(f"{path} cannot be read as structures: {error}") from error
+    if not frames:
+        raise ValueError(f"{path} holds no structure")
+    return frames
+
+
+def _suffix(path: Path) -> str:
+    return path.suffix.replace("extxyz", "xyz")
+
+
+def write(path, frames: Iterable[Atoms]) -> None:
+    """Write frames atomically with 17 significant digits.
+
+    Energy, forces and stress come from the frame's calculator, provenance from its ``info``.
+    """
+    with atomic_write(path) as file:
+        for atoms in frames:
+            file.write(_format_frame(atoms))
+
+
+def _format_frame(atoms: Atoms) -> str:
+    results = atoms.calc.results if atoms.calc is not None else {}
+    header = {"Lattice": atoms.cell.array.T, "Properties": "species:S:1:pos:R:3"}
+    columns = [atoms.positions]
+    if "forces" in results:
+        header["Properties"] += ":forces:R:3"
+        columns.append(results["forces"])
+    if "energy" in results:
+        header["energy"] = float(results["energy"])
+    if "stress" in results:
+        xx, yy, zz, yz, xz, xy = (float(s) for s in results["stress"])
+        header["stress"] = np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
+    header["pbc"] = np.array(atoms.pbc)
+    header |= atoms.info
+    numbers = np.hstack(columns)
+    lines = [
+        f"{symbol:2s} " + " ".join(f"{x:24.16e}" for x in row)
+        for symbol, row in zip(atoms.get_chemical_symbols(), numbers, strict=True)
+    ]
+    return "\n".join([str(len(atoms)), key_val_dict_to_str(header), *lines]) + "\n"

@@ -1,0 +1,340 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Fit a linear ACE potential to labelled structures, with the exact posterior of its weights."""
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+
+import pyuq
+from pyuq.io.extxyz import is_labelled
+from pyuq.io.files import write_text
+from pyuq.models.basis import ACEBasis
+from pyuq.models.evaluator import Evaluator
+from pyuq.models.posterior import Posterior, PosteriorFile, sha256
+from pyuq.models.regression import ARDRegression, BayesianRidge, NormalEquations
+from pyuq.models.yace import Repulsion, format_yace, repulsion_inside
+
+SOLVERS = ("ridge", "ard")
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Standard deviation at which each kind of label is to be met, up to the noise that the fit finds.
+
+    Parameters
+    ----------
+    energy : float
+        eV/atom; the deviation of a structure of N atoms is energy · √N.
+    force : float
+        eV/Å.
+    virial : float
+        eV/atom; of a structure: virial · √N. Zero or negative: virials are left out.
+    """
+
+    energy: float = 0.005
+    force: float = 0.05
+    virial: float = 0.05
+
+    def __post_init__(self):
+        if not (self.energy > 0 and self.force > 0):
+            raise ValueError(
+                f"energy and force deviations must be positive, found {self.energy}, {self.force}"
+            )
+
+
+@dataclass(frozen=True)
+class Solver:
+    """How the weights are found.
+
+    Parameters
+    ----------
+    kind : str
+        ``ridge`` or ``ard``.
+    smoothness : float
+        Prior standard deviation falls as (1 + degree)^-smoothness.
+    """
+
+    kind: str = "ridge"
+    smoothness: float = 1.0
+
+    def __post_init__(self):
+        if self.kind not in SOLVERS:
+            raise ValueError(f"kind must be one of {', '.join(SOLVERS)}, found {self.kind!r}")
+
+    def estimator(self, basis: ACEBasis) -> BayesianRidge | ARDRegression:
+        """Return the regression for a basis."""
+        shape = (1.0 + basis.degrees()) ** (-2.0 * self.smoothness)
+        return (BayesianRidge if self.kind == "ridge" else ARDRegression)(prior_shape=shape)
+
+
+@dataclass(frozen=True)
+class RepulsionSettings:
+    """Short-range repulsion inside the data, see :class:`pyuq.models.yace.Repulsion`."""
+
+    zbl: bool = True
+    margin: float = 0.1
+
+    def choose(self, structures: Sequence[Atoms], basis: ACEBasis) -> Repulsion | None:
+        """Return the repulsion for a training set."""
+        if not self.zbl:
+            return None
+        return repulsion_inside(structures, basis.elements, basis.cutoff, self.margin)
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """Everything that defines a fit, apart from the data.
+
+    Parameters
+    ----------
+    basis : ACEBasis
+    weights : Weights
+    groups : dict
+        {config_type: weights}: structures of a group are weighted by these instead.
+    solver : Solver
+    repulsion : RepulsionSettings
+    one_body : dict, optional
+        {element: energy in eV}; default: least squares of the energies on the composition.
+    max_force : float
+        A structure with a larger force component keeps only its smaller ones, eV/Å.
+    """
+
+    basis: ACEBasis
+    weights: Weights = field(default_factory=Weights)
+    groups: dict[str, Weights] = field(default_factory=dict)
+    solver: Solver = field(default_factory=Solver)
+    repulsion: RepulsionSettings = field(default_factory=RepulsionSettings)
+    one_body: dict[str, float] | None = None
+    max_force: float = np.inf
+
+
+def fit_one_body(structures: Sequence[Atoms], elements: Sequence[str]) -> dict[str, float]:
+    """One-body energies (eV) that explain the energies best; of minimal norm where undetermined."""
+    counts = np.array([[a.symbols.count(e) for e in elements] for a in structures], dtype=float)
+    size = counts.sum(axis=1)
+    energies = np.array([a.calc.results["energy"] for a in structures])
+    e0 = np.linalg.lstsq(counts / size[:, None], energies / size, rcond=1e-8)[0]
+    return dict(zip(elements, map(float, e0), strict=True))
+
+
+def training_hash(structures: Iterable[Atoms]) -> str:
+    """Hash of positions, cells, species and labels, independent of their order."""
+    digests = []
+    for atoms in structures:
+        h = hashlib.sha256()
+        for array in (atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc):
+            h.update(np.ascontiguousarray(array).tobytes())
+        for name in ("energy", "forces", "stress"):
+            if name in atoms.calc.results:
+                h.update(np.asarray(atoms.calc.results[name], dtype=float).tobytes())
+        digests.append(h.hexdigest())
+    return sha256("".join(sorted(digests)).encode())
+
+
+@dataclass
+class FitResult:
+    """A fitted potential.
+
+    Attributes
+    ----------
+    settings : FitSettings
+    one_body : dict
+        One-body energies, eV.
+    repulsion : Repulsion or None
+    normal : NormalEquations
+        Of all structures taken in.
+    posterior : Posterior
+    structures : list of Atoms
+        The training set.
+    """
+
+    settings: FitSettings
+    one_body: dict[str, float]
+    repulsion: Repulsion | None
+    normal: NormalEquations
+    posterior: Posterior
+    structures: list[Atoms]
+
+    @property
+    def basis(self) -> ACEBasis:
+        """The functions."""
+        return self.settings.basis
+
+    @cached_property
+    def features(self) -> Evaluator:
+        """Evaluator of the features: all weights are one."""
+        return feature_evaluator(self.basis, self.one_body, self.repulsion)
+
+    def update(self, structures: Sequence[Atoms]) -> "FitResult":
+        """Take in further structures at fixed hyperparameters: exact, and without the old rows.
+
+        Returns
+        -------
+        FitResult
+            A new one; equals the fit of all structures with the same hyperparameters.
+        """
+        normal, posterior = self.normal.copy(), self.posterior
+        for atoms in structures:
+            system = weighted_rows(self.features, atoms, self.settings)
+            normal.add(*system)
+            posterior = posterior.update(*system)
+        result = FitResult(
+            self.settings,
+            self.one_body,
+            self.repulsion,
+            normal,
+            posterior,
+            [*self.structures, *structures],
+        )
+        result.__dict__["features"] = self.features
+        return result
+
+    def predict(self, atoms: Atoms) -> dict:
+        """Energy, forces (N, 3), virial (6,) and the standard deviation of the energy, eV and eV/Å."""
+        result = self.features.compute(atoms, weights=self.posterior.mean)
+        view, _ = self.features.neighbors(atoms)
+        phi = self.features.model.sums(view)
+        variance = phi @ self.posterior.covariance @ phi
+        noise = self.posterior.noise_variance * self._energy_deviation(atoms) ** 2
+        return result | {
+            "sigma": float(np.sqrt(max(variance, 0.0))),
+            "noise": float(np.sqrt(noise)),
+        }
+
+    def _energy_deviation(self, atoms: Atoms) -> float:
+        return weights_of(atoms, self.settings).energy * np.sqrt(len(atoms))
+
+    def export(self) -> str:
+        """Text of the ``.yace`` file: mean weights folded in."""
+        return format_yace(self.basis, self.posterior.mean, self.one_body, self.repulsion)
+
+    def save(self, folder, name: str) -> Path:
+        """Write ``name.yace`` and ``name.uq`` into a folder.
+
+        Returns
+        -------
+        Path
+            Of the posterior, which is all that ``pair_coeff`` needs.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        native = self.export()
+        settings = asdict(self.settings)
+        settings["basis"]["species_weights"] = {
+            " ".join(k): v for k, v in self.basis.species_weights.items()
+        }
+        posterior = PosteriorFile(
+            model=format_yace(self.basis, None, self.one_body, self.repulsion).encode(),
+            mean=self.posterior.mean,
+            covariance=self.posterior.covariance,
+            elements=self.basis.elements,
+            model_sha256=sha256(native.encode()),
+            training_sha256=training_hash(self.structures),
+            provenance={
+                "pyuq": pyuq.__version__,
+                "settings": json.loads(json.dumps(settings, default=str)),
+                "structures": len(self.structures),
+                "rows": self.normal.nrows,
+                "noise_variance": self.posterior.noise_variance,
+                "log_evidence": self.posterior.log_evidence,
+            },
+        )
+        # A crash between the two leaves a pair whose hashes differ, which every reader refuses.
+        posterior.write(folder / f"{name}.uq")
+        write_text(folder / f"{name}.yace", native)
+        return folder / f"{name}.uq"
+
+
+def feature_evaluator(
+    basis: ACEBasis, one_body: Mapping[str, float], repulsion: Repulsion | None
+) -> Evaluator:
+    """Evaluator of a basis with unit weights."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "basis.yace"
+        path.write_text(format_yace(basis, None, one_body, repulsion))
+        return Evaluator(path)
+
+
+def weights_of(atoms: Atoms, settings: FitSettings) -> Weights:
+    """Weights that apply to a structure."""
+    return settings.groups.get(atoms.info.get("config_type", "default"), settings.weights)
+
+
+def weighted_rows(
+    features: Evaluator, atoms: Atoms, settings: FitSettings
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows (n, M), targets (n,) and weights (n,) of one structure: energy, forces, virial.
+
+    Raises
+    ------
+    ValueError
+        The structure has no energy or forces.
+    """
+    if not is_labelled(atoms):
+        raise ValueError(
+            f"a structure of {len(atoms)} atoms ({atoms.get_chemical_formula()}) has no label"
+        )
+    rows, label, weights = features.rows(atoms), atoms.calc.results, weights_of(atoms, settings)
+    forces = np.asarray(label["forces"]).reshape(-1)
+    kept = np.abs(forces) <= settings.max_force
+    blocks = [rows.forces[kept]]
+    targets = [(forces - rows.fixed_forces)[kept]]
+    scale = [np.full(kept.sum(), 1.0 / weights.force)]
+    extensive = np.sqrt(len(atoms))
+    if kept.all():
+        blocks.append(rows.energy[None, :])
+        targets.append([label["energy"] - rows.fixed_energy])
+        scale.append([1.0 / (weights.energy * extensive)])
+        if "stress" in label and weights.virial > 0 and all(atoms.pbc):
+            blocks.append(rows.virial)
+            targets.append(-np.asarray(label["stress"]) * atoms.get_volume() - rows.fixed_virial)
+            scale.append(np.full(6, 1.0 / (weights.virial * extensive)))
+    return np.vstack(blocks), np.concatenate(targets), np.concatenate(scale)
+
+
+def fit(structures: Sequence[Atoms], settings: FitSettings, comm=None) -> FitResult:
+    """Fit a potential and its posterior.
+
+    Parameters
+    ----------
+    structures : sequence of Atoms
+        Labelled; the same on all ranks.
+    settings : FitSettings
+    comm : mpi4py.MPI.Comm, optional
+        Ranks that share the assembly of the rows; all return the same result.
+
+    Returns
+    -------
+    FitResult
+
+    Raises
+    ------
+    ValueError
+        No structures, an element that the basis does not know, missing labels.
+    """
+    structures = list(structures)
+    basis = settings.basis
+    if not structures:
+        raise ValueError("no training structures")
+    if unlabelled := [k for k, atoms in enumerate(structures) if not is_labelled(atoms)]:
+        raise ValueError(f"structures {unlabelled[:5]} have no label; expected energy and forces")
+    one_body = settings.one_body or fit_one_body(structures, basis.elements)
+    repulsion = settings.repulsion.choose(structures, basis)
+    features = feature_evaluator(basis, one_body, repulsion)
+    normal = NormalEquations(basis.nfunctions)
+    rank, size = (comm.rank, comm.size) if comm is not None else (0, 1)
+    for atoms in structures[rank::size]:
+        normal.add(*weighted_rows(features, atoms, settings))
+    if comm is not None:
+        normal.allreduce(comm)
+    posterior = settings.solver.estimator(basis).fit_statistics(normal).posterior_
+    result = FitResult(settings, one_body, repulsion, normal, posterior, structures)
+    result.__dict__["features"] = features
+    return result

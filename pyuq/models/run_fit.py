@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""``pyuq fit``: a fit described by a TOML file, with report and pictures."""
+
+import csv
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from pyuq.io.files import atomic_write, write_text
+from pyuq.io.structures import expand, read_structures
+from pyuq.models.basis import ACEBasis
+from pyuq.models.fit import FitResult, FitSettings, RepulsionSettings, Solver, Weights, fit
+from pyuq.models.metrics import Predictions, error_table, format_table, predict
+from pyuq.settings import from_table, load_toml
+
+
+@dataclass(frozen=True)
+class FitFile:
+    """Content of ``fit.toml``.
+
+    Parameters
+    ----------
+    train : tuple of str
+        Files of labelled structures, relative to the TOML file; ``${NAME:-default}`` is expanded.
+    basis : dict
+        Parameters of :class:`pyuq.models.basis.ACEBasis`.
+    test : tuple of str
+        Files that are only predicted.
+    name : str
+        Of the potential: ``name.yace`` and ``name.uq``.
+    output : str
+        Folder to write, relative to the TOML file.
+    family : str
+        ``ace``.
+    weights, groups, solver, repulsion, one_body, max_force
+        See :class:`pyuq.models.fit.FitSettings`.
+    """
+
+    train: tuple[str, ...]
+    basis: dict
+    test: tuple[str, ...] = ()
+    name: str = "potential"
+    output: str = "fit"
+    family: str = "ace"
+    weights: Weights = field(default_factory=Weights)
+    groups: dict[str, Weights] = field(default_factory=dict)
+    solver: Solver = field(default_factory=Solver)
+    repulsion: RepulsionSettings = field(default_factory=RepulsionSettings)
+    one_body: dict[str, float] | None = None
+    max_force: float = np.inf
+
+    def __post_init__(self):
+        if self.family != "ace":
+            raise ValueError(f"family = {self.family!r}; expected 'ace'")
+        if not self.train:
+            raise ValueError("train names no file")
+
+    def settings(self, where: str) -> FitSettings:
+        """Return the settings of the fit."""
+        return FitSettings(
+            basis=basis_from_table(self.basis, f"{where} [basis]"),
+            weights=self.weights,
+            groups=self.groups,
+            solver=self.solver,
+            repulsion=self.repulsion,
+            one_body=self.one_body,
+            max_force=self.max_force,
+        )
+
+
+@dataclass(frozen=True)
+class BasisTable:
+    """TOML form of :class:`pyuq.models.basis.ACEBasis`; pairs of ``species_weights`` read "Al-Si"."""
+
+    elements: tuple[str, ...]
+    cutoff: float
+    order: int = 3
+    degree: float | tuple[float, ...] = 8.0
+    l_weight: float = 1.0
+    nmax: int | tuple[int, ...] | None = None
+    lmax: int | tuple[int, ...] | None = None
+    radial: str = "ChebExpCos"
+    radial_parameter: float = 3.0
+    dcut: float = 0.01
+    species_weights: dict[str, float] = field(default_factory=dict)
+
+
+def basis_from_table(table: dict, where: str) -> ACEBasis:
+    """Make a basis from a TOML table.
+
+    Raises
+    ------
+    ValueError
+        Unknown key, wrong type or value; the message begins with ``where``.
+    """
+    values = asdict(from_table(BasisTable, table, where))
+    try:
+        values["species_weights"] = {
+            tuple(pair.split("-")): w for pair, w in values["species_weights"].items()
+        }
+        return ACEBasis(**values)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+
+
+def run_fit(path, output=None, comm=None) -> FitResult:
+    """Fit as a TOML file says, and write potential, posterior, error tables and parity plots.
+
+    Parameters
+    ----------
+    path : str or Path
+    output : str or Path, optional
+        Folder to write instead of the file's.
+    comm : mpi4py.MPI.Comm, optional
+        Ranks that share the work; rank 0 writes.
+
+    Returns
+    -------
+    FitResult
+
+    Raises
+    ------
+    ValueError
+        A mistake in the file or the data; the message names it.
+    """
+    path = Path(path)
+    table = load_toml(path)
+    file = from_table(FitFile, table, str(path))
+    settings = file.settings(str(path))
+    train = read_structures(expand(p, path.parent) for p in file.train)
+    test = read_structures(expand(p, path.parent) for p in file.test)
+    start = time.perf_counter()
+    result = fit(train, settings, comm)
+    seconds = time.perf_counter() - start
+    if comm is None or comm.rank == 0:
+        folder = Path(output) if output is not None else path.parent / file.output
+        result.save(folder, file.name)
+        sets = {"train": predict(result, train)} | ({"test": predict(result, test)} if test else {})
+        print(write_report(folder, result, sets, seconds))
+        print(
+            f"written: {folder / file.name}.yace, {file.name}.uq, report.md, errors.csv, parity.png"
+        )
+    return result
+
+
+def write_report(
+    folder: Path, result: FitResult, sets: dict[str, Predictions], seconds: float
+) -> str:
+    """Write report.md, errors.csv and parity.png; return the report's text."""
+    posterior = result.posterior
+    lines = [
+        f"{result.basis.nfunctions} functions, {len(result.structures)} structures, "
+        f"{result.normal.nrows} rows; assembly and fit {seconds:.2f} s",
+        f"log evidence {posterior.log_evidence:.1f}, noise {posterior.noise_variance**0.5:.3g} "
+        "times the weights' deviations",
+        "",
+    ]
+    rows = []
+    for name, predictions in sets.items():
+        table = error_table(predictions)
+        rows += [{"set": name} | asdict(row) for row in table]
+        lines += [f"{name} errors", "", format_table(table), ""]
+    text = "\n".join(lines)
+    write_text(folder / "report.md", f"# Fit\n\n{text}\n![parity](parity.png)\n")
+    with atomic_write(folder / "errors.csv") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(rows)
+    plot_parity(folder / "parity.png", sets)
+    return text
+
+
+def plot_parity(path: Path, sets: dict[str, Predictions]) -> None:
+    """Write parity plots of energies and forces."""
+    from pyuq.plotting import figure, parity
+
+    fig, axes = figure(ncols=2)
+    parity(axes[0, 0], {k: p.energies for k, p in sets.items()}, "energy", "eV/atom")
+    forces = {k: np.concatenate(p.forces) for k, p in sets.items()}
+    parity(axes[0, 1], forces, "force", "eV/Å")
+    with atomic_write(path, "wb") as file:
+        fig.savefig(file, format="png")

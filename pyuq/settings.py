@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Strict configuration: a TOML table becomes a dataclass, and a slip of the pen names the nearest key."""
+
+import dataclasses
+import difflib
+import tomllib
+import types
+import typing
+from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def load_toml(path) -> dict:
+    """Read a TOML file.
+
+    Raises
+    ------
+    ValueError
+        No such file, or not TOML; the message has file and line.
+    """
+    path = Path(path)
+    try:
+        with open(path, "rb") as file:
+            return tomllib.load(file)
+    except FileNotFoundError:
+        raise ValueError(f"no file {path}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def from_table(cls: type[T], table: dict, where: str) -> T:
+    """Make a dataclass from a table; nested dataclasses from nested tables.
+
+    Parameters
+    ----------
+    cls : dataclass type
+        Fields annotated with bool, int, float, str, dict, tuple[X, ...], a dataclass or a union of these.
+    table : dict
+    where : str
+        Of the table, for messages: ``hal.toml [md]``.
+
+    Raises
+    ------
+    ValueError
+        Unknown or missing key, wrong type, or the dataclass refuses a value.
+    """
+    hints = typing.get_type_hints(cls)
+    fields = {f.name: f for f in dataclasses.fields(cls) if f.init}
+    for key in table:
+        if key not in fields:
+            near = difflib.get_close_matches(key, fields, n=1, cutoff=0.0)
+            raise ValueError(
+                f"{where}: unknown key '{key}'; nearest valid key: '{near[0]}' (valid: {', '.join(fields)})"
+            )
+    for name, field in fields.items():
+        required = field.default is field.default_factory is dataclasses.MISSING
+        if required and name not in table:
+            raise ValueError(f"{where}: key '{name}' is missing")
+    values = {key: convert(hints[key], value, f"{where} {key}") for key, value in table.items()}
+    try:
+        return cls(**values)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+
+
+def convert(kind: Any, value: Any, where: str) -> Any:
+    """Convert a TOML value to an annotated type.
+
+    Raises
+    ------
+    ValueError
+        The value is of another type.
+    """
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (types.UnionType, typing.Union):
+        for candidate in arguments:
+            try:
+                return convert(candidate, value, where)
+            except _TypeMismatchError:
+                continue
+    elif origin is tuple and isinstance(value, list):
+        if arguments[-1] is Ellipsis:
+            return tuple(convert(arguments[0], v, f"{where}[{i}]") for i, v in enumerate(value))
+        if len(value) == len(arguments):
+            return tuple(convert(k, v, where) for k, v in zip(arguments, value, strict=True))
+    elif origin is dict and isinstance(value, dict):
+        return {k: convert(arguments[1], v, f"{where}.{k}") for k, v in value.items()}
+    elif dataclasses.is_dataclass(kind) and isinstance(value, dict):
+        return from_table(kind, value, where)
+    elif kind is Any:
+        return value
+    elif kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    elif kind in (int, str, bool, dict) and type(value) is kind:
+        return value
+    elif kind in (None, types.NoneType) and value is None:
+        return None
+    raise _TypeMismatchError(f"{where} = {value!r}; expected {_describe(kind)}")
+
+
+class _TypeMismatchError(ValueError):
+    pass
+
+
+def _describe(kind: Any) -> str:
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (types.UnionType, typing.Union):
+        return " or ".join(_describe(a) for a in arguments if a is not types.NoneType)
+    if origin is tuple and arguments[-1] is Ellipsis:
+        return f"a list of {_describe(arguments[0])}"
+    if origin is tuple:
+        return f"a list of {len(arguments)} values"
+    names = {float: "a number", int: "an integer", str: "a string", bool: "true or false"}
+    return names.get(kind, "a table")
