@@ -120,7 +120,9 @@ def world():
 
     mpi4py is not even imported for a single process: that keeps it free to spawn others.
     """
-    sizes = (os.environ.get(name, "1") for name in ("PMI_SIZE", "PMIX_SIZE", "OMPI_COMM_WORLD_SIZE"))
+    sizes = (
+        os.environ.get(name, "1") for name in ("PMI_SIZE", "PMIX_SIZE", "OMPI_COMM_WORLD_SIZE")
+    )
     if all(size == "1" for size in sizes):
         return None
     from mpi4py import MPI

@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The fit pipeline on labels whose potential is known."""
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk
+from ase.calculators.lj import LennardJones
+
+from pyuq.io import extxyz
+from pyuq.models.basis import ACEBasis
+from pyuq.models.evaluator import Evaluator
+from pyuq.models.fit import FitSettings, RepulsionSettings, Solver, Weights, fit, weighted_rows
+from pyuq.models.metrics import error_table, predict
+from pyuq.models.posterior import PosteriorFile
+from pyuq.models.run_fit import run_fit
+
+BASIS = ACEBasis(("Ar",), 6.0, order=2, degree=(10, 4))
+SETTINGS = FitSettings(BASIS)
+
+
+def labelled_argon(n, seed, rattle=0.15):
+    rng = np.random.default_rng(seed)
+    structures = []
+    for _ in range(n):
+        atoms = bulk("Ar", "fcc", a=5.3, cubic=True) * (2, 1, 1)
+        atoms.set_cell(
+            atoms.cell.array @ (np.eye(3) + rng.normal(0, 0.03, (3, 3))), scale_atoms=True
+        )
+        atoms.positions += rng.normal(0, rattle, atoms.positions.shape)
+        atoms.calc = LennardJones(sigma=3.4, epsilon=0.0104, rc=6.0, smooth=True)
+        structures.append(
+            extxyz.labelled(
+                atoms, atoms.get_potential_energy(), atoms.get_forces(), atoms.get_stress()
+            )
+        )
+    return structures
+
+
+@pytest.fixture(scope="module")
+def trained():
+    return fit(labelled_argon(12, 1), SETTINGS)
+
+
+def test_known_potential_is_recovered(trained):
+    row = error_table(predict(trained, labelled_argon(10, 2)))[-1]
+    assert row.energy_rmse < 0.5
+    assert row.force_rmse < 0.01
+    assert row.stress_rmse < 0.05
+
+
+def test_rows_are_derivatives(trained):
+    atoms = labelled_argon(1, 3)[0]
+    rng = np.random.default_rng(0)
+    rows = trained.features.rows(atoms)
+    direction, h = rng.normal(size=atoms.positions.shape), 1e-4
+    strain = rng.normal(size=(3, 3)) * 0.1
+    strain = (strain + strain.T) / 2
+
+    def phi(t, s):
+        moved = atoms.copy()
+        moved.positions += t * direction
+        moved.set_cell(moved.cell.array @ (np.eye(3) + s * strain), scale_atoms=True)
+        return trained.features.rows(moved).energy
+
+    along = (phi(h, 0) - phi(-h, 0)) / (2 * h)
+    np.testing.assert_allclose(-direction.ravel() @ rows.forces, along, rtol=1e-6, atol=1e-6)
+    under = (phi(0, h) - phi(0, -h)) / (2 * h)
+    voigt = [
+        strain[0, 0],
+        strain[1, 1],
+        strain[2, 2],
+        2 * strain[1, 2],
+        2 * strain[0, 2],
+        2 * strain[0, 1],
+    ]
+    np.testing.assert_allclose(-np.array(voigt) @ rows.virial, under, rtol=1e-6, atol=1e-6)
+
+
+def test_update_equals_full_fit_at_the_same_hyperparameters(trained):
+    more = labelled_argon(3, 5)
+    updated = trained.update(more)
+    full = Solver().estimator(BASIS)
+    full.fit_statistics(trained.normal)
+    conditioned = full.condition(updated.normal)
+    scale = np.abs(conditioned.mean).max()
+    np.testing.assert_allclose(updated.posterior.mean, conditioned.mean, atol=1e-8 * scale)
+    np.testing.assert_allclose(
+        updated.posterior.covariance,
+        conditioned.covariance,
+        atol=1e-8 * np.abs(conditioned.covariance).max(),
+    )
+    assert len(updated.structures) == 15
+
+
+def test_saved_potential_is_the_fitted_one(trained, tmp_path):
+    path = trained.save(tmp_path, "ar")
+    atoms = labelled_argon(1, 7)[0]
+    expected = trained.predict(atoms)
+    for file in (path, tmp_path / "ar.yace"):
+        evaluator = Evaluator(file)
+        found = evaluator.compute(atoms)
+        assert found["energy"] == pytest.approx(expected["energy"], rel=1e-12)
+        np.testing.assert_allclose(found["forces"], expected["forces"], atol=1e-11)
+        assert evaluator.energy_sigma(atoms) == pytest.approx(expected["sigma"], rel=1e-8)
+    PosteriorFile.read(path).check_model(tmp_path / "ar.yace")
+
+
+def test_posterior_of_another_model_is_refused(trained, tmp_path):
+    trained.save(tmp_path, "ar")
+    yace = tmp_path / "ar.yace"
+    yace.write_text(yace.read_text().replace("E0: [", "E0: [1"))
+    with pytest.raises(RuntimeError, match="ar.uq"):
+        Evaluator(yace)
+
+
+def test_energy_error_bars_widen_off_the_data(trained):
+    inside, outside = labelled_argon(1, 8)[0], labelled_argon(1, 8, rattle=0.5)[0]
+    assert trained.predict(outside)["sigma"] > 3 * trained.predict(inside)["sigma"]
+
+
+def test_large_forces_are_dropped_with_energy_and_virial(trained):
+    atoms = labelled_argon(1, 9)[0]
+    limit = np.sort(np.abs(atoms.calc.results["forces"]).ravel())[-3]
+    rows, targets, weights = weighted_rows(
+        trained.features, atoms, FitSettings(BASIS, max_force=limit)
+    )
+    assert len(rows) == len(targets) == len(weights) == 3 * len(atoms) - 2
+
+
+def test_group_weights(trained):
+    atoms = labelled_argon(1, 9)[0]
+    atoms.info["config_type"] = "liquid"
+    settings = FitSettings(BASIS, groups={"liquid": Weights(force=0.5)})
+    assert weighted_rows(trained.features, atoms, settings)[2][0] == pytest.approx(2.0)
+
+
+def test_repulsion_closes_the_hole(trained):
+    close = [Atoms("Ar2", [[0, 0, 0], [r, 0, 0]], cell=[30] * 3, pbc=True) for r in (1.5, 1.0, 0.5)]
+    energies = [trained.predict(a)["energy"] for a in close]
+    assert energies[0] < energies[1] < energies[2]
+    bare = fit(labelled_argon(4, 1), FitSettings(BASIS, repulsion=RepulsionSettings(zbl=False)))
+    assert bare.repulsion is None
+
+
+def test_missing_labels_and_foreign_elements_are_named():
+    with pytest.raises(ValueError, match="no label"):
+        fit([bulk("Ar")], SETTINGS)
+    krypton = labelled_argon(1, 1)[0]
+    krypton.symbols[0] = "Kr"
+    with pytest.raises(ValueError, match="element Kr"):
+        fit([krypton], SETTINGS)
+    with pytest.raises(ValueError, match="no training structures"):
+        fit([], SETTINGS)
+
+
+TOML = """
+train = ["train.xyz"]
+test = ["test.xyz"]
+name = "ar"
+[basis]
+elements = ["Ar"]
+cutoff = 6.0
+order = 2
+degree = [8, 3]
+"""
+
+
+def write_files(folder, text=TOML):
+    extxyz.write(folder / "train.xyz", labelled_argon(6, 1))
+    extxyz.write(folder / "test.xyz", labelled_argon(3, 2))
+    (folder / "fit.toml").write_text(text)
+    return folder / "fit.toml"
+
+
+def test_run_fit_writes_everything(tmp_path, capsys):
+    run_fit(write_files(tmp_path))
+    names = {p.name for p in (tmp_path / "fit").iterdir()}
+    assert names == {"ar.yace", "ar.uq", "report.md", "errors.csv", "parity.png"}
+    assert "test errors" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("cutoff", "cutof", "unknown key 'cutof'; nearest valid key: 'cutoff'"),
+        ("6.0", '"six"', "expected a number"),
+        ("train.xyz", "nothing.xyz", "no file"),
+        ("[basis]", 'family = "gap"\n[basis]', "expected 'ace'"),
+    ],
+)
+def test_mistakes_in_the_file_are_named(tmp_path, old, new, message):
+    with pytest.raises(ValueError, match=message):
+        run_fit(write_files(tmp_path, TOML.replace(old, new)))
+
+
+def test_ranks_agree(tmp_path):
+    import subprocess
+    import sys
+
+    from pyuq.lmp import mpirun
+
+    settings = write_files(tmp_path)
+    run_fit(settings, output=tmp_path / "one")
+    command = [mpirun(), "-np", "3", sys.executable, "-m", "pyuq", "fit", str(settings)]
+    done = subprocess.run(
+        [*command, "--out", str(tmp_path / "three")], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    one, three = (PosteriorFile.read(tmp_path / d / "ar.uq") for d in ("one", "three"))
+    np.testing.assert_allclose(three.mean, one.mean, rtol=1e-8, atol=1e-10 * np.abs(one.mean).max())
