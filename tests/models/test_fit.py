@@ -110,7 +110,7 @@ def test_posterior_of_another_model_is_refused(trained, tmp_path):
     trained.save(tmp_path, "ar")
     yace = tmp_path / "ar.yace"
     yace.write_text(yace.read_text().replace("E0: [", "E0: [1"))
-    with pytest.raises(RuntimeError, match="ar.uq"):
+    with pytest.raises(RuntimeError, match=r"ar\.uq"):
         Evaluator(yace)
 
 
