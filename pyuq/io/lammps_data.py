@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""LAMMPS data files from structures and back, every digit kept."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+from ase.data import atomic_masses, atomic_numbers
+
+from pyuq.io.files import write_text
+
+COLUMNS = {"atomic": "{id} {type}", "charge": "{id} {type} {charge:.17g}"}
+MARGIN = 1.0  # of the box around a structure that is not periodic, Å
+
+
+def box_of(atoms: Atoms) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the box in LAMMPS's orientation.
+
+    LAMMPS wants a lower-triangular cell with a positive diagonal, H' = H Qᵀ with Q orthogonal, so that
+    x' = x Qᵀ and x = x' Q (row vectors).
+
+    Parameters
+    ----------
+    atoms : Atoms
+        Periodic in all directions or in none.
+
+    Returns
+    -------
+    cell : ndarray, shape (3, 3)
+        H', rows are the cell vectors, Å.
+    rotation : ndarray, shape (3, 3)
+        Q.
+    origin : ndarray, shape (3,)
+        Lower corner, Å.
+
+    Raises
+    ------
+    ValueError
+        Periodic in some directions only, or a cell without volume.
+    """
+    if not any(atoms.pbc):
+        low, high = atoms.positions.min(axis=0) - MARGIN, atoms.positions.max(axis=0) + MARGIN
+        return np.diag(high - low), np.eye(3), low
+    if not all(atoms.pbc):
+        raise ValueError(
+            f"structure is periodic along {list(atoms.pbc)}; expected all directions or none "
+            "(a slab: make it periodic with vacuum)"
+        )
+    if abs(atoms.cell.volume) < 1e-8:
+        raise ValueError("periodic structure has a cell without volume")
+    orthogonal, upper = np.linalg.qr(atoms.cell.array.T)
+    signs = np.sign(np.diag(upper))
+    return np.tril(upper.T * signs), signs[:, None] * orthogonal.T, np.zeros(3)
+
+
+def type_indices(atoms: Atoms, elements: Sequence[str]) -> np.ndarray:
+    """Index of each atom's element, shape (N,).
+
+    Raises
+    ------
+    ValueError
+        An element is not among `elements`.
+    """
+    symbols = atoms.get_chemical_symbols()
+    if unknown := sorted(set(symbols) - set(elements)):
+        raise ValueError(
+            f"structure {atoms.get_chemical_formula()} has element {', '.join(unknown)}; "
+            f"expected only {' '.join(elements)}"
+        )
+    return np.array([elements.index(s) for s in symbols])
+
+
+def write_data(
+    path,
+    atoms: Atoms,
+    elements: Sequence[str],
+    atom_style: str = "atomic",
+    charges: Mapping[str, float] | None = None,
+    masses: Mapping[str, float] | None = None,
+    triclinic: bool = False,
+) -> None:
+    """Write a structure for ``read_data``.
+
+    Parameters
+    ----------
+    path : str or Path
+    atoms : Atoms
+    elements : sequence of str
+        Atom type i is ``elements[i-1]``.
+    atom_style : {"atomic", "charge"}
+    charges, masses : mapping of str to float, optional
+        By element, e and g/mol; defaults 0 and the standard masses.
+    triclinic : bool
+        Write tilt factors even where they are zero, for cells that will shear.
+    """
+    cell, rotation, origin = box_of(atoms)
+    types = type_indices(atoms, elements)
+    charges, masses = charges or {}, masses or {}
+    lines = ["LAMMPS data file, units of the reference", ""]
+    lines += [f"{len(atoms)} atoms", f"{len(elements)} atom types", ""]
+    for k, axis in enumerate("xyz"):
+        lines.append(f"{origin[k]:.17g} {origin[k] + cell[k, k]:.17g} {axis}lo {axis}hi")
+    tilts = cell[[1, 2, 2], [0, 0, 1]]
+    if triclinic or np.abs(tilts).max() > 1e-12 * np.trace(cell):
+        lines.append("{:.17g} {:.17g} {:.17g} xy xz yz".format(*tilts))
+    labels = [f"{i} {e}" for i, e in enumerate(elements, 1)]
+    standard = {e: atomic_masses[atomic_numbers[e]] for e in elements}
+    lines += ["", "Atom Type Labels", "", *labels, "", "Masses", ""]
+    lines += [f"{i} {masses.get(e, standard[e]):.17g}" for i, e in enumerate(elements, 1)]
+    lines += ["", f"Atoms # {atom_style}", ""]
+    for i, (t, x) in enumerate(zip(types, atoms.positions @ rotation.T, strict=True)):
+        head = COLUMNS[atom_style].format(id=i + 1, type=t + 1, charge=charges.get(elements[t], 0.0))
+        lines.append(head + " {:.17g} {:.17g} {:.17g}".format(*x))
+    write_text(path, "\n".join(lines) + "\n")
+
+
+def read_data(path, elements: Sequence[str]) -> Atoms:
+    """Read the periodic structure of a file that :func:`write_data` or ``write_data`` of LAMMPS wrote.
+
+    Raises
+    ------
+    ValueError
+        The file is not complete.
+    """
+    lines = Path(path).read_text().splitlines()
+    cell, origin, natoms = np.zeros((3, 3)), np.zeros(3), 0
+    try:
+        for line in lines:
+            words = line.split()
+            if words[1:] == ["atoms"]:
+                natoms = int(words[0])
+            elif words[2:] == ["xy", "xz", "yz"]:
+                cell[[1, 2, 2], [0, 0, 1]] = [float(w) for w in words[:3]]
+            elif len(words) == 4 and words[2][1:] == "lo":
+                k = "xyz".index(words[2][0])
+                origin[k] = float(words[0])
+                cell[k, k] = float(words[1]) - origin[k]
+        start, style = next(
+            (i + 2, line.split()[-1]) for i, line in enumerate(lines) if line.startswith("Atoms #")
+        )
+        first = len(COLUMNS[style].split())
+        rows = sorted((line.split() for line in lines[start : start + natoms]), key=lambda r: int(r[0]))
+        symbols = [r[1] if r[1] in elements else elements[int(r[1]) - 1] for r in rows]
+        positions = np.array([[float(w) for w in r[first : first + 3]] for r in rows]) - origin
+    except (ValueError, IndexError, KeyError, StopIteration) as error:
+        raise ValueError(f"{path} is not a complete LAMMPS data file: {error!r}") from error
+    if len(rows) != natoms:
+        raise ValueError(f"{path} holds {len(rows)} atoms, its header says {natoms}")
+    return Atoms(symbols, positions=positions, cell=cell, pbc=True)

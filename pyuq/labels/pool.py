@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Labels computed in killable worker processes, several at a time."""
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from queue import SimpleQueue
+
+import numpy as np
+from ase import Atoms
+from ase.io.jsonio import decode, encode
+
+from pyuq.io.extxyz import labelled
+from pyuq.labels.base import Failure, defect
+from pyuq.lmp import environment
+
+
+class WorkerError(Exception):
+    """The worker died or did not answer in time."""
+
+
+class Worker:
+    """One worker process; see :mod:`pyuq.labels.worker`.
+
+    Parameters
+    ----------
+    description : dict
+        Of the reference method, for :func:`pyuq.labels.reference.make_reference`.
+    timeout : float
+        Longest time for one structure, s.
+    """
+
+    def __init__(self, description: dict, timeout: float):
+        self.timeout = timeout
+        self._errors = tempfile.TemporaryFile()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "pyuq.labels.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            env=environment(launched=False),
+            start_new_session=True,
+        )
+        self._buffer = b""
+        self._send(json.dumps(description))
+
+    def compute(self, atoms: Atoms) -> dict:
+        """Return energy (eV), forces (eV/Å) and stress (eV/Å³), or an ``error``.
+
+        Raises
+        ------
+        WorkerError
+            The process died or ran past its time; it is gone after that.
+        """
+        self._send(encode(atoms.todict()))
+        deadline = time.monotonic() + self.timeout
+        stdout = self._process.stdout.fileno()
+        while b"\n" not in self._buffer:
+            left = deadline - time.monotonic()
+            if left <= 0.0 or not select.select([stdout], [], [], left)[0]:
+                self.kill()
+                raise WorkerError(f"no answer within {self.timeout:g} s, killed")
+            chunk = os.read(stdout, 1 << 20)
+            if not chunk:
+                raise WorkerError(self._obituary())
+            self._buffer += chunk
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        return decode(line.decode())
+
+    def kill(self) -> None:
+        """End the process and everything that it started."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        self._process.stdin.close()
+        self._process.stdout.close()
+        self._errors.close()
+
+    def _send(self, line: str) -> None:
+        try:
+            self._process.stdin.write(line.encode() + b"\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise WorkerError(self._obituary()) from None
+
+    def _obituary(self) -> str:
+        code = self._process.wait()
+        self._errors.seek(0)
+        lines = self._errors.read().decode(errors="replace").strip().splitlines()
+        self.kill()
+        how = f"signal {-code}" if code < 0 else f"exit code {code}"
+        return f"label process ended with {how}" + (f": {lines[-1]}" if lines else "")
+
+
+class PoolLabeller:
+    """Labels from a reference method that runs in worker processes.
+
+    Parameters
+    ----------
+    description : dict
+        Of the reference method, for :func:`pyuq.labels.reference.make_reference`.
+    workers : int
+        Processes at a time.
+    timeout : float
+        Longest time for one structure, s; a worker that needs longer is killed.
+    retries : int
+        How often a structure that failed is tried again, in a fresh process.
+    max_force : float
+        Labels with a larger force are failures, eV/Å.
+    """
+
+    def __init__(
+        self,
+        description: dict,
+        workers: int = 1,
+        timeout: float = 600.0,
+        retries: int = 1,
+        max_force: float = np.inf,
+    ):
+        self.description = description
+        self.workers = workers
+        self.timeout = timeout
+        self.retries = retries
+        self.max_force = max_force
+
+    def label(self, structures: list[Atoms]) -> list[Atoms | Failure]:
+        """Label structures; see :meth:`pyuq.labels.base.Labeller.label`."""
+        results: list[Atoms | Failure | None] = [None] * len(structures)
+        jobs = SimpleQueue()
+        for index in range(len(structures)):
+            jobs.put(index)
+        nthreads = min(self.workers, len(structures))
+        with ThreadPoolExecutor(max(nthreads, 1)) as threads:
+            for future in [
+                threads.submit(self._serve, structures, jobs, results) for _ in range(nthreads)
+            ]:
+                future.result()
+        return results
+
+    def _serve(self, structures: list[Atoms], jobs: SimpleQueue, results: list) -> None:
+        """Take structures until none is left, with one worker that is replaced when it dies."""
+        worker = None
+        try:
+            while not jobs.empty():
+                with suppress(Exception):
+                    index = jobs.get_nowait()
+                    results[index], worker = self._one(structures[index], worker)
+        finally:
+            if worker is not None:
+                worker.kill()
+
+    def _one(self, atoms: Atoms, worker: Worker | None) -> tuple[Atoms | Failure, Worker | None]:
+        for _ in range(self.retries + 1):
+            try:
+                if worker is None:
+                    worker = Worker(self.description, self.timeout)
+                reply = worker.compute(atoms)
+            except WorkerError as error:
+                worker, reason = None, str(error)
+                continue
+            if "error" in reply:
+                reason = reply["error"]
+                continue
+            result = labelled(atoms, reply["energy"], reply["forces"], reply.get("stress"))
+            reason = defect(result, self.max_force)
+            if reason is None:
+                return result, worker
+        return Failure(atoms, reason), worker
