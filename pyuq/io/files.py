@@ -13,7 +13,8 @@ from typing import IO
 def atomic_write(path, mode: str = "w") -> Iterator[IO]:
     """Open a file that replaces `path` when the block ends without an error.
 
-    The data are on the disk (fsync) before the rename, so that a crash at any point leaves the old file or
+    The data are on the disk (fsync) before the rename, so that a crash at any point leaves the old
+    file or
     the new one.
 
     Parameters

@@ -17,7 +17,8 @@ MARGIN = 1.0  # of the box around a structure that is not periodic, Å
 def box_of(atoms: Atoms) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the box in LAMMPS's orientation.
 
-    LAMMPS wants a lower-triangular cell with a positive diagonal, H' = H Qᵀ with Q orthogonal, so that
+    LAMMPS wants a lower-triangular cell with a positive diagonal, H' = H Qᵀ with Q orthogonal, so
+    that
     x' = x Qᵀ and x = x' Q (row vectors).
 
     Parameters
@@ -110,13 +111,16 @@ def write_data(
     lines += [f"{i} {masses.get(e, standard[e]):.17g}" for i, e in enumerate(elements, 1)]
     lines += ["", f"Atoms # {atom_style}", ""]
     for i, (t, x) in enumerate(zip(types, atoms.positions @ rotation.T, strict=True)):
-        head = COLUMNS[atom_style].format(id=i + 1, type=t + 1, charge=charges.get(elements[t], 0.0))
+        head = COLUMNS[atom_style].format(
+            id=i + 1, type=t + 1, charge=charges.get(elements[t], 0.0)
+        )
         lines.append(head + " {:.17g} {:.17g} {:.17g}".format(*x))
     write_text(path, "\n".join(lines) + "\n")
 
 
 def read_data(path, elements: Sequence[str]) -> Atoms:
-    """Read the periodic structure of a file that :func:`write_data` or ``write_data`` of LAMMPS wrote.
+    """Read the periodic structure of a file that :func:`write_data` or ``write_data`` of LAMMPS
+    wrote.
 
     Raises
     ------
@@ -130,7 +134,7 @@ def read_data(path, elements: Sequence[str]) -> Atoms:
             words = line.split()
             if words[1:] == ["atoms"]:
                 natoms = int(words[0])
-            elif words[2:] == ["xy", "xz", "yz"]:
+            elif words[3:] == ["xy", "xz", "yz"]:
                 cell[[1, 2, 2], [0, 0, 1]] = [float(w) for w in words[:3]]
             elif len(words) == 4 and words[2][1:] == "lo":
                 k = "xyz".index(words[2][0])
@@ -140,7 +144,9 @@ def read_data(path, elements: Sequence[str]) -> Atoms:
             (i + 2, line.split()[-1]) for i, line in enumerate(lines) if line.startswith("Atoms #")
         )
         first = len(COLUMNS[style].split())
-        rows = sorted((line.split() for line in lines[start : start + natoms]), key=lambda r: int(r[0]))
+        rows = sorted(
+            (line.split() for line in lines[start : start + natoms]), key=lambda r: int(r[0])
+        )
         symbols = [r[1] if r[1] in elements else elements[int(r[1]) - 1] for r in rows]
         positions = np.array([[float(w) for w in r[first : first + 3]] for r in rows]) - origin
     except (ValueError, IndexError, KeyError, StopIteration) as error:

@@ -33,13 +33,15 @@ class Labeller(Protocol):
     def label(self, structures: list[Atoms]) -> list[Atoms | Failure]:
         """Label structures.
 
-        A structure that cannot be labelled gives a :class:`Failure` in its place and costs no other one its
+        A structure that cannot be labelled gives a :class:`Failure` in its place and costs no
+        other one its
         label.
 
         Returns
         -------
         list of Atoms or Failure
-            In the order of `structures`. Labelled structures carry a ``SinglePointCalculator`` with energy,
+            In the order of `structures`. Labelled structures carry a ``SinglePointCalculator``
+            with energy,
             forces and (where the method has it) stress.
 
         Raises

@@ -39,7 +39,7 @@ class Worker:
 
     def __init__(self, description: dict, timeout: float):
         self.timeout = timeout
-        self._errors = tempfile.TemporaryFile()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the worker)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "pyuq.labels.worker"],
             stdin=subprocess.PIPE,

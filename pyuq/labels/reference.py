@@ -27,7 +27,8 @@ class LammpsReference:
     Parameters
     ----------
     elements : sequence of str
-        LAMMPS atom type i is ``elements[i-1]``; the element names are type labels that `commands` may use.
+        LAMMPS atom type i is ``elements[i-1]``; the element names are type labels that `commands`
+        may use.
     commands : sequence of str
         ``pair_style``, ``pair_coeff`` and whatever else the method needs.
     atom_style : {"atomic", "charge"}
@@ -50,7 +51,8 @@ class LammpsReference:
     folder: str = "."
 
     def __call__(self, atoms: Atoms) -> dict:
-        """Return energy (eV), forces (N, 3) in eV/Å and, for periodic structures, stress (6,) in eV/Å³."""
+        """Return energy (eV), forces (N, 3) in eV/Å and, for periodic structures, stress (6,) in
+        eV/Å³."""
         lmp = lammps(cmdargs=["-screen", "none", "-log", "none", "-nocite"])
         try:
             self._set_up(lmp, atoms)
@@ -106,7 +108,8 @@ class AseReference:
     Parameters
     ----------
     calculator : str
-        Import path ``"module:attribute"`` of a calculator class or of a function that returns a calculator.
+        Import path ``"module:attribute"`` of a calculator class or of a function that returns a
+        calculator.
     arguments : dict
         Its keyword arguments.
     """
@@ -115,10 +118,12 @@ class AseReference:
     arguments: dict = field(default_factory=dict)
 
     def __call__(self, atoms: Atoms) -> dict:
-        """Return energy (eV), forces (N, 3) in eV/Å and stress (6,) in eV/Å³ where the calculator has it."""
+        """Return energy (eV), forces (N, 3) in eV/Å and stress (6,) in eV/Å³ where the calculator
+        has it."""
         module, _, attribute = self.calculator.partition(":")
         make = getattr(importlib.import_module(module), attribute)
-        # A new calculator for each structure: a label must not depend on what was computed before it.
+        # A new calculator for each structure: a label must not depend on what was computed before
+        # it.
         atoms.calc = make(**self.arguments)
         results = {"energy": atoms.get_potential_energy(), "forces": atoms.get_forces()}
         if all(atoms.pbc) and "stress" in atoms.calc.implemented_properties:

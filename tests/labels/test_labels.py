@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Labels: right numbers, right orientation, and failures that cost nobody else a label."""
+
+import os
+import signal
+import time
+
+import numpy as np
+import pytest
+from ase.build import bulk, molecule
+from ase.calculators.emt import EMT
+from ase.calculators.lj import LennardJones
+
+from pyuq.io import extxyz
+from pyuq.io.lammps_data import read_data, write_data
+from pyuq.labels import Failure, FileLabeller, PoolLabeller, Waiting
+from pyuq.labels.reference import AseReference, LammpsReference
+
+MEAM = (
+    "pair_style meam",
+    "pair_coeff * * library.meam AlS SiS MgS CuS FeS AlSiMgCuFe.meam AlS SiS",
+)
+
+
+def skewed(seed=0):
+    atoms = bulk("Al", cubic=True) * (2, 1, 1)
+    atoms.symbols[3] = "Si"
+    rng = np.random.default_rng(seed)
+    atoms.set_cell(atoms.cell @ (np.eye(3) + 0.05 * rng.normal(size=(3, 3))), scale_atoms=True)
+    atoms.positions += 0.1 * rng.normal(size=(len(atoms), 3))
+    return atoms
+
+
+# Calculators for the worker, which imports this file as a module.
+def hanging():
+    time.sleep(60)
+
+
+def moody(**arguments):
+    class Moody(EMT):
+        def calculate(self, atoms, *args):
+            if len(atoms) == 2:
+                os.kill(os.getpid(), signal.SIGKILL)
+            if len(atoms) == 3:
+                raise RuntimeError("SCF did not converge")
+            if len(atoms) == 4:
+                time.sleep(60)
+            super().calculate(atoms, *args)
+
+    return Moody(**arguments)
+
+
+@pytest.fixture
+def importable(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", os.path.dirname(__file__), prepend=os.pathsep)
+
+
+def test_lammps_forces_and_stress_are_derivatives_in_the_users_orientation():
+    atoms, reference, h = skewed(), LammpsReference(("Al", "Si"), MEAM), 1e-5
+    label = reference(atoms)
+    stress = label["stress"][[0, 5, 4, 5, 1, 3, 4, 3, 2]].reshape(3, 3)
+
+    def energy(changed):
+        return reference(changed)["energy"]
+
+    for i, j in [(0, 0), (0, 1), (1, 2), (2, 0)]:
+        strained = []
+        for sign in (1, -1):
+            strain = np.eye(3)
+            strain[i, j] += sign * h / 2
+            strain[j, i] += sign * h / 2
+            copy = atoms.copy()
+            copy.set_cell(atoms.cell @ strain, scale_atoms=True)
+            strained.append(energy(copy))
+        assert (strained[0] - strained[1]) / (2 * h * atoms.get_volume()) == pytest.approx(
+            stress[i, j], abs=1e-7
+        )
+    for axis in range(3):
+        moved = []
+        for sign in (1, -1):
+            copy = atoms.copy()
+            copy.positions[1, axis] += sign * h
+            moved.append(energy(copy))
+        assert -(moved[0] - moved[1]) / (2 * h) == pytest.approx(label["forces"][1, axis], abs=1e-6)
+
+
+def test_lammps_accepts_left_handed_cells():
+    atoms = skewed()
+    mirrored = atoms.copy()
+    mirrored.positions[:, 0] *= -1
+    mirrored.set_cell(atoms.cell.array * [-1, 1, 1])
+    reference = LammpsReference(("Al", "Si"), MEAM)
+    a, b = reference(atoms), reference(mirrored)
+    assert a["energy"] == pytest.approx(b["energy"], abs=1e-10)
+    np.testing.assert_allclose(a["forces"] * [-1, 1, 1], b["forces"], atol=1e-10)
+
+
+def test_lammps_lennard_jones_agrees_with_ase_in_both_unit_styles():
+    atoms = bulk("Ar", a=5.3, cubic=True) * 2
+    atoms.rattle(0.2, seed=2)
+    ase = LennardJones(epsilon=0.0104, sigma=3.4, rc=5.0, smooth=False)
+    atoms.calc = ase
+    kcal = 0.0104 * 23.060547830619
+    for units, epsilon in (("metal", 0.0104), ("real", kcal)):
+        reference = LammpsReference(
+            ("Ar",), ("pair_style lj/cut 5.0", f"pair_coeff Ar Ar {epsilon} 3.4"), unit_style=units
+        )
+        label = reference(atoms)
+        np.testing.assert_allclose(label["forces"], atoms.get_forces(), atol=2e-6)
+        np.testing.assert_allclose(label["stress"], atoms.get_stress(), atol=1e-8)
+
+
+def test_lammps_charges_by_element():
+    atoms = bulk("NaCl", "rocksalt", a=5.6, cubic=True)
+    arguments = {
+        "atom_style": "charge",
+        "commands": ("pair_style coul/dsf 0.2 8", "pair_coeff * *"),
+    }
+    one, two = (
+        LammpsReference(("Na", "Cl"), charges={"Na": q, "Cl": -q}, **arguments)(atoms)["energy"]
+        for q in (1.0, 2.0)
+    )
+    assert one < 0.0
+    assert two == pytest.approx(4.0 * one, rel=1e-10)
+
+
+def test_lammps_wrong_element_and_bad_command_are_failures_with_a_reason():
+    description = {"kind": "lammps", "elements": ["Al", "Si"], "commands": list(MEAM)}
+    good, bad = PoolLabeller(description).label([skewed(), molecule("H2O", vacuum=3, pbc=True)])
+    assert extxyz.is_labelled(good)
+    assert "H, O" in bad.reason
+    description["commands"] = ["pair_style no/such/style"]
+    (result,) = PoolLabeller(description, retries=0).label([skewed()])
+    assert "no/such/style" in result.reason
+
+
+def test_ase_reference_by_import_path():
+    atoms = bulk("Cu", cubic=True)
+    atoms.rattle(0.1, seed=1)
+    label = AseReference("ase.calculators.emt:EMT")(atoms.copy())
+    atoms.calc = EMT()
+    np.testing.assert_array_equal(label["forces"], atoms.get_forces())
+    np.testing.assert_array_equal(label["stress"], atoms.get_stress())
+
+
+@pytest.mark.usefixtures("importable")
+def test_crash_error_and_hang_cost_only_their_own_label():
+    structures = [molecule("H2"), bulk("Cu"), molecule("H2O"), bulk("Cu") * (2, 2, 1), bulk("Cu")]
+    description = {"kind": "ase", "calculator": "test_labels:moody"}
+    results = PoolLabeller(description, workers=2, timeout=15, retries=0).label(structures)
+    assert [isinstance(r, Failure) for r in results] == [True, False, True, True, False]
+    assert "signal 9" in results[0].reason
+    assert "SCF did not converge" in results[2].reason
+    assert "within 15 s" in results[3].reason
+
+
+def test_max_force_refuses_a_label():
+    atoms = bulk("Cu", cubic=True)
+    atoms.positions[0] += 0.9
+    (result,) = PoolLabeller(
+        {"kind": "ase", "calculator": "ase.calculators.emt:EMT"}, retries=0, max_force=1.0
+    ).label([atoms])
+    assert "max_force" in result.reason
+
+
+def test_xtb_by_import_path():
+    pytest.importorskip("tblite")
+    label = AseReference("tblite.ase:TBLite", {"method": "GFN1-xTB", "verbosity": 0})(
+        molecule("H2O")
+    )
+    assert np.isfinite(label["energy"])
+
+
+def test_files_wait_resume_and_refuse_foreign_results(tmp_path):
+    structures = [skewed(1), skewed(2), skewed(3)]
+    labeller = FileLabeller(tmp_path)
+    with pytest.raises(Waiting, match="3 of 3"):
+        labeller.label(structures)
+    requests = {}
+    for path in (tmp_path / "requests").iterdir():
+        (atoms,) = extxyz.read(path)
+        index = next(
+            i for i, s in enumerate(structures) if np.array_equal(s.positions, atoms.positions)
+        )
+        requests[index] = path
+    result = extxyz.labelled(structures[0], -1.0, np.zeros((8, 3)), np.arange(6) * 0.01)
+    extxyz.write(tmp_path / "results" / requests[0].name, [result])
+    (tmp_path / "results" / f"{requests[1].stem}.failed").write_text("no convergence\n")
+    with pytest.raises(Waiting, match="1 of 3"):
+        labeller.label(structures)
+    moved = skewed(3)
+    moved.positions[0, 0] += 0.01
+    extxyz.write(
+        tmp_path / "results" / requests[2].name, [extxyz.labelled(moved, 0.0, np.zeros((8, 3)))]
+    )
+    good, failed, foreign = labeller.label(structures)
+    np.testing.assert_array_equal(good.get_stress(), np.arange(6) * 0.01)
+    assert failed.reason == "no convergence"
+    assert "differs from its request" in foreign.reason
+
+
+def test_extxyz_keeps_every_bit(tmp_path):
+    atoms = skewed()
+    rng = np.random.default_rng(3)
+    atoms.info = {"source": "hal", "step": 12, "tau": 0.1 + 1e-17, "reason": "max relative force"}
+    atoms = extxyz.labelled(atoms, rng.normal(), rng.normal(size=(8, 3)), rng.normal(size=6))
+    extxyz.write(tmp_path / "a.extxyz", [atoms])
+    (copy,) = extxyz.read(tmp_path / "a.extxyz")
+    np.testing.assert_array_equal(copy.positions, atoms.positions)
+    np.testing.assert_array_equal(copy.cell.array, atoms.cell.array)
+    for name in ("energy", "forces", "stress"):
+        np.testing.assert_array_equal(copy.calc.results[name], atoms.calc.results[name])
+    assert copy.info == atoms.info
+    extxyz.write(tmp_path / "b.extxyz", [copy])
+    assert (tmp_path / "a.extxyz").read_bytes() == (tmp_path / "b.extxyz").read_bytes()
+
+
+@pytest.mark.parametrize("style", ["atomic", "charge"])
+def test_lammps_data_round_trip(tmp_path, style):
+    atoms = skewed()
+    write_data(tmp_path / "a.data", atoms, ("Si", "Al"), atom_style=style)
+    copy = read_data(tmp_path / "a.data", ("Si", "Al"))
+    assert copy.get_chemical_symbols() == atoms.get_chemical_symbols()
+    np.testing.assert_allclose(
+        copy.get_all_distances(mic=True), atoms.get_all_distances(mic=True), atol=1e-12
+    )
+    (tmp_path / "a.data").write_text((tmp_path / "a.data").read_text()[:-80])
+    with pytest.raises(ValueError, match=r"header says|not a complete"):
+        read_data(tmp_path / "a.data", ("Si", "Al"))
