@@ -1,0 +1,521 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Orchestrates the kernels: blocks of atoms of one species go through neighbours → A → products →
+// features, and back. evaluate() takes one block all the way before the next; forward() keeps A of
+// every block for backward().
+
+#include "ace.h"
+
+#include "simd/dispatch.h"
+
+#include <cmath>
+#include <limits>
+
+using namespace uq;
+using namespace uq::ace;
+
+namespace uq {
+namespace ace {
+UQ_SELECT_KERNELS(Kernels, kernel_table, kernels)
+}
+}    // namespace uq
+
+// Neighbours of one centre inside the cutoff, species after species, each padded to full vectors.
+struct ace::Environment {
+  int center = -1, species = -1;
+  AlignedArray memory;
+  double *x = nullptr, *y = nullptr, *z = nullptr, *r = nullptr;    // unit vector and distance, Å
+  std::vector<int> index, other;                                    // neighbour, its species
+  std::vector<int> first, size;    // [species]: begin and padded number
+  double min_distance = 0.0;
+
+  // Core repulsion: ρ, and the switch f with its derivative with respect to ρ (zbl: to the distance
+  // of `nearest`).
+  double rho = 0.0, f = 1.0, df = 0.0;
+  int nearest = -1;
+};
+
+struct Ace::Block {
+  int species = 0, natoms = 0;
+  const int *rows = nullptr;    // [natoms], which centres
+  size_t components = 0, rho = 0;
+};
+
+struct ace::AceState : FeatureMap::State {
+  const Kernels *kernels = nullptr;
+  std::vector<int> order;    // centres sorted by species
+  std::vector<Ace::Block> blocks;
+  AlignedArray components, rho;             // of all blocks, forward() to backward()
+  std::vector<Environment> environments;    // [lanes]
+  std::vector<double> scale;                // [lanes], f of the core repulsion; 0 for empty lanes
+
+  AlignedArray nodes, products, sums, adjoint, derivative, column, force, scratch, features;
+  AlignedArray lane_weights, extra_lanes, value;
+  std::vector<std::vector<double>> folded;    // [seed * nspecies + species][nproduct]
+  std::vector<ProductWeights> weights;        // [seed]
+};
+
+Ace::Ace(const Potential &potential, const LoadOptions &options)
+    : elements_(potential.elements), plans_(potential.elements.size()), inner_(potential.inner) {
+  const int ne = potential.nelements();
+  int nreadout = 0;
+  for (int i = 0; i < ne; i++) {
+    compile(potential, i, options.radial_spline ? potential.spline_step : 0.0, plans_[i]);
+    offsets_.push_back(nreadout);
+    nreadout += plans_[i].nfeatures;
+    inner_cutoffs_.emplace_back();
+    for (int j = 0; j < ne; j++) {
+      const Bond &bond = potential.bond(i, j);
+      cutoff_ = std::max(cutoff_, bond.rcut);
+      inner_cutoffs_[i].emplace_back(bond.rcut_in, bond.dcut_in);
+    }
+  }
+  weights_.assign(nreadout, 1.0);
+}
+
+std::unique_ptr<FeatureMap::State> Ace::new_state() const {
+  auto state = std::make_unique<AceState>();
+  state->kernels = &kernels();
+  state->environments.resize(state->kernels->lanes);
+  state->scale.resize(state->kernels->lanes);
+  return state;
+}
+
+// ---------------------------------------------------------------------- neighbours
+
+// Sorts the centres into blocks and sizes the scratch memory.
+void Ace::begin(const Neighbors &nb, AceState &state) const {
+  const int lanes = state.kernels->lanes, ne = static_cast<int>(elements_.size());
+  state.min_distance = std::numeric_limits<double>::infinity();
+  state.fixed_energy = 0.0;
+  state.blocks.clear();
+  state.order.clear();
+  state.order.reserve(nb.ncenters);
+  size_t ncomponents = 0, nrho = 0;
+  for (int z = 0; z < ne; z++) {
+    const size_t start = state.order.size();
+    for (int k = 0; k < nb.ncenters; k++)
+      if (nb.species[nb.centers[k]] == z) state.order.push_back(k);
+    const ProductPlan &plan = plans_[z].products;
+    for (size_t k = start; k < state.order.size(); k += lanes) {
+      Block block;
+      block.species = z;
+      block.natoms = static_cast<int>(std::min<size_t>(lanes, state.order.size() - k));
+      block.rows = state.order.data() + k;
+      block.components = ncomponents;
+      block.rho = nrho;
+      ncomponents += static_cast<size_t>(plan.ncomp) * lanes;
+      nrho += plans_[z].nonlinear.size() * lanes;
+      state.blocks.push_back(block);
+    }
+    state.nodes.reserve(2 * static_cast<size_t>(plan.nnode) * lanes);
+    state.products.reserve(static_cast<size_t>(plan.nproduct) * lanes);
+    for (const BondPlan &bond : plans_[z].bonds) state.scratch.reserve(scratch_size(bond, lanes));
+  }
+}
+
+void Ace::gather(const Neighbors &nb, int center, Environment &env) const {
+  const int lanes = kernels().lanes, ne = static_cast<int>(elements_.size());
+  env.center = center;
+  env.species = nb.species[center];
+  const std::vector<BondPlan> &bonds = plans_[env.species].bonds;
+  const int *list = nb.neighbors[center];
+  const int nlist = nb.counts[center];
+  const size_t capacity =
+      (static_cast<size_t>(nlist) + static_cast<size_t>(ne) * lanes + lanes - 1) / lanes * lanes;
+  env.memory.reserve(8 * capacity);
+  double *x = env.memory.data() + 4 * capacity, *y = x + capacity, *z = y + capacity,
+         *r2 = z + capacity;
+  env.index.resize(2 * capacity);
+  env.other.resize(capacity);
+  int *found = env.index.data() + capacity;
+  env.size.assign(ne, 0);
+
+  const double *xi = nb.x + 3 * static_cast<size_t>(center);
+  int n = 0;
+  double closest = std::numeric_limits<double>::infinity();
+  for (int k = 0; k < nlist; k++) {
+    const int j = list[k] & nb.mask, s = nb.species[j];
+    if (s < 0) continue;
+    const double *xj = nb.x + 3 * static_cast<size_t>(j);
+    const double dx = xj[0] - xi[0], dy = xj[1] - xi[1], dz = xj[2] - xi[2],
+                 d2 = dx * dx + dy * dy + dz * dz;
+    const double rcut = bonds[s].radial.rcut;
+    if (!(d2 < rcut * rcut)) continue;
+    x[n] = dx;
+    y[n] = dy;
+    z[n] = dz;
+    r2[n] = d2;
+    found[n] = j;
+    env.other[n++] = s;
+    env.size[s]++;
+    closest = std::min(closest, d2);
+  }
+  env.min_distance = std::sqrt(closest);
+
+  env.first.assign(ne, 0);
+  std::vector<int> &next =
+      env.first;    // moves through each species' range, then back to its begin
+  int total = 0;
+  for (int s = 0; s < ne; s++) {
+    next[s] = total;
+    total += (env.size[s] + lanes - 1) / lanes * lanes;
+  }
+  env.x = env.memory.data();
+  env.y = env.x + capacity;
+  env.z = env.y + capacity;
+  env.r = env.z + capacity;
+  for (int k = 0; k < n; k++) {
+    const int slot = next[env.other[k]]++;
+    env.x[slot] = x[k];
+    env.y[slot] = y[k];
+    env.z[slot] = z[k];
+    env.r[slot] = r2[k];
+    env.index[slot] = found[k];
+  }
+  for (int s = 0; s < ne; s++) {
+    const int padded = (env.size[s] + lanes - 1) / lanes * lanes, begin = next[s] - env.size[s];
+    const double rcut = bonds[s].radial.rcut;
+    for (int k = env.size[s]; k < padded; k++) {
+      env.x[begin + k] = env.y[begin + k] = 0.0;
+      env.z[begin + k] = rcut;
+      env.r[begin + k] = rcut * rcut;
+      env.index[begin + k] = -1;
+    }
+    env.first[s] = begin;
+    env.size[s] = padded;
+  }
+  kernels().normalise(total, env.x, env.y, env.z, env.r);
+}
+
+// ρ and the switch f.
+void Ace::add_core(Environment &env) const {
+  const SpeciesPlan &plan = plans_[env.species];
+  env.rho = env.df = 0.0;
+  env.f = 1.0;
+  env.nearest = -1;
+  if (inner_ == InnerCutoff::Zbl) {
+    double d = std::numeric_limits<double>::infinity(), width = 0.0;
+    for (size_t s = 0; s < env.size.size(); s++) {
+      const auto [rcut_in, dcut_in] = inner_cutoffs_[env.species][s];
+      for (int k = env.first[s]; k < env.first[s] + env.size[s]; k++) {
+        if (env.index[k] < 0 || env.r[k] - (rcut_in - dcut_in) >= d) continue;
+        d = env.r[k] - (rcut_in - dcut_in);
+        width = dcut_in;
+        env.nearest = k;
+      }
+    }
+    if (env.nearest < 0) return;
+    const Value step = quintic_step(width - d, width, width);
+    env.f = step.f;
+    env.df = -step.df;
+    if (env.f == 1.0) return;    // the core repulsion carries no weight
+  }
+  for (size_t s = 0; s < env.size.size(); s++) {
+    const double range = plan.core[s].range();
+    for (int k = env.first[s]; k < env.first[s] + env.size[s]; k++)
+      if (env.r[k] < range && env.index[k] >= 0) env.rho += plan.core[s](env.r[k]).f;
+  }
+  if (inner_ == InnerCutoff::Zbl) return;
+  const Value step = quintic_step(env.rho, plan.rho_core_cutoff, plan.drho_core_cutoff);
+  env.f = step.f;
+  env.df = step.df;
+}
+
+// ---------------------------------------------------------------------- forward
+
+// A of a block, its environments, fixed energies and shortest distance.
+void Ace::components(const Neighbors &nb, AceState &state, const Block &block, double *a) const {
+  const SpeciesPlan &plan = plans_[block.species];
+  const Kernels &k = *state.kernels;
+  std::fill(a, a + static_cast<size_t>(plan.products.ncomp) * k.lanes, 0.0);
+  std::fill(state.scale.begin(), state.scale.end(), 0.0);
+  for (int lane = 0; lane < block.natoms; lane++) {
+    Environment &env = state.environments[lane];
+    gather(nb, nb.centers[block.rows[lane]], env);
+    add_core(env);
+    for (size_t s = 0; s < plan.bonds.size(); s++) {
+      const int at = env.first[s];
+      if (env.size[s] > 0)
+        k.accumulate(plan.bonds[s], legendre(), env.size[s], env.x + at, env.y + at, env.z + at,
+                     env.r + at, state.scratch.data(), a + lane);
+    }
+    state.scale[lane] = env.f;
+    state.min_distance = std::min(state.min_distance, env.min_distance);
+    state.fixed_energy += plan.e0 + env.rho * (inner_ == InnerCutoff::Zbl ? 1.0 - env.f : 1.0);
+  }
+}
+
+// Nodes, products and the densities with non-linear embedding.
+void Ace::products(AceState &state, const Block &block, const double *a, double *rho) const {
+  const SpeciesPlan &plan = plans_[block.species];
+  const Kernels &k = *state.kernels;
+  k.nodes(plan.products, a, state.nodes.data());
+  k.products(plan.products, a, state.nodes.data(), state.products.data());
+  for (size_t p = 0; p < plan.densities.size(); p++)
+    k.combine(plan.products.nproduct, plan.densities[p].data(), state.products.data(),
+              rho + p * k.lanes);
+}
+
+// From the products of a block to features. `sum` gets the non-linear ones; the linear ones wait in
+// state.sums.
+void Ace::features(AceState &state, const Block &block, const double *rho, double *sum,
+                   double *per_atom) const {
+  const SpeciesPlan &plan = plans_[block.species];
+  const Kernels &k = *state.kernels;
+  const int nlinear = plan.coupling.rows(), nnonlinear = static_cast<int>(plan.nonlinear.size());
+  if (sum)
+    k.add_products(plan.products.nproduct, state.products.data(), state.scale.data(),
+                   state.sums.data());
+  if (per_atom) {
+    state.features.reserve(static_cast<size_t>(nlinear) * k.lanes);
+    k.couple(nlinear, plan.coupling.first.data(), plan.coupling.column.data(),
+             plan.coupling.value.data(), state.products.data(), state.features.data());
+  }
+  const int width = max_features();
+  for (int lane = 0; lane < block.natoms; lane++) {
+    double *row = per_atom ? per_atom + static_cast<size_t>(block.rows[lane]) * width : nullptr;
+    if (row) {
+      std::fill(row, row + width, 0.0);
+      for (int f = 0; f < nlinear; f++)
+        row[f] = state.scale[lane] * state.features.data()[f * k.lanes + lane];
+    }
+    for (int p = 0; p < nnonlinear; p++) {
+      const Density &density = plan.nonlinear[p];
+      const double value = state.scale[lane] * density.weight *
+                           embed(plan.embedding, rho[p * k.lanes + lane], density.exponent).f;
+      if (row) row[nlinear + p] = value;
+      if (sum) sum[offsets_[block.species] + nlinear + p] += value;
+    }
+  }
+}
+
+void Ace::forward(const Neighbors &nb, State &base, double *sum, double *per_atom) const {
+  auto &state = static_cast<AceState &>(base);
+  const int lanes = state.kernels->lanes;
+  begin(nb, state);
+  if (state.blocks.empty()) return;
+  const Block &last = state.blocks.back();
+  state.components.reserve(last.components +
+                           static_cast<size_t>(plans_[last.species].products.ncomp) * lanes);
+  state.rho.reserve(last.rho + plans_[last.species].nonlinear.size() * lanes);
+  for (size_t b = 0; b < state.blocks.size(); b++) {
+    const Block &block = state.blocks[b];
+    const SpeciesPlan &plan = plans_[block.species];
+    if (sum && (b == 0 || block.species != state.blocks[b - 1].species))
+      state.sums.zero(static_cast<size_t>(plan.products.nproduct) * lanes);
+    double *a = state.components.data() + block.components, *rho = state.rho.data() + block.rho;
+    components(nb, state, block, a);
+    if (!sum && !per_atom && plan.nonlinear.empty()) continue;
+    products(state, block, a, rho);
+    features(state, block, rho, sum, per_atom);
+    if (!sum || (b + 1 < state.blocks.size() && block.species == state.blocks[b + 1].species))
+      continue;
+    // The last block of its species: couple the sums of products.
+    std::vector<double> totals(plan.products.nproduct, 0.0);
+    for (size_t t = 0; t < totals.size(); t++)
+      for (int lane = 0; lane < lanes; lane++) totals[t] += state.sums.data()[t * lanes + lane];
+    const Sparse &c = plan.coupling;
+    for (int f = 0; f < c.rows(); f++)
+      for (int t = c.first[f]; t < c.first[f + 1]; t++)
+        sum[offsets_[block.species] + f] += c.value[t] * totals[c.column[t]];
+  }
+}
+
+// ---------------------------------------------------------------------- backward
+
+// Shared seeds become weights of products, once for all atoms.
+void Ace::fold(AceState &state, int nseeds, const Seed *seeds) const {
+  state.folded.resize(nseeds * plans_.size());
+  for (int s = 0; s < nseeds; s++)
+    for (size_t z = 0; z < plans_.size(); z++) {
+      const Sparse &c = plans_[z].coupling;
+      std::vector<double> &w = state.folded[s * plans_.size() + z];
+      w.assign(plans_[z].products.nproduct, 0.0);
+      if (!seeds[s].shared) continue;
+      for (int f = 0; f < c.rows(); f++)
+        for (int t = c.first[f]; t < c.first[f + 1]; t++)
+          w[c.column[t]] += c.value[t] * seeds[s].shared[offsets_[z] + f];
+    }
+}
+
+static double seed_of(const Seed &seed, int offset, int row, int width, int feature) {
+  if (seed.shared) return seed.shared[offset + feature];
+  return seed.per_atom ? seed.per_atom[static_cast<size_t>(row) * width + feature] : 0.0;
+}
+
+// The weights of the products of a block: shared where all lanes agree, else a table.
+void Ace::weigh(AceState &state, const Block &block, const double *rho, int nseeds,
+                const Seed *seeds) const {
+  const SpeciesPlan &plan = plans_[block.species];
+  const Kernels &k = *state.kernels;
+  const int nlinear = plan.coupling.rows(), nnonlinear = static_cast<int>(plan.nonlinear.size());
+  const int nproduct = plan.products.nproduct, width = max_features(),
+            offset = offsets_[block.species];
+  bool table = nnonlinear > 1;
+  for (int s = 0; s < nseeds; s++) table = table || seeds[s].per_atom;
+
+  // ∂s/∂ρ_p without the switch f
+  state.extra_lanes.zero(static_cast<size_t>(nseeds) * std::max(1, nnonlinear) * k.lanes);
+  for (int s = 0; s < nseeds; s++)
+    for (int p = 0; p < nnonlinear; p++)
+      for (int lane = 0; lane < block.natoms; lane++)
+        state.extra_lanes.data()[(s * nnonlinear + p) * k.lanes + lane] =
+            plan.nonlinear[p].weight *
+            seed_of(seeds[s], offset, block.rows[lane], width, nlinear + p) *
+            embed(plan.embedding, rho[p * k.lanes + lane], plan.nonlinear[p].exponent).df;
+
+  state.weights.assign(nseeds, {});
+  if (table) state.lane_weights.zero(static_cast<size_t>(nseeds) * nproduct * k.lanes);
+  for (int s = 0; s < nseeds; s++) {
+    const std::vector<double> &folded = state.folded[s * plans_.size() + block.species];
+    const double *extra = state.extra_lanes.data() + static_cast<size_t>(s) * nnonlinear * k.lanes;
+    if (!table) {
+      state.weights[s].base = folded.data();
+      if (nnonlinear) state.weights[s].extra = plan.densities[0].data();
+      state.weights[s].extra_lane = extra;
+      continue;
+    }
+    double *w = state.lane_weights.data() + static_cast<size_t>(s) * nproduct * k.lanes;
+    if (seeds[s].per_atom) {
+      state.features.zero(static_cast<size_t>(nlinear) * k.lanes);
+      for (int lane = 0; lane < block.natoms; lane++)
+        for (int f = 0; f < nlinear; f++)
+          state.features.data()[f * k.lanes + lane] =
+              seed_of(seeds[s], offset, block.rows[lane], width, f);
+      k.spread(nlinear, plan.coupling.first.data(), plan.coupling.column.data(),
+               plan.coupling.value.data(), state.features.data(), w);
+    }
+    for (int t = 0; t < nproduct; t++)
+      for (int lane = 0; lane < k.lanes; lane++) {
+        double total = folded[t];
+        for (int p = 0; p < nnonlinear; p++)
+          total += plan.densities[p][t] * extra[p * k.lanes + lane];
+        w[t * k.lanes + lane] += total;
+      }
+    state.weights[s].base = w;
+    state.weights[s].per_lane = true;
+  }
+}
+
+// Energies and forces of a block whose environments are gathered.
+void Ace::block_forces(const Neighbors &nb, AceState &state, const Block &block, const double *a,
+                       const double *rho, int nseeds, const Seed *seeds, Result *results) const {
+  const SpeciesPlan &plan = plans_[block.species];
+  const Kernels &k = *state.kernels;
+  const int nnonlinear = static_cast<int>(plan.nonlinear.size()), nlinear = plan.coupling.rows();
+  state.adjoint.reserve(2 * static_cast<size_t>(nseeds) * plan.products.nnode * k.lanes);
+  state.derivative.reserve(static_cast<size_t>(nseeds) * plan.products.ncomp * k.lanes);
+  state.value.reserve(static_cast<size_t>(nseeds) * k.lanes);
+  weigh(state, block, rho, nseeds, seeds);
+  k.adjoint(plan.products, a, state.nodes.data(), nseeds, state.weights.data(),
+            state.adjoint.data(), state.value.data(), state.derivative.data());
+  // The products gave Σ_p ∂s/∂ρ_p ρ_p where the seed asks for F(ρ_p).
+  for (int s = 0; s < nseeds; s++)
+    for (int p = 0; p < nnonlinear; p++)
+      for (int lane = 0; lane < block.natoms; lane++) {
+        const double density = rho[p * k.lanes + lane];
+        state.value.data()[s * k.lanes + lane] +=
+            plan.nonlinear[p].weight *
+                seed_of(seeds[s], offsets_[block.species], block.rows[lane], max_features(),
+                        nlinear + p) *
+                embed(plan.embedding, density, plan.nonlinear[p].exponent).f -
+            state.extra_lanes.data()[(s * nnonlinear + p) * k.lanes + lane] * density;
+      }
+  for (int lane = 0; lane < block.natoms; lane++)
+    atom_forces(nb, state, block, lane, nseeds, seeds, results);
+}
+
+// Adds the force `f` = ∂s/∂r_j of a neighbour at the vector d from the centre.
+static void add_pair(Result &result, int i, int j, const double *d, const double *f) {
+  if (result.forces)
+    for (int c = 0; c < 3; c++) {
+      result.forces[3 * static_cast<size_t>(j) + c] -= f[c];
+      result.forces[3 * static_cast<size_t>(i) + c] += f[c];
+    }
+  const double w[9] = {-d[0] * f[0], -d[1] * f[1], -d[2] * f[2], -d[0] * f[1], -d[0] * f[2],
+                       -d[1] * f[2], -d[1] * f[0], -d[2] * f[0], -d[2] * f[1]};
+  if (result.virial)
+    for (int c = 0; c < 9; c++) result.virial[c] += w[c];
+  if (result.vatom)
+    for (int c = 0; c < 9; c++) result.vatom[9 * static_cast<size_t>(j) + c] += w[c];
+}
+
+void Ace::atom_forces(const Neighbors &, AceState &state, const Block &block, int lane, int nseeds,
+                      const Seed *seeds, Result *results) const {
+  const SpeciesPlan &plan = plans_[block.species];
+  const Kernels &k = *state.kernels;
+  const Environment &env = state.environments[lane];
+  const int ncomp = plan.products.ncomp, i = env.center;
+  const bool zbl = inner_ == InnerCutoff::Zbl;
+  state.column.reserve(static_cast<size_t>(nseeds) * ncomp);
+  for (int c = 0; c < nseeds * ncomp; c++)
+    state.column.data()[c] =
+        env.f * state.derivative.data()[static_cast<size_t>(c) * k.lanes + lane];
+  for (int s = 0; s < nseeds; s++) {
+    const double energy = env.f * state.value.data()[s * k.lanes + lane] +
+                          seeds[s].fixed * (plan.e0 + env.rho * (zbl ? 1.0 - env.f : 1.0));
+    results[s].energy += energy;
+    if (results[s].eatom) results[s].eatom[i] += energy;
+  }
+  for (size_t z = 0; z < plan.bonds.size(); z++) {
+    const int n = env.size[z], at = env.first[z];
+    if (n == 0) continue;
+    state.force.reserve(3 * static_cast<size_t>(nseeds) * n);
+    k.forces(plan.bonds[z], legendre(), n, env.x + at, env.y + at, env.z + at, env.r + at, nseeds,
+             ncomp, state.column.data(), state.scratch.data(), state.force.data());
+    const double range = env.f == 1.0 && zbl ? 0.0 : plan.core[z].range();
+    for (int s = 0; s < nseeds; s++) {
+      const double value = state.value.data()[s * k.lanes + lane];
+      const double slope = zbl ? seeds[s].fixed * (1.0 - env.f) : env.df * value + seeds[s].fixed;
+      const double *f = state.force.data() + 3 * static_cast<size_t>(s) * n;
+      for (int j = 0; j < n; j++) {
+        const int q = at + j, neighbor = env.index[q];
+        if (neighbor < 0) break;
+        double along = env.r[q] < range ? slope * plan.core[z](env.r[q]).df : 0.0;
+        if (zbl && q == env.nearest) along += env.df * (value - seeds[s].fixed * env.rho);
+        const double d[3] = {env.x[q] * env.r[q], env.y[q] * env.r[q], env.z[q] * env.r[q]};
+        const double g[3] = {f[j] + along * env.x[q], f[n + j] + along * env.y[q],
+                             f[2 * n + j] + along * env.z[q]};
+        add_pair(results[s], i, neighbor, d, g);
+      }
+    }
+  }
+}
+
+void Ace::backward(const Neighbors &nb, State &base, int nseeds, const Seed *seeds,
+                   Result *results) const {
+  auto &state = static_cast<AceState &>(base);
+  if (nseeds > 2) {    // the kernels take two at a time
+    backward(nb, base, 2, seeds, results);
+    return backward(nb, base, nseeds - 2, seeds + 2, results + 2);
+  }
+  fold(state, nseeds, seeds);
+  for (const Block &block : state.blocks) {
+    const double *a = state.components.data() + block.components,
+                 *rho = state.rho.data() + block.rho;
+    for (int lane = 0; lane < block.natoms; lane++) {
+      gather(nb, nb.centers[block.rows[lane]], state.environments[lane]);
+      add_core(state.environments[lane]);
+    }
+    state.kernels->nodes(plans_[block.species].products, a, state.nodes.data());
+    block_forces(nb, state, block, a, rho, nseeds, seeds, results);
+  }
+}
+
+void Ace::evaluate(const Neighbors &nb, State &base, const Seed &seed, Result &result) const {
+  auto &state = static_cast<AceState &>(base);
+  begin(nb, state);
+  fold(state, 1, &seed);
+  for (const Block &block : state.blocks) {
+    const SpeciesPlan &plan = plans_[block.species];
+    state.components.reserve(static_cast<size_t>(plan.products.ncomp) * state.kernels->lanes);
+    state.rho.reserve(plan.nonlinear.size() * state.kernels->lanes);
+    double *a = state.components.data(), *rho = state.rho.data();
+    components(nb, state, block, a);
+    if (plan.nonlinear.empty())
+      state.kernels->nodes(plan.products, a, state.nodes.data());
+    else
+      products(state, block, a, rho);
+    block_forces(nb, state, block, a, rho, 1, &seed, &result);
+  }
+}

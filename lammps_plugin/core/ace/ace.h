@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The atomic cluster expansion as a feature map.
+//
+// R. Drautz, Phys. Rev. B 99, 014104 (2019); Y. Lysogorskiy et al., npj Comput. Mater. 7, 97
+// (2021). Features of an atom: for every density with linear embedding, each function of the file
+// as written times the weight of the density; for every density with non-linear embedding, the
+// embedded density. All are multiplied by the switch f of the core repulsion. Without readout
+// weight: one-body energy and core repulsion.
+
+#ifndef UQ_ACE_ACE_H
+#define UQ_ACE_ACE_H
+
+#include "compile.h"
+#include "feature_map.h"
+#include "model.h"
+
+namespace uq {
+namespace ace {
+
+struct AceState;
+struct Environment;
+
+class Ace : public FeatureMap {
+ public:
+  Ace(const Potential &potential, const LoadOptions &options);
+
+  const char *family() const override { return "ace"; }
+  const std::vector<std::string> &elements() const override { return elements_; }
+  double cutoff() const override { return cutoff_; }
+  double cutoff(int si, int sj) const override { return plans_[si].bonds[sj].radial.rcut; }
+  int nreadout() const override { return static_cast<int>(weights_.size()); }
+  int offset(int species) const override { return offsets_[species]; }
+  int count(int species) const override { return plans_[species].nfeatures; }
+  const std::vector<double> &weights() const override { return weights_; }
+
+  std::unique_ptr<State> new_state() const override;
+  void forward(const Neighbors &nb, State &state, double *sum, double *per_atom) const override;
+  void backward(const Neighbors &nb, State &state, int nseeds, const Seed *seeds,
+                Result *results) const override;
+  void evaluate(const Neighbors &nb, State &state, const Seed &seed, Result &result) const override;
+
+ private:
+  struct Block;
+
+  std::vector<std::string> elements_;
+  std::vector<SpeciesPlan> plans_;
+  std::vector<int> offsets_;
+  std::vector<double> weights_;
+  double cutoff_ = 0.0;
+  InnerCutoff inner_ = InnerCutoff::Density;
+  std::vector<std::vector<std::pair<double, double>>>
+      inner_cutoffs_;    // [centre][neighbour] rcut_in, dcut_in
+
+  void begin(const Neighbors &nb, AceState &state) const;
+  void gather(const Neighbors &nb, int center, Environment &env) const;
+  void add_core(Environment &env) const;
+  void components(const Neighbors &nb, AceState &state, const Block &block, double *a) const;
+  void products(AceState &state, const Block &block, const double *a, double *rho) const;
+  void features(AceState &state, const Block &block, const double *rho, double *sum,
+                double *per_atom) const;
+  void fold(AceState &state, int nseeds, const Seed *seeds) const;
+  void weigh(AceState &state, const Block &block, const double *rho, int nseeds,
+             const Seed *seeds) const;
+  void block_forces(const Neighbors &nb, AceState &state, const Block &block, const double *a,
+                    const double *rho, int nseeds, const Seed *seeds, Result *results) const;
+  void atom_forces(const Neighbors &nb, AceState &state, const Block &block, int lane, int nseeds,
+                   const Seed *seeds, Result *results) const;
+
+  friend struct AceState;
+};
+
+}    // namespace ace
+}    // namespace uq
+
+#endif

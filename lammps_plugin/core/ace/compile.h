@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Compiles what a file says into the plans of the kernels (plan.h).
+
+#ifndef UQ_ACE_COMPILE_H
+#define UQ_ACE_COMPILE_H
+
+#include "core_repulsion.h"
+#include "math/aligned.h"
+#include "plan.h"
+#include "potential.h"
+
+#include <deque>
+#include <vector>
+
+namespace uq {
+namespace ace {
+
+// Sparse matrix in compressed rows.
+struct Sparse {
+  std::vector<int> first = {0}, column;
+  std::vector<double> value;
+
+  int rows() const { return static_cast<int>(first.size()) - 1; }
+};
+
+// One element as centre.
+struct SpeciesPlan {
+  std::vector<BondPlan> bonds;        // [neighbour species]
+  std::vector<CoreRepulsion> core;    // [neighbour species]
+  ProductPlan products;
+
+  // Features: first those of linear densities, φ_k = Σ_t coupling_kt product_t, then weight *
+  // F(ρ_p; exponent) with ρ_p = Σ_t density_pt product_t for each non-linear density.
+  Sparse coupling;
+  std::vector<std::vector<double>> densities;    // [nonlinear][nproduct]
+  std::vector<Density> nonlinear;
+  Embedding embedding = Embedding::FinnisSinclair;
+  int nfeatures = 0;
+
+  double e0 = 0.0, rho_core_cutoff = 0.0, drho_core_cutoff = 0.0;    // eV
+
+  // Memory behind the pointers of the plans.
+  std::deque<std::vector<double>> numbers;
+  std::vector<int> leaf_re, leaf_im, node_a, node_b, linear, group_a, group_first, product_b;
+  std::vector<double> sign_re, sign_im;
+};
+
+// spline_step > 0: radial functions and core repulsion from cubic Hermite tables of about this bin
+// width (Å), as the reference evaluator has them. Throws uq::Error.
+void compile(const Potential &potential, int species, double spline_step, SpeciesPlan &plan);
+
+const Legendre &legendre();
+
+// F(ρ; exponent) and its derivative.
+Value embed(Embedding embedding, double rho, double exponent);
+
+}    // namespace ace
+}    // namespace uq
+
+#endif

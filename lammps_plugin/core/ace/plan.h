@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// What the kernels need to know of a potential, as plain arrays: `Bond` and `Function` of the file
+// compiled into radial channels, components of A, a graph of products, and blocks of atoms.
+//
+// Vocabulary. Lanes: doubles in a vector. Block: as many atoms of one species as there are lanes;
+// arrays of a block are [index][lane]. Component: a real number A, either Σ_j g_k (rank 1) or Re or
+// Im of Σ_j R_nl Y_lm. Node: a complex number, [re, im][lane]; the first nodes are leaves
+// (components with the sign of m), each other node is the product of two earlier ones. Product: a
+// real number, a component of rank 1 or Re(node * node); every function is a linear combination of
+// products.
+
+#ifndef UQ_ACE_PLAN_H
+#define UQ_ACE_PLAN_H
+
+#include "potential_limits.h"
+
+namespace uq {
+namespace ace {
+
+// g_k(r), k = 0 .. nbase - 1, as in the file, or their splines.
+struct RadialPlan {
+  int basis = 0;    // of enum RadialBasis
+  int nbase = 0;
+  double rcut = 0.0, dcut = 0.0;    // Å
+  double lambda = 0.0;
+  double rcut_in = 0.0, dcut_in = 0.0;    // Å; dcut_in = 0: no inner cutoff of the radial functions
+  const double *bessel = nullptr;         // [nbase][3]: prefactor of h_n, √(e_n/d_{n-1}), 1/√d_n
+  const double *table =
+      nullptr;    // [nbins + 1][nbase][2]: g and (bin width) g' at the nodes; or null
+  int nbins = 0;
+};
+
+// Neighbours of one species around a centre. Components of l: comp[l] + n (2l + 1) + c, with c = 0
+// for m = 0, c = 2m - 1 for Re and c = 2m for Im of m > 0.
+struct BondPlan {
+  RadialPlan radial;
+  int nrank1 = 0, comp1 = 0;    // components of rank 1: g_0 .. g_{nrank1 - 1}
+  int lmax = -1;                // -1: no function of higher rank
+  bool identity = false;        // R_nl = g_n
+  int nchannels[max_l + 1] = {};
+  int comp[max_l + 1] = {};
+  const double *crad[max_l + 1] = {};    // [nchannels][nbase]
+  int nradial = 0;                       // Σ_l nchannels
+  int ncomp = 0, comp0 = 0;              // this bond's components are comp0 .. comp0 + ncomp - 1
+};
+
+// The graph of products of one species.
+struct ProductPlan {
+  int ncomp = 0;
+  int nleaf = 0;
+  const int *leaf_re = nullptr, *leaf_im = nullptr;    // component; leaf_im = -1: real
+  const double *sign_re = nullptr, *sign_im = nullptr;
+  int nnode = 0;                                     // with the leaves
+  const int *node_a = nullptr, *node_b = nullptr;    // [nnode - nleaf]
+  int nlinear = 0;                                   // the first products: components of rank 1
+  const int *linear = nullptr;
+  int ngroup = 0;    // the others, grouped by their first node
+  const int *group_a = nullptr, *group_first = nullptr;    // [ngroup], [ngroup + 1]
+  const int *product_b = nullptr;                          // [nproduct - nlinear]
+  int nproduct = 0;
+};
+
+// Constants of the Legendre recursion, m-major: [m * (max_l + 1) + l].
+struct Legendre {
+  double diagonal[max_l + 1];    // P_mm = diagonal[m] P_{m-1,m-1}
+  double first[max_l + 1];       // P_{m+1,m} = first[m] z P_mm
+  double a[(max_l + 1) * (max_l + 1)],
+      b[(max_l + 1) * (max_l + 1)];    // P_lm = a (z P_{l-1,m} + b P_{l-2,m})
+};
+
+// Weights of the products in one seed: base (one for all lanes, or [nproduct][lanes]) plus, where
+// extra is set, extra[t] * extra_lane[lane].
+struct ProductWeights {
+  const double *base = nullptr;
+  bool per_lane = false;
+  const double *extra = nullptr;
+  const double *extra_lane = nullptr;
+};
+
+// One set for each instruction set. Arrays are aligned to 64 bytes, counts of neighbours are
+// multiples of `lanes`.
+struct Kernels {
+  int lanes;
+
+  // (x, y, z) from displacement to unit vector; r from squared distance to distance.
+  void (*normalise)(int n, double *x, double *y, double *z, double *r);
+
+  // components[.][lane 0] of the bond of one atom; scratch: scratch_size().
+  void (*accumulate)(const BondPlan &bond, const Legendre &legendre, int n, const double *x,
+                     const double *y, const double *z, const double *r, double *scratch,
+                     double *components);
+
+  void (*nodes)(const ProductPlan &plan, const double *components, double *nodes);
+  void (*products)(const ProductPlan &plan, const double *components, const double *nodes,
+                   double *products);
+
+  // sums[t][lane] += scale[lane] * products[t][lane]
+  void (*add_products)(int nproduct, const double *products, const double *scale, double *sums);
+  // out[lane] = Σ_t weights[t] products[t][lane]
+  void (*combine)(int nproduct, const double *weights, const double *products, double *out);
+  // out[row][lane] = Σ_t value[t] in[column[t]][lane], and the transposed: out[column[t]][lane] +=
+  // value[t] in[row][lane]
+  void (*couple)(int nrow, const int *first, const int *column, const double *value,
+                 const double *in, double *out);
+  void (*spread)(int nrow, const int *first, const int *column, const double *value,
+                 const double *in, double *out);
+
+  // S = Σ_t weight_t product_t for one or two seeds: value[seed][lane] = S and
+  // derivative[seed][component][lane]. adjoint: work space [nseeds][nnode][2][lanes].
+  void (*adjoint)(const ProductPlan &plan, const double *components, const double *nodes,
+                  int nseeds, const ProductWeights *weights, double *adjoint, double *value,
+                  double *derivative);
+
+  // From ∂S/∂A of one atom, derivative[seed][ncomp]: force[seed][3][n] = ∂S/∂r_j.
+  void (*forces)(const BondPlan &bond, const Legendre &legendre, int n, const double *x,
+                 const double *y, const double *z, const double *r, int nseeds, int ncomp,
+                 const double *derivative, double *scratch, double *force);
+};
+
+// Doubles of scratch memory that accumulate() and forces() use for a bond.
+int scratch_size(const BondPlan &bond, int lanes);
+
+const Kernels &kernels();
+
+}    // namespace ace
+}    // namespace uq
+
+#endif

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+#include "committee.h"
+
+#include "error.h"
+
+#include <algorithm>
+#include <cmath>
+
+using namespace uq;
+
+Committee::Committee(std::vector<Model> members) : members_(std::move(members)) {
+  if (members_.empty()) throw Error("a committee needs at least one model");
+  for (const Model &member : members_) {
+    const int m = member.map->nreadout();
+    if (member.readout.size() != m)
+      throw Error(member.name + ": the readout has " + std::to_string(member.readout.size()) +
+                  " weights, expected " + std::to_string(m));
+    offsets_.push_back(nsums_);
+    nsums_ += m + 1;
+    mean_.push_back(member.readout.mean());
+    for (double &w : mean_.back()) w /= members_.size();
+    weights_sigma_.emplace_back(m, 0.0);
+    merged_.emplace_back(m, 0.0);
+  }
+  sums_.assign(nsums_, 0.0);
+  energies_.assign(members_.size(), 0.0);
+  fixed_sigma_.assign(members_.size(), 0.0);
+  fixed_merged_.assign(members_.size(), 0.0);
+}
+
+double Committee::cutoff() const {
+  double cutoff = 0.0;
+  for (const Model &member : members_) cutoff = std::max(cutoff, member.map->cutoff());
+  return cutoff;
+}
+
+bool Committee::has_uncertainty() const {
+  return size() > 1 || members_[0].readout.has_posterior();
+}
+
+void Committee::solve() {
+  const double n = size();
+  energy_ = 0.0;
+  for (int k = 0; k < size(); k++) {
+    const double *phi = sums_.data() + offsets_[k];
+    const std::vector<double> &w = members_[k].readout.mean();
+    energies_[k] = phi[w.size()];
+    for (size_t i = 0; i < w.size(); i++) energies_[k] += w[i] * phi[i];
+    energy_ += energies_[k] / n;
+  }
+  double variance = 0.0;
+  for (int k = 0; k < size(); k++) {
+    const double spread = energies_[k] - energy_;
+    variance +=
+        (members_[k].readout.variance(sums_.data() + offsets_[k], weights_sigma_[k].data()) +
+         spread * spread) /
+        n;
+  }
+  sigma_ = std::sqrt(std::max(variance, 0.0));
+  // σ = 0 is a corner without gradient: no bias there.
+  const double scale = sigma_ > 0.0 ? 1.0 / (n * sigma_) : 0.0;
+  for (int k = 0; k < size(); k++) {
+    const double spread = energies_[k] - energy_;
+    const std::vector<double> &w = members_[k].readout.mean();
+    for (size_t i = 0; i < w.size(); i++)
+      weights_sigma_[k][i] = scale * (weights_sigma_[k][i] + spread * w[i]);
+    fixed_sigma_[k] = scale * spread;
+  }
+}
+
+Committee::MemberSeed Committee::mean_seed(int k) const {
+  return {mean_[k].data(), 1.0 / size()};
+}
+
+Committee::MemberSeed Committee::sigma_seed(int k) const {
+  return {weights_sigma_[k].data(), fixed_sigma_[k]};
+}
+
+void Committee::merge(double tau) {
+  for (int k = 0; k < size(); k++) {
+    for (size_t i = 0; i < merged_[k].size(); i++)
+      merged_[k][i] = mean_[k][i] - tau * weights_sigma_[k][i];
+    fixed_merged_[k] = 1.0 / size() - tau * fixed_sigma_[k];
+  }
+}
+
+Committee::MemberSeed Committee::merged_seed(int k) const {
+  return {merged_[k].data(), fixed_merged_[k]};
+}

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Strict reader of the safetensors format: 8 bytes little-endian header length, JSON header, then
+// the tensors without gaps or overlaps to the very end of the file.
+
+#ifndef UQ_FILES_SAFETENSORS_H
+#define UQ_FILES_SAFETENSORS_H
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace uq {
+
+class SafeTensors {
+ public:
+  struct Tensor {
+    std::string dtype;
+    std::vector<uint64_t> shape;
+    std::string_view bytes;    // points into the file's bytes
+  };
+
+  // `bytes` must outlive this object. Throws uq::Error naming `file`.
+  SafeTensors(const std::string &file, std::string_view bytes);
+
+  static bool recognises(std::string_view bytes);
+
+  bool has(const std::string &name) const { return tensors_.count(name) > 0; }
+  const Tensor &tensor(const std::string &name) const;
+  // A finite F64 tensor of exactly this shape.
+  std::vector<double> doubles(const std::string &name, const std::vector<uint64_t> &shape) const;
+  std::string metadata(const std::string &key) const;    // must exist
+
+  [[noreturn]] void fail(const std::string &message) const;
+
+ private:
+  std::string file_;
+  std::map<std::string, Tensor> tensors_;
+  std::map<std::string, std::string> metadata_;
+};
+
+}    // namespace uq
+
+#endif

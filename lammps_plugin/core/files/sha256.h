@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+#ifndef UQ_FILES_SHA256_H
+#define UQ_FILES_SHA256_H
+
+#include <string>
+#include <string_view>
+
+namespace uq {
+
+// SHA-256 of the bytes, 64 lower-case hexadecimal digits (FIPS 180-4).
+std::string sha256(std::string_view bytes);
+
+}    // namespace uq
+
+#endif

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// A growing array of doubles aligned for the widest vectors. Growing does not keep the contents.
+
+#ifndef UQ_MATH_ALIGNED_H
+#define UQ_MATH_ALIGNED_H
+
+#include <algorithm>
+#include <cstddef>
+#include <memory>
+#include <new>
+
+namespace uq {
+
+class AlignedArray {
+ public:
+  AlignedArray() = default;
+  explicit AlignedArray(size_t n) { reserve(n); }
+
+  void reserve(size_t n) {
+    if (n <= size_) return;
+    data_.reset(static_cast<double *>(::operator new(n * sizeof(double), alignment)));
+    size_ = n;
+  }
+  void zero(size_t n) {
+    reserve(n);
+    std::fill(data_.get(), data_.get() + n, 0.0);
+  }
+  double *data() { return data_.get(); }
+  const double *data() const { return data_.get(); }
+
+ private:
+  static constexpr std::align_val_t alignment{64};
+  struct Delete {
+    void operator()(double *p) const { ::operator delete(p, alignment); }
+  };
+  std::unique_ptr<double, Delete> data_;
+  size_t size_ = 0;
+};
+
+}    // namespace uq
+
+#endif

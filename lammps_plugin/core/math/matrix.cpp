@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+#include "matrix.h"
+
+#include "simd/dispatch.h"
+
+namespace uq {
+UQ_SELECT_KERNELS(MatrixKernels, matrix_kernels, matrix)
+}

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Dense products, row-major, compiled for each instruction set.
+
+#ifndef UQ_MATH_MATRIX_H
+#define UQ_MATH_MATRIX_H
+
+namespace uq {
+
+struct MatrixKernels {
+  // y[n] = A x, A [n][m]; reads A once.
+  void (*times_vector)(int n, int m, const double *a, const double *x, double *y);
+  // C [n][m] = A [n][k] B [k][m] with row strides lda, ldb, ldc.
+  void (*multiply)(int n, int m, int k, const double *a, int lda, const double *b, int ldb,
+                   double *c, int ldc);
+};
+
+const MatrixKernels &matrix();
+
+}    // namespace uq
+
+#endif

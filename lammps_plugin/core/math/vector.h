@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Vectors of doubles as wide as the target's registers, and elementary functions on them. Only for
+// kernel files, which are compiled once for each instruction set: everything here has internal
+// linkage, and nothing of the C++ library is used, so that no copy made for a wide machine can be
+// picked by the linker for a narrow one.
+
+#ifndef UQ_MATH_VECTOR_H
+#define UQ_MATH_VECTOR_H
+
+#include <math.h>
+#include <stdint.h>
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+namespace uq {
+namespace {
+
+#if defined(__AVX512F__)
+constexpr int LANES = 8;
+#elif defined(__AVX2__)
+constexpr int LANES = 4;
+#else
+constexpr int LANES = 2;
+#endif
+
+typedef double Vec __attribute__((vector_size(8 * LANES), may_alias));
+typedef int64_t IntVec __attribute__((vector_size(8 * LANES), may_alias));
+
+inline Vec fill(double x) {
+  return x - Vec{};
+}
+
+inline Vec load(const double *p) {
+  return *reinterpret_cast<const Vec *>(p);
+}
+
+inline void store(double *p, Vec v) {
+  *reinterpret_cast<Vec *>(p) = v;
+}
+
+inline Vec select(IntVec mask, Vec a, Vec b) {
+  return mask ? a : b;
+}
+
+inline double sum(Vec v) {
+#if defined(__AVX512F__)
+  return _mm512_reduce_add_pd(v);
+#else
+  double s = 0.0;
+  for (int i = 0; i < LANES; i++) s += v[i];
+  return s;
+#endif
+}
+
+inline Vec square_root(Vec v) {
+#if defined(__AVX512F__)
+  return _mm512_sqrt_pd(v);
+#elif defined(__AVX2__)
+  return _mm256_sqrt_pd(v);
+#else
+  for (int i = 0; i < LANES; i++) v[i] = sqrt(v[i]);
+  return v;
+#endif
+}
+
+// Adding and subtracting 1.5 * 2^52 rounds to an integer, whose bits stand at the low end of the
+// sum.
+constexpr double ROUND = 6755399441055744.0;
+
+// exp(x) for -700 < x < 700, below 1.5 ulp: x = n ln 2 + r, |r| <= ln(2)/2, Taylor series of
+// exp(r).
+inline Vec exp(Vec x) {
+  const Vec shifted = x * 1.4426950408889634 + ROUND, n = shifted - ROUND;
+  const Vec r = (x - n * 0.693147180369123816490) - n * 1.90821492927058770002e-10;
+  Vec p = fill(1.0 / 6227020800.0);
+  p = p * r + 1.0 / 479001600.0;
+  p = p * r + 1.0 / 39916800.0;
+  p = p * r + 1.0 / 3628800.0;
+  p = p * r + 1.0 / 362880.0;
+  p = p * r + 1.0 / 40320.0;
+  p = p * r + 1.0 / 5040.0;
+  p = p * r + 1.0 / 720.0;
+  p = p * r + 1.0 / 120.0;
+  p = p * r + 1.0 / 24.0;
+  p = p * r + 1.0 / 6.0;
+  p = p * r + 0.5;
+  p = p * r * r + r + 1.0;
+  return (Vec)((IntVec)p + ((IntVec)shifted << 52));
+}
+
+// sin(x) and cos(x) for |x| < 1e5, below 2 ulp of 1: reduction by π/2 in three parts, Taylor
+// series.
+inline void sincos(Vec x, Vec &sine, Vec &cosine) {
+  const Vec shifted = x * 0.63661977236758134 + ROUND, n = shifted - ROUND;
+  const IntVec quadrant = (IntVec)shifted;
+  const Vec r = ((x - n * 1.57079632673412561417) - n * 6.07710050630396597660e-11) -
+                n * 2.02226624879595063154e-21;
+  const Vec z = r * r;
+  Vec s = fill(1.0 / 355687428096000.0);
+  s = s * z - 1.0 / 1307674368000.0;
+  s = s * z + 1.0 / 6227020800.0;
+  s = s * z - 1.0 / 39916800.0;
+  s = s * z + 1.0 / 362880.0;
+  s = s * z - 1.0 / 5040.0;
+  s = s * z + 1.0 / 120.0;
+  s = s * z - 1.0 / 6.0;
+  s = s * z * r + r;
+  Vec c = fill(-1.0 / 6402373705728000.0);
+  c = c * z + 1.0 / 20922789888000.0;
+  c = c * z - 1.0 / 87178291200.0;
+  c = c * z + 1.0 / 479001600.0;
+  c = c * z - 1.0 / 3628800.0;
+  c = c * z + 1.0 / 40320.0;
+  c = c * z - 1.0 / 720.0;
+  c = c * z + 1.0 / 24.0;
+  c = c * z * z - 0.5 * z + 1.0;
+  const IntVec swap = (quadrant & 1) != 0;
+  const IntVec sine_sign = (quadrant & 2) << 62, cosine_sign = ((quadrant + 1) & 2) << 62;
+  sine = (Vec)((IntVec)select(swap, c, s) ^ sine_sign);
+  cosine = (Vec)((IntVec)select(swap, s, c) ^ cosine_sign);
+}
+
+}    // namespace
+}    // namespace uq
+
+#endif

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+#include "model.h"
+
+#include "ace/ace.h"
+#include "error.h"
+#include "files/safetensors.h"
+#include "files/sha256.h"
+
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+
+using namespace uq;
+namespace fs = std::filesystem;
+
+static std::string read_bytes(const std::string &path) {
+  std::error_code error;
+  if (!fs::is_regular_file(path, error)) throw Error(path + ": no such file");
+  std::ifstream file(path, std::ios::binary);
+  std::string bytes((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  if (!file.good() && !file.eof()) throw Error(path + ": cannot be read");
+  return bytes;
+}
+
+ModelFiles uq::read_model_files(const std::string &path) {
+  ModelFiles files;
+  files.name = path;
+  files.model = read_bytes(path);
+  const std::string posterior = fs::path(path).replace_extension(".uq").string();
+  std::error_code error;
+  if (!SafeTensors::recognises(files.model) && posterior != path && fs::exists(posterior, error)) {
+    files.posterior_name = posterior;
+    files.posterior = read_bytes(posterior);
+  }
+  return files;
+}
+
+// The feature map of a native file, recognised by how its first line of content starts.
+static std::unique_ptr<const FeatureMap> load_map(const std::string &name, std::string_view text,
+                                                  const LoadOptions &options) {
+  size_t start = 0;
+  const auto line_at = [&](size_t from) { return text.substr(from, text.find('\n', from) - from); };
+  while (start < text.size()) {
+    const std::string_view line = line_at(start);
+    const size_t content = line.find_first_not_of(" \t\r");
+    if (content != line.npos && line[content] != '#' && line.substr(content, 3) != "---") break;
+    start += line.size() + 1;
+  }
+  const std::string_view first = text.substr(std::min(start, text.size()));
+  const auto starts = [&](std::string_view key) { return first.substr(0, key.size()) == key; };
+  if (starts("nelements")) return std::make_unique<ace::Ace>(ace::read_ace(name, text), options);
+  for (const char *key : {"elements:", "E0:", "deltaSplineBins:", "embeddings:", "bonds:",
+                          "functions:", "global:", "species:", "metadata:", "lmax:"})
+    if (starts(key)) return std::make_unique<ace::Ace>(ace::read_yace(name, text), options);
+  throw Error(
+      name +
+      ":1: not a potential of a known format; expected .yace or .ace, or a pyuq posterior (.uq)");
+}
+
+static std::string joined(const std::vector<std::string> &words) {
+  std::string s;
+  for (const std::string &w : words) s += (s.empty() ? "" : " ") + w;
+  return s;
+}
+
+// A posterior carries its own feature map, with unit coefficients.
+static Model load_posterior(const std::string &name, std::string_view bytes,
+                            const LoadOptions &options) {
+  const SafeTensors file(name, bytes);
+  if (file.metadata("format") != "pyuq-posterior" || file.metadata("format_version") != "1")
+    file.fail("format " + file.metadata("format") + " version " + file.metadata("format_version") +
+              ", expected pyuq-posterior version 1");
+  if (file.metadata("units") != "metal")
+    file.fail("units " + file.metadata("units") + ", expected metal");
+  const SafeTensors::Tensor &native = file.tensor("model");
+  if (native.dtype != "U8")
+    file.fail("the tensor 'model' has dtype " + native.dtype + ", expected U8");
+
+  Model model;
+  model.name = name;
+  model.map = load_map(name + "(model)", native.bytes, options);
+  if (file.metadata("family") != model.map->family() ||
+      file.metadata("elements") != joined(model.map->elements()))
+    file.fail("metadata says " + file.metadata("family") + " of " + file.metadata("elements") +
+              ", the model is " + model.map->family() + " of " + joined(model.map->elements()));
+  const uint64_t m = model.map->nreadout();
+  model.readout = Readout(file.doubles("mean", {m}));
+  if (file.has("covariance")) {
+    model.readout.set_covariance(file.doubles("covariance", {m, m}));
+  } else {
+    const SafeTensors::Tensor &samples = file.tensor("samples");
+    if (samples.shape.size() != 2 || samples.shape[0] < 1 || samples.shape[0] > 1'000'000)
+      file.fail("the tensor 'samples' must have shape [number of samples, " + std::to_string(m) +
+                "]");
+    model.readout.set_samples(static_cast<int>(samples.shape[0]),
+                              file.doubles("samples", {samples.shape[0], m}));
+  }
+  return model;
+}
+
+Model uq::load_model(const ModelFiles &files, const LoadOptions &options) {
+  if (SafeTensors::recognises(files.model)) return load_posterior(files.name, files.model, options);
+  if (!files.posterior_name.empty()) {
+    const std::string expected =
+        SafeTensors(files.posterior_name, files.posterior).metadata("model_sha256");
+    const std::string found = sha256(files.model);
+    if (expected != found)
+      throw Error(files.posterior_name + " is the posterior of another model: it wants sha256 " +
+                  expected.substr(0, 12) + "..., " + files.name + " has " + found.substr(0, 12) +
+                  "...; refit, or remove the .uq file");
+    return load_posterior(files.posterior_name, files.posterior, options);
+  }
+  Model model;
+  model.name = files.name;
+  model.map = load_map(files.name, files.model, options);
+  model.readout = Readout(model.map->weights());
+  return model;
+}

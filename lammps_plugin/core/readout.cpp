@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+#include "readout.h"
+
+#include "error.h"
+#include "math/matrix.h"
+
+#include <cmath>
+#include <string>
+
+using namespace uq;
+
+Readout::Readout(std::vector<double> mean) : mean_(std::move(mean)) {}
+
+void Readout::set_covariance(std::vector<double> covariance) {
+  if (covariance.size() != mean_.size() * mean_.size())
+    throw Error("the covariance has " + std::to_string(covariance.size()) + " numbers, expected " +
+                std::to_string(mean_.size()) + " squared");
+  covariance_ = std::move(covariance);
+  deviations_.clear();
+  nsamples_ = 0;
+}
+
+void Readout::set_samples(int k, std::vector<double> samples) {
+  if (k < 1 || samples.size() != mean_.size() * static_cast<size_t>(k))
+    throw Error("the samples have " + std::to_string(samples.size()) + " numbers, expected " +
+                std::to_string(k) + " times " + std::to_string(mean_.size()));
+  deviations_ = std::move(samples);
+  for (size_t i = 0; i < deviations_.size(); i++)
+    deviations_[i] = (deviations_[i] - mean_[i % mean_.size()]) / std::sqrt(static_cast<double>(k));
+  covariance_.clear();
+  nsamples_ = k;
+}
+
+double Readout::variance(const double *phi, double *v) const {
+  const int m = size();
+  if (nsamples_) {
+    std::vector<double> projection(nsamples_, 0.0);
+    matrix().times_vector(nsamples_, m, deviations_.data(), phi, projection.data());
+    std::fill(v, v + m, 0.0);
+    double variance = 0.0;
+    for (int s = 0; s < nsamples_; s++) {
+      variance += projection[s] * projection[s];
+      for (int i = 0; i < m; i++)
+        v[i] += projection[s] * deviations_[static_cast<size_t>(s) * m + i];
+    }
+    return variance;
+  }
+  std::fill(v, v + m, 0.0);
+  if (covariance_.empty()) return 0.0;
+  matrix().times_vector(m, m, covariance_.data(), phi, v);
+  double variance = 0.0;
+  for (int i = 0; i < m; i++) variance += phi[i] * v[i];
+  return variance;
+}
+
+void Readout::variances(int n, int stride, int offset, int count, const double *phi, double *v,
+                        double *var) const {
+  std::vector<double> product(static_cast<size_t>(n) *
+                              (nsamples_ ? std::max(nsamples_, count) : count));
+  std::fill(var, var + n, 0.0);
+  if (v)
+    for (int i = 0; i < n; i++)
+      std::fill(v + static_cast<size_t>(i) * stride, v + static_cast<size_t>(i + 1) * stride, 0.0);
+  if (!has_posterior()) return;
+  const size_t m = mean_.size();
+  if (nsamples_) {
+    // P = φ Dᵀ, v = P D
+    std::vector<double> transposed(static_cast<size_t>(count) * nsamples_);
+    for (int s = 0; s < nsamples_; s++)
+      for (int f = 0; f < count; f++)
+        transposed[static_cast<size_t>(f) * nsamples_ + s] = deviations_[s * m + offset + f];
+    std::vector<double> projection(static_cast<size_t>(n) * nsamples_);
+    matrix().multiply(n, nsamples_, count, phi, stride, transposed.data(), nsamples_,
+                      projection.data(), nsamples_);
+    for (int i = 0; i < n; i++)
+      for (int s = 0; s < nsamples_; s++) {
+        const double p = projection[static_cast<size_t>(i) * nsamples_ + s];
+        var[i] += p * p;
+      }
+    if (v)
+      matrix().multiply(n, count, nsamples_, projection.data(), nsamples_,
+                        deviations_.data() + offset, static_cast<int>(m), v, stride);
+    return;
+  }
+  double *out = v ? v : product.data();
+  const int ldout = v ? stride : count;
+  matrix().multiply(n, count, count, phi, stride, covariance_.data() + offset * m + offset,
+                    static_cast<int>(m), out, ldout);
+  for (int i = 0; i < n; i++)
+    for (int f = 0; f < count; f++)
+      var[i] += phi[static_cast<size_t>(i) * stride + f] * out[static_cast<size_t>(i) * ldout + f];
+}
