@@ -454,7 +454,8 @@ void make_products(const ProductPlan &plan, const double *components, const doub
 }
 
 void add_products(int nproduct, const double *products, const double *scale, double *sums) {
-  const Vec f = load(scale);
+  Vec f;
+  __builtin_memcpy(&f, scale, sizeof(f));    // `scale` has no alignment to rely on
   for (int t = 0; t < nproduct * LANES; t += LANES)
     store(sums + t, load(sums + t) + f * load(products + t));
 }
