@@ -46,10 +46,10 @@ struct ace::AceState : FeatureMap::State {
   std::vector<Ace::Block> blocks;
   AlignedArray components, rho;             // of all blocks, forward() to backward()
   std::vector<Environment> environments;    // [lanes]
-  std::vector<double> scale;                // [lanes], f of the core repulsion; 0 for empty lanes
 
   AlignedArray nodes, products, sums, adjoint, derivative, column, force, scratch, features;
   AlignedArray lane_weights, extra_lanes, value;
+  AlignedArray scale;    // [lanes], f of the core repulsion; 0 for empty lanes
   std::vector<std::vector<double>> folded;    // [seed * nspecies + species][nproduct]
   std::vector<ProductWeights> weights;        // [seed]
 };
@@ -76,7 +76,7 @@ std::unique_ptr<FeatureMap::State> Ace::new_state() const {
   auto state = std::make_unique<AceState>();
   state->kernels = &kernels();
   state->environments.resize(state->kernels->lanes);
-  state->scale.resize(state->kernels->lanes);
+  state->scale.reserve(state->kernels->lanes);
   return state;
 }
 
@@ -228,7 +228,7 @@ void Ace::components(const Neighbors &nb, AceState &state, const Block &block, d
   const SpeciesPlan &plan = plans_[block.species];
   const Kernels &k = *state.kernels;
   std::fill(a, a + static_cast<size_t>(plan.products.ncomp) * k.lanes, 0.0);
-  std::fill(state.scale.begin(), state.scale.end(), 0.0);
+  state.scale.zero(state.kernels->lanes);
   for (int lane = 0; lane < block.natoms; lane++) {
     Environment &env = state.environments[lane];
     gather(nb, nb.centers[block.rows[lane]], env);
@@ -239,7 +239,7 @@ void Ace::components(const Neighbors &nb, AceState &state, const Block &block, d
         k.accumulate(plan.bonds[s], legendre(), env.size[s], env.x + at, env.y + at, env.z + at,
                      env.r + at, state.scratch.data(), a + lane);
     }
-    state.scale[lane] = env.f;
+    state.scale.data()[lane] = env.f;
     state.min_distance = std::min(state.min_distance, env.min_distance);
     state.fixed_energy += plan.e0 + env.rho * (inner_ == InnerCutoff::Zbl ? 1.0 - env.f : 1.0);
   }
@@ -277,11 +277,11 @@ void Ace::features(AceState &state, const Block &block, const double *rho, doubl
     if (row) {
       std::fill(row, row + width, 0.0);
       for (int f = 0; f < nlinear; f++)
-        row[f] = state.scale[lane] * state.features.data()[f * k.lanes + lane];
+        row[f] = state.scale.data()[lane] * state.features.data()[f * k.lanes + lane];
     }
     for (int p = 0; p < nnonlinear; p++) {
       const Density &density = plan.nonlinear[p];
-      const double value = state.scale[lane] * density.weight *
+      const double value = state.scale.data()[lane] * density.weight *
                            embed(plan.embedding, rho[p * k.lanes + lane], density.exponent).f;
       if (row) row[nlinear + p] = value;
       if (sum) sum[offsets_[block.species] + nlinear + p] += value;

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+#include "compute_uq_atom.h"
+
+#include "pair_uq.h"
+
+#include "atom.h"
+#include "error.h"
+#include "force.h"
+#include "memory.h"
+#include "update.h"
+#include "utils.h"
+
+#include <algorithm>
+#include <string>
+
+using namespace LAMMPS_NS;
+
+static constexpr double EPSILON = 0.2;    // eV/Å
+
+ComputeUQAtom::ComputeUQAtom(LAMMPS *lmp, int narg, char **arg) : Compute(lmp, narg, arg) {
+  peratom_flag = 1;
+  init();
+  epsilon_ = EPSILON * pair_->energy_unit();
+
+  for (int iarg = 3; iarg < narg; iarg++) {
+    const std::string key = arg[iarg];
+    if (key == "energy")
+      columns_.push_back(ENERGY);
+    else if (key == "force")
+      columns_.push_back(FORCE);
+    else if (key == "relative")
+      columns_.push_back(RELATIVE);
+    else if (key == "eps" && iarg + 1 < narg)
+      epsilon_ = utils::numeric(FLERR, arg[++iarg], false, lmp);
+    else
+      error->all(FLERR, "compute uq/atom: unexpected argument " + key +
+                            ", expected `energy`, `force`, `relative` "
+                            "or `eps E`");
+  }
+  if (columns_.empty())
+    error->all(FLERR, "compute uq/atom: name one or more of `energy`, `force`, `relative`");
+  if (!(epsilon_ > 0.0)) error->all(FLERR, "compute uq/atom: eps must be a force above 0");
+  size_peratom_cols = columns_.size() == 1 ? 0 : static_cast<int>(columns_.size());
+}
+
+ComputeUQAtom::~ComputeUQAtom() {
+  memory->destroy(vector_atom);
+  memory->destroy(array_atom);
+}
+
+void ComputeUQAtom::init() {
+  pair_ = dynamic_cast<PairUQ *>(force->pair_match("uq", 1));
+  if (!pair_)
+    error->all(
+        FLERR,
+        "compute uq/atom needs one `pair_style uq` (alone or in a hybrid), defined before it");
+}
+
+bool ComputeUQAtom::wants(Quantity q) const {
+  return std::find(columns_.begin(), columns_.end(), q) != columns_.end();
+}
+
+void ComputeUQAtom::grow() {
+  if (nmax_ >= atom->nmax) return;
+  nmax_ = atom->nmax;
+  if (size_peratom_cols == 0) {
+    memory->destroy(vector_atom);
+    memory->create(vector_atom, nmax_, "uq/atom:vector");
+  } else {
+    memory->destroy(array_atom);
+    memory->create(array_atom, nmax_, size_peratom_cols, "uq/atom:array");
+  }
+}
+
+void ComputeUQAtom::compute_peratom() {
+  invoked_peratom = update->ntimestep;
+  grow();
+  const double *sigma = wants(ENERGY) ? pair_->sigma_atom() : nullptr;
+  const UQForces *forces = wants(FORCE) || wants(RELATIVE) ? &pair_->sigma_forces() : nullptr;
+  for (int i = 0; i < atom->nlocal; i++) {
+    const bool mine = atom->mask[i] & groupbit;
+    const UQForces::Norms norms = forces && mine ? forces->norms(i, epsilon_) : UQForces::Norms{};
+    for (size_t c = 0; c < columns_.size(); c++) {
+      double value = 0.0;
+      if (mine)
+        value = columns_[c] == ENERGY  ? sigma[i]
+                : columns_[c] == FORCE ? norms.sigma
+                                       : norms.relative;
+      (size_peratom_cols ? array_atom[i][c] : vector_atom[i]) = value;
+    }
+  }
+}
+
+double ComputeUQAtom::memory_usage() {
+  return static_cast<double>(nmax_) * std::max(size_peratom_cols, 1) * sizeof(double);
+}

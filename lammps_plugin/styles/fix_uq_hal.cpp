@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Hyperactive learning: C. van der Oord, M. Sachs, D. P. Kovács, C. Ortner, G. Csányi, npj Comput.
+// Mater. 9, 168 (2023), arXiv:2210.04225.
+//
+//   E_HAL = Ē - τ S,   τ = τ_rel <mean_i |F̄_i|> / <mean_i |F_σ,i|>,   F_σ = -∇S
+//
+// S: see uq_engine.h. The averages are exponential with time constant `window`, fed by the unbiased
+// force; they accumulate during the first window, in which τ = 0. τ changes only at the start of a
+// real step: within a step, trial moves included, the force is the exact gradient of the energy.
+
+#include "fix_uq_hal.h"
+
+#include "comm.h"
+#include "error.h"
+#include "force.h"
+#include "update.h"
+#include "utils.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <limits>
+
+using namespace LAMMPS_NS;
+using namespace FixConst;
+
+static constexpr double EPSILON = 0.2;    // eV/Å
+
+FixUQHAL::FixUQHAL(LAMMPS *lmp, int narg, char **arg)
+    : Fix(lmp, narg, arg), bias_(std::make_shared<UQBias>()) {
+  scalar_flag = vector_flag = 1;
+  size_vector = 7;
+  global_freq = 1;
+  extscalar = 1;
+  extvector = 0;
+  energy_global_flag = thermo_energy = 1;
+  virial_global_flag = thermo_virial =
+      1;    // the pair carries the bias's virial, this one stays zero
+  std::fill(virial, virial + 6, 0.0);
+  restart_global = 1;
+  dynamic_group_allow = 1;
+  nevery = 1;
+  cap_ = bound_ = std::numeric_limits<double>::infinity();
+
+  if (igroup != 0)
+    error->all(FLERR, "fix uq/hal acts on the whole system: its group must be `all`");
+  const auto *pair = dynamic_cast<PairUQ *>(force->pair_match("uq", 1));
+  if (!pair)
+    error->all(
+        FLERR,
+        "fix uq/hal needs one `pair_style uq` (alone or in a hybrid), defined before the fix");
+  epsilon_ = EPSILON * pair->energy_unit();
+
+  for (int iarg = 3; iarg < narg; iarg += 2) {
+    const std::string key = arg[iarg];
+    if (iarg + 1 == narg) error->all(FLERR, "fix uq/hal: keyword " + key + " lacks its value");
+    const std::string value = arg[iarg + 1];
+    if (key == "mode") {
+      if (value != "global" && value != "local")
+        error->all(FLERR, "fix uq/hal: mode is " + value + ", expected `global` or `local`");
+      bias_->mode = value == "local" ? UQBias::LOCAL : UQBias::GLOBAL;
+      continue;
+    }
+    const double x = utils::numeric(FLERR, value, false, lmp);
+    const bool positive =
+        key == "window" || key == "every" || key == "eps" || key == "cap" || key == "bound";
+    if (x < 0.0 || (positive && x == 0.0))
+      error->all(FLERR, "fix uq/hal: " + key + " is " + value + ", expected a number " +
+                            (positive ? "above 0" : "of 0 or more"));
+    if (key == "tau_rel")
+      tau_rel_ = x;
+    else if (key == "tau")
+      tau_fixed_ = x;
+    else if (key == "window")
+      window_ = x;
+    else if (key == "every")
+      every_ = utils::inumeric(FLERR, value, false, lmp);
+    else if (key == "eps")
+      epsilon_ = x;
+    else if (key == "cap")
+      cap_ = x;
+    else if (key == "bound")
+      bound_ = x;
+    else if (key == "floor")
+      bias_->floor = x;
+    else
+      error->all(FLERR, "fix uq/hal: unknown keyword " + key +
+                            ", expected tau_rel, tau, mode, window, every, "
+                            "eps, cap, bound or floor");
+  }
+  if ((tau_fixed_ >= 0.0) == (tau_rel_ > 0.0))
+    error->all(FLERR, "fix uq/hal: give either `tau_rel` above 0 (adaptive) or `tau` (fixed)");
+  bias_->tau = next_tau();
+}
+
+int FixUQHAL::setmask() {
+  return INITIAL_INTEGRATE | PRE_FORCE | PRE_REVERSE | END_OF_STEP | MIN_PRE_FORCE |
+         MIN_PRE_REVERSE;
+}
+
+void FixUQHAL::init() {
+  pair_ = dynamic_cast<PairUQ *>(force->pair_match("uq", 1));
+  if (!pair_) error->all(FLERR, "fix uq/hal needs one `pair_style uq` (alone or in a hybrid)");
+  if (utils::strmatch(force->pair_style, "^hybrid/scaled"))
+    error->all(FLERR, "fix uq/hal does not work with pair_style hybrid/scaled: use hybrid/overlay");
+  if (utils::strmatch(update->integrate_style, "^respa"))
+    error->all(FLERR, "fix uq/hal does not work with run_style respa: use `run_style verlet`");
+  if (!thermo_energy || !thermo_virial)
+    error->all(
+        FLERR,
+        "fix uq/hal: the bias acts as part of the pair style and cannot be left out of energy or "
+        "virial: "
+        "drop `fix_modify energy/virial no`; `compute ID all pe pair` is the unbiased energy");
+  pair_->attach(bias_);
+}
+
+// τ of the step that begins.
+double FixUQHAL::next_tau() const {
+  double tau = tau_fixed_;
+  if (tau_fixed_ < 0.0)
+    tau = steps_ < window_ || mean_sigma_ <= 0.0 ? 0.0 : tau_rel_ * mean_force_ / mean_sigma_;
+  tau = std::min(tau, cap_);
+  return max_relative_ > 0.0 ? std::min(tau, bound_ / max_relative_) : tau;
+}
+
+/* ---------------------------------------------------------------------- */
+
+void FixUQHAL::initial_integrate(int /*vflag*/) {
+  bias_->tau = next_tau();
+}
+
+void FixUQHAL::pre_force(int /*vflag*/) {
+  bias_->forces = update->ntimestep % every_ == 0;
+}
+
+// Only real force evaluations come here: trial moves of other fixes leave `latest_` alone.
+void FixUQHAL::pre_reverse(int /*eflag*/, int /*vflag*/) {
+  if (bias_->forces) latest_ = pair_->statistics(pair_->bias_forces(), epsilon_);
+}
+
+void FixUQHAL::setup_pre_force(int /*vflag*/) {
+  bias_->forces = true;
+}
+
+void FixUQHAL::setup_pre_reverse(int eflag, int vflag) {
+  pre_reverse(eflag, vflag);
+  if (samples_ == 0.0) max_relative_ = latest_.max_relative;
+}
+
+void FixUQHAL::min_pre_force(int vflag) {
+  pre_force(vflag);
+}
+
+void FixUQHAL::min_pre_reverse(int eflag, int vflag) {
+  pre_reverse(eflag, vflag);
+}
+
+void FixUQHAL::end_of_step() {
+  steps_ += 1.0;
+  if (update->ntimestep % every_) return;
+  const double mixing = samples_ == 0.0 ? 1.0 : std::min(1.0, every_ / window_);
+  mean_force_ += mixing * (latest_.mean - mean_force_);
+  mean_sigma_ += mixing * (latest_.sigma - mean_sigma_);
+  max_relative_ = latest_.max_relative;
+  samples_ += 1.0;
+}
+
+/* ---------------------------------------------------------------------- */
+
+double FixUQHAL::compute_scalar() {
+  return pair_ ? pair_->bias_energy() : 0.0;
+}
+
+double FixUQHAL::compute_vector(int n) {
+  switch (n) {
+  case 0:
+    return bias_->tau;
+  case 1:
+    return pair_ ? pair_->uncertainty() : 0.0;
+  case 2:
+    return mean_force_;
+  case 3:
+    return mean_sigma_;
+  case 4:
+    return latest_.max_relative;
+  case 5:
+    return static_cast<double>(latest_.max_id);
+  default:
+    return latest_.min_distance;
+  }
+}
+
+void FixUQHAL::write_restart(FILE *fp) {
+  if (comm->me) return;
+  const double state[] = {bias_->tau, steps_, mean_force_, mean_sigma_, samples_, max_relative_};
+  const int size = sizeof(state);
+  fwrite(&size, sizeof(int), 1, fp);
+  fwrite(state, sizeof(double), sizeof(state) / sizeof(double), fp);
+}
+
+void FixUQHAL::restart(char *buf) {
+  const auto *state = reinterpret_cast<const double *>(buf);
+  steps_ = state[1];
+  mean_force_ = state[2];
+  mean_sigma_ = state[3];
+  samples_ = state[4];
+  max_relative_ = state[5];
+  const bool varies = tau_fixed_ < 0.0 || std::isfinite(bound_);
+  bias_->tau = varies ? std::min(state[0], cap_) : next_tau();
+}

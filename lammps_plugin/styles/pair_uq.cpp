@@ -1,0 +1,521 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+#include "pair_uq.h"
+
+#include "atom.h"
+#include "comm.h"
+#include "error.h"
+#include "force.h"
+#include "input.h"
+#include "memory.h"
+#include "neigh_list.h"
+#include "neighbor.h"
+#include "update.h"
+#include "utils.h"
+
+#include "uq_engine.h"
+#include "uq_files.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+using namespace LAMMPS_NS;
+
+static constexpr double EPSILON = 0.2;    // eV/Å, default of the relative force uncertainty
+
+UQForces::Norms UQForces::norms(int i, double epsilon) const {
+  const double *a = &mean[3 * static_cast<size_t>(i)], *b = &sigma[3 * static_cast<size_t>(i)];
+  Norms n;
+  n.mean = std::sqrt(a[0] * a[0] + a[1] * a[1] + a[2] * a[2]);
+  n.sigma = std::sqrt(b[0] * b[0] + b[1] * b[1] + b[2] * b[2]);
+  n.relative = n.sigma / (n.mean + epsilon);
+  return n;
+}
+
+/* ---------------------------------------------------------------------- */
+
+PairUQ::PairUQ(LAMMPS *lmp) : Pair(lmp), epsilon_(EPSILON) {
+  single_enable = 0;
+  restartinfo = 0;
+  one_coeff = 1;
+  manybody_flag = 1;
+  centroidstressflag = CENTROID_AVAIL;
+  comm_reverse = 6;    // F̄ and F_σ
+  unit_convert_flag = utils::get_supported_conversions(utils::ENERGY);
+}
+
+PairUQ::~PairUQ() {
+  if (copymode || !allocated) return;
+  memory->destroy(setflag);
+  memory->destroy(cutsq);
+}
+
+void PairUQ::allocate() {
+  allocated = 1;
+  const int n = atom->ntypes + 1;
+  memory->create(setflag, n, n, "pair:setflag");
+  memory->create(cutsq, n, n, "pair:cutsq");
+  map = new int[n];
+}
+
+/* ---------------------------------------------------------------------- */
+
+void PairUQ::settings(int narg, char **arg) {
+  check_units();
+  driver_ = 0;
+  radial_spline_ = false;
+  epsilon_ = EPSILON * energy_unit_;
+  for (int iarg = 0; iarg < narg; iarg += 2) {
+    const std::string key = arg[iarg];
+    if (iarg + 1 == narg) error->all(FLERR, "pair_style uq: keyword " + key + " lacks its value");
+    const std::string value = arg[iarg + 1];
+    if (key == "driver") {
+      driver_ = value == "mean" ? 0 : utils::inumeric(FLERR, value, false, lmp);
+      if (value != "mean" && driver_ < 1)
+        error->all(FLERR, "pair_style uq: driver is " + value +
+                              ", expected `mean` or the number of a model from 1");
+    } else if (key == "radial") {
+      if (value != "direct" && value != "spline")
+        error->all(FLERR, "pair_style uq: radial is " + value + ", expected `direct` or `spline`");
+      radial_spline_ = value == "spline";
+    } else if (key == "eps") {
+      epsilon_ = utils::numeric(FLERR, value, false, lmp);
+      if (!(epsilon_ > 0.0))
+        error->all(FLERR, "pair_style uq: eps is " + value + ", expected a force above 0");
+    } else
+      error->all(FLERR, "pair_style uq: unknown keyword " + key +
+                            ", expected `driver`, `radial` or `eps`");
+  }
+}
+
+void PairUQ::check_units() {
+  const std::string units = update->unit_style;
+  if (units == "metal")
+    energy_unit_ = 1.0;
+  else if (units == "real")
+    energy_unit_ = utils::get_conversion_factor(utils::ENERGY, utils::METAL2REAL);
+  else
+    error->all(FLERR,
+               "pair_style uq knows no `units " + units + "`: use `units metal` or `units real`");
+}
+
+/* ----------------------------------------------------------------------
+   pair_coeff * * FILE [FILE ...] El1 El2 ...: the last ntypes arguments are elements
+------------------------------------------------------------------------- */
+
+void PairUQ::coeff(int narg, char **arg) {
+  const int ntypes = atom->ntypes;
+  if (narg < 3 + ntypes)
+    error->all(FLERR, "pair_coeff of pair_style uq has " + std::to_string(narg) +
+                          " arguments, expected `* * FILE [FILE ...]` and " +
+                          std::to_string(ntypes) + " elements, one for each atom type (or NULL)");
+  if (!allocated) allocate();
+
+  const int nfiles = narg - 2 - ntypes;
+  const std::vector<uq::ModelFiles> files = uq_read_files(lmp, nfiles, arg + 2);
+  uq::LoadOptions options;
+  options.radial_spline = radial_spline_;
+  std::vector<uq::Model> models;
+  std::vector<std::vector<int>> species;
+  try {
+    for (const uq::ModelFiles &f : files) models.push_back(uq::load_model(f, options));
+  } catch (const std::exception &e) {
+    error->all(FLERR, e.what());
+  }
+  if (driver_ > nfiles)
+    error->all(FLERR, "pair_style uq: driver is " + std::to_string(driver_) +
+                          ", but pair_coeff names " + std::to_string(nfiles) + " model(s)");
+
+  map_element2type(ntypes, arg + narg - ntypes);
+  for (const uq::Model &model : models) species.push_back(species_of_types(model));
+  print_table(models);
+  try {
+    engine_ = std::make_unique<UQEngine>(uq::Committee(std::move(models)), std::move(species),
+                                         world, energy_unit_);
+  } catch (const std::exception &e) {
+    error->all(FLERR, e.what());
+  }
+  asked_evaluation_ = apart_evaluation_ = -1;
+  evaluation_ = 0;
+}
+
+// LAMMPS type → species of the model, -1: NULL
+std::vector<int> PairUQ::species_of_types(const uq::Model &model) const {
+  const std::vector<std::string> &known = model.map->elements();
+  std::vector<int> species(atom->ntypes + 1, -1);
+  for (int type = 1; type <= atom->ntypes; type++) {
+    if (map[type] < 0) continue;
+    const auto found = std::find(known.begin(), known.end(), elements[map[type]]);
+    if (found == known.end()) {
+      std::string list;
+      for (const std::string &e : known) list += " " + e;
+      error->all(FLERR, "pair_coeff: element " + std::string(elements[map[type]]) +
+                            " of atom type " + std::to_string(type) + " is not in " + model.name +
+                            ", which knows" + list + " (NULL skips a type)");
+    }
+    species[type] = static_cast<int>(found - known.begin());
+  }
+  return species;
+}
+
+void PairUQ::print_table(const std::vector<uq::Model> &models) const {
+  if (comm->me) return;
+  std::string text = "pair uq: " + std::to_string(models.size()) + " model(s)\n";
+  for (const uq::Model &m : models) {
+    const int samples = m.readout.nsamples();
+    const std::string posterior = !m.readout.has_posterior() ? "no posterior"
+                                  : samples ? std::to_string(samples) + " readout samples"
+                                            : "posterior covariance";
+    text += "  " + m.name + ": " + m.map->family() + ", " + std::to_string(m.map->nreadout()) +
+            " readout weights, " + posterior + "\n";
+  }
+  text += "  atom type  element\n";
+  for (int type = 1; type <= atom->ntypes; type++) {
+    std::string number = std::to_string(type);
+    number.insert(0, number.size() < 11 ? 11 - number.size() : 0, ' ');
+    text += number + "  " + (map[type] < 0 ? "NULL (skipped)" : elements[map[type]]) + "\n";
+  }
+  utils::logmesg(lmp, text);
+}
+
+/* ---------------------------------------------------------------------- */
+
+void PairUQ::init_style() {
+  if (lmp->kokkos)
+    error->all(FLERR, "pair_style uq runs on CPUs only: start LAMMPS without `-k on` and `-sf kk`");
+  if (!force->newton_pair)
+    error->all(FLERR, "pair_style uq requires `newton on` in the input script");
+  if (!atom->tag_enable) error->all(FLERR, "pair_style uq requires atom IDs: `atom_modify id yes`");
+  if (atom->molecular != Atom::ATOMIC && comm->me == 0)
+    for (int i = 1; i < 4; i++)
+      if (force->special_lj[i] != 1.0) {
+        error->warning(
+            FLERR, "pair_style uq does not scale bonded pairs, and pairs with factor 0 are missing "
+                   "from its neighborhoods: use `special_bonds lj/coul 1 1 1`");
+        break;
+      }
+  neighbor->add_request(this, NeighConst::REQ_FULL);
+}
+
+double PairUQ::init_one(int i, int j) {
+  if (setflag[i][j] == 0) error->all(FLERR, "All pair coeffs are not set");
+  return engine_->cutoff(i, j);
+}
+
+double PairUQ::memory_usage() {
+  double bytes = Pair::memory_usage() + engine_->memory_usage();
+  for (const std::vector<double> *v :
+       {&apart_.mean, &apart_.sigma, &asked_.mean, &asked_.sigma, &vatom9_, &sigma_atom_,
+        &sigma_out_, &force_sigma_out_, &relative_out_})
+    bytes += static_cast<double>(v->capacity() * sizeof(double));
+  return bytes;
+}
+
+void PairUQ::attach(const std::shared_ptr<UQBias> &bias) {
+  const auto other = bias_.lock();
+  if (other && other != bias)
+    error->all(FLERR, "two fixes uq/hal act on one pair_style uq: remove one");
+  if (driver_ > 0)
+    error->all(FLERR, "fix uq/hal biases the mean of the models: use `pair_style uq driver mean`");
+  if (!engine_->committee().has_uncertainty())
+    error->all(
+        FLERR,
+        "fix uq/hal: the model has no posterior: lay NAME.uq beside NAME.yace or name NAME.uq");
+  if (bias->mode == UQBias::LOCAL && engine_->committee().size() > 1)
+    error->all(FLERR,
+               "fix uq/hal mode local needs a single model with a posterior, pair_coeff names " +
+                   std::to_string(engine_->committee().size()));
+  bias_ = bias;
+}
+
+/* ---------------------------------------------------------------------- */
+
+void PairUQ::set_atoms() {
+  engine_->set_atoms(atom->nlocal + atom->nghost, atom->x, atom->type, list->inum, list->ilist,
+                     list->numneigh, list->firstneigh, NEIGHMASK);
+}
+
+void PairUQ::compute(int eflag, int vflag) {
+  ev_init(eflag, vflag);
+  evaluation_++;
+  try {
+    set_atoms();
+    const auto bias = bias_.lock();
+    const double energy = bias ? add_biased(*bias) : engine_->evaluate(driver_ - 1, tally(true));
+    if (eflag_global) eng_vdwl += energy;
+  } catch (const std::exception &e) {
+    error->one(FLERR, e.what());
+  }
+  finish_tally();
+  if (vflag_fdotr) virial_fdotr_compute();
+  check_finite();
+  if (sigma_flag_ || force_sigma_flag_ || relative_flag_) fill_peratom();
+}
+
+// Where a pass adds its per-atom energies and virials and, if asked, its forces.
+uq::Result PairUQ::tally(bool forces) {
+  uq::Result result;
+  const int nall = atom->nlocal + atom->nghost;
+  if (nall == 0) return result;
+  if (forces) result.forces = atom->f[0];
+  if (eflag_atom) result.eatom = eatom;
+  if (vflag_global) {
+    virial9_.assign(9, 0.0);
+    result.virial = virial9_.data();
+  }
+  if (cvflag_atom)
+    result.vatom = cvatom[0];
+  else if (vflag_atom) {
+    vatom9_.assign(9 * static_cast<size_t>(nall), 0.0);
+    result.vatom = vatom9_.data();
+  }
+  return result;
+}
+
+void PairUQ::finish_tally() {
+  const int nall = atom->nlocal + atom->nghost;
+  if (nall == 0) return;
+  if (vflag_global)
+    for (int n = 0; n < 6; n++) virial[n] += virial9_[n];
+  if (!vflag_atom) return;
+  const double *nine = cvflag_atom ? cvatom[0] : vatom9_.data();
+  for (int i = 0; i < nall; i++, nine += 9) {
+    for (int n = 0; n < 3; n++) {
+      vatom[i][n] += nine[n];
+      vatom[i][n + 3] += 0.5 * (nine[n + 3] + nine[n + 6]);
+    }
+  }
+}
+
+/* ----------------------------------------------------------------------
+   mean - τS. One backward pass with merged weights, or, where F̄ and F_σ are wanted apart, one with
+both seeds
+------------------------------------------------------------------------- */
+
+double PairUQ::add_biased(const UQBias &bias) {
+  const int nall = atom->nlocal + atom->nghost;
+  const bool local = bias.mode == UQBias::LOCAL;
+  std::vector<UQEngine::Pass> passes;
+  if (bias.forces) {
+    apart_.mean.assign(3 * static_cast<size_t>(nall), 0.0);
+    apart_.sigma.assign(3 * static_cast<size_t>(nall), 0.0);
+    passes.resize(2);
+    passes[0].kind = UQEngine::Pass::MEAN;
+    passes[0].result.forces = apart_.mean.data();
+    passes[1].kind = UQEngine::Pass::SIGMA;
+    passes[1].result.forces = apart_.sigma.data();
+  }
+  if (!bias.forces || eflag_atom || vflag_either)
+    passes.push_back({UQEngine::Pass::MERGED, tally(!bias.forces)});
+
+  double energy, tau = bias.tau;
+  if (local) {
+    sigma_atom_.assign(nall, 0.0);
+    energy = engine_->local(tau, bias.floor / energy_unit_, passes, sigma_atom_.data());
+    sum_local(bias);
+  } else {
+    energy = engine_->forward();
+    uncertainty_ = engine_->sigma();
+    if (uncertainty_ <= bias.floor) tau = 0.0;
+    engine_->backward(tau, passes);
+    bias_energy_ = -tau * (uncertainty_ - bias.floor);
+    if (eflag_atom && bias.floor > 0.0) shift_eatom(tau * bias.floor);
+  }
+  if (!bias.forces) return energy;
+
+  double *f = nall ? atom->f[0] : nullptr;
+  for (size_t n = 0; n < apart_.mean.size(); n++) f[n] += apart_.mean[n] - tau * apart_.sigma[n];
+  reduce_forces(apart_);
+  apart_evaluation_ = local ? -1 : evaluation_;
+  return energy;
+}
+
+// Σ_i σ_i and the bias energy of the local mode; its per-atom energies get the floor's constant.
+void PairUQ::sum_local(const UQBias &bias) {
+  double sums[2] = {0.0, 0.0};
+  for (int n = 0; n < engine_->ncenters(); n++) {
+    const double sigma = sigma_atom_[engine_->center(n)];
+    sums[0] += sigma;
+    if (sigma <= bias.floor) continue;
+    sums[1] += sigma - bias.floor;
+    if (eflag_atom) eatom[engine_->center(n)] += bias.tau * bias.floor;
+  }
+  MPI_Allreduce(MPI_IN_PLACE, sums, 2, MPI_DOUBLE, MPI_SUM, world);
+  uncertainty_ = sums[0];
+  bias_energy_ = -bias.tau * sums[1];
+}
+
+// A constant energy, spread evenly over the atoms.
+void PairUQ::shift_eatom(double energy) {
+  double n = engine_->ncenters();
+  MPI_Allreduce(MPI_IN_PLACE, &n, 1, MPI_DOUBLE, MPI_SUM, world);
+  for (int m = 0; m < engine_->ncenters(); m++) eatom[engine_->center(m)] += energy / n;
+}
+
+void PairUQ::reduce_forces(UQForces &forces) {
+  communicated_ = &forces;
+  comm->reverse_comm(this);
+}
+
+int PairUQ::pack_reverse_comm(int n, int first, double *buf) {
+  int m = 0;
+  for (size_t i = 3 * static_cast<size_t>(first); i < 3 * static_cast<size_t>(first + n); i++) {
+    buf[m++] = communicated_->mean[i];
+    buf[m++] = communicated_->sigma[i];
+  }
+  return m;
+}
+
+void PairUQ::unpack_reverse_comm(int n, int *sendlist, double *buf) {
+  int m = 0;
+  for (int k = 0; k < n; k++)
+    for (int c = 0; c < 3; c++) {
+      const size_t i = 3 * static_cast<size_t>(sendlist[k]) + c;
+      communicated_->mean[i] += buf[m++];
+      communicated_->sigma[i] += buf[m++];
+    }
+}
+
+/* ----------------------------------------------------------------------
+   questions of the computes and of fix pair
+------------------------------------------------------------------------- */
+
+void PairUQ::require_uncertainty() const {
+  if (evaluation_ == 0)
+    error->all(FLERR, "pair_style uq has not been evaluated yet: `run 0` first");
+  if (!engine_->committee().has_uncertainty())
+    error->all(
+        FLERR,
+        "pair_style uq: the model has no posterior: lay NAME.uq beside NAME.yace or name NAME.uq");
+}
+
+const UQForces &PairUQ::sigma_forces() {
+  require_uncertainty();
+  if (apart_evaluation_ == evaluation_) {
+    sigma_ = uncertainty_;
+    return apart_;
+  }
+  if (asked_evaluation_ == evaluation_) return asked_;
+  set_atoms();
+  asked_.mean.assign(3 * static_cast<size_t>(engine_->nall()), 0.0);
+  asked_.sigma.assign(3 * static_cast<size_t>(engine_->nall()), 0.0);
+  std::vector<UQEngine::Pass> passes(2);
+  passes[0].kind = UQEngine::Pass::MEAN;
+  passes[0].result.forces = asked_.mean.data();
+  passes[1].kind = UQEngine::Pass::SIGMA;
+  passes[1].result.forces = asked_.sigma.data();
+  engine_->forward();
+  engine_->backward(0.0, passes);
+  sigma_ = engine_->sigma();
+  reduce_forces(asked_);
+  asked_evaluation_ = evaluation_;
+  return asked_;
+}
+
+double PairUQ::sigma() {
+  sigma_forces();
+  return sigma_;
+}
+
+const double *PairUQ::sigma_atom() {
+  require_uncertainty();
+  set_atoms();
+  sigma_atom_.assign(std::max(engine_->nall(), 1), 0.0);
+  engine_->local_sigma(sigma_atom_.data());
+  return sigma_atom_.data();
+}
+
+UQStatistics PairUQ::statistics(const UQForces &forces, double epsilon) const {
+  double sums[3] = {0.0, 0.0, 0.0};    // Σ|F̄|, Σ|F_σ|, atoms
+  double maxima[2] = {-1.0,
+                      -engine_->min_distance()};    // relative uncertainty, minus the distance
+  tagint id = 0;
+  for (int i = 0; i < atom->nlocal; i++) {
+    if (!acts_on(atom->type[i])) continue;
+    const UQForces::Norms norms = forces.norms(i, epsilon);
+    sums[0] += norms.mean;
+    sums[1] += norms.sigma;
+    sums[2] += 1.0;
+    if (norms.relative > maxima[0]) {
+      maxima[0] = norms.relative;
+      id = atom->tag[i];
+    }
+  }
+  const double mine = maxima[0];
+  MPI_Allreduce(MPI_IN_PLACE, sums, 3, MPI_DOUBLE, MPI_SUM, world);
+  MPI_Allreduce(MPI_IN_PLACE, maxima, 2, MPI_DOUBLE, MPI_MAX, world);
+  if (mine != maxima[0]) id = 0;
+  MPI_Allreduce(MPI_IN_PLACE, &id, 1, MPI_LMP_TAGINT, MPI_MAX, world);
+
+  UQStatistics s;
+  const double n = std::max(sums[2], 1.0);
+  s.mean = sums[0] / n;
+  s.sigma = sums[1] / n;
+  s.max_relative = std::max(maxima[0], 0.0);
+  s.max_id = id;
+  s.min_distance = -maxima[1];
+  return s;
+}
+
+void PairUQ::fill_peratom() {
+  const int nlocal = atom->nlocal;
+  if (sigma_flag_) {
+    const double *sigma = sigma_atom();
+    sigma_out_.assign(sigma, sigma + std::max(nlocal, 1));
+  }
+  if (!force_sigma_flag_ && !relative_flag_) return;
+  const UQForces &forces = sigma_forces();
+  force_sigma_out_.assign(std::max(nlocal, 1), 0.0);
+  relative_out_.assign(std::max(nlocal, 1), 0.0);
+  for (int i = 0; i < nlocal; i++) {
+    const UQForces::Norms norms = forces.norms(i, epsilon_);
+    force_sigma_out_[i] = norms.sigma;
+    relative_out_[i] = norms.relative;
+  }
+}
+
+void *PairUQ::extract(const char *name, int &dim) {
+  dim = 0;
+  if (std::strcmp(name, "sigma_flag") == 0) return &sigma_flag_;
+  if (std::strcmp(name, "force_sigma_flag") == 0) return &force_sigma_flag_;
+  if (std::strcmp(name, "relative_flag") == 0) return &relative_flag_;
+  return nullptr;
+}
+
+void *PairUQ::extract_peratom(const char *name, int &ncol) {
+  ncol = 0;
+  std::vector<double> *values = nullptr;
+  if (std::strcmp(name, "sigma") == 0) values = &sigma_out_;
+  if (std::strcmp(name, "force_sigma") == 0) values = &force_sigma_out_;
+  if (std::strcmp(name, "relative") == 0) values = &relative_out_;
+  return values && !values->empty() ? values->data() : nullptr;
+}
+
+/* ----------------------------------------------------------------------
+   stop on NaN or infinity, with the frame on disk; every rank must know, so one integer is reduced
+------------------------------------------------------------------------- */
+
+void PairUQ::check_finite() {
+  const int nall = atom->nlocal + atom->nghost;
+  const double *f = nall ? atom->f[0] : nullptr, *x = nall ? atom->x[0] : nullptr;
+  double sum = eng_vdwl;
+  for (int n = 0; n < 3 * nall; n++)
+    sum += f[n] + x[n];    // a lost position may leave its force at zero
+  int bad = !std::isfinite(sum);
+  MPI_Allreduce(MPI_IN_PLACE, &bad, 1, MPI_INT, MPI_MAX, world);
+  if (!bad) return;
+
+  tagint id = MAXTAGINT;
+  for (int i = 0; i < nall; i++)
+    for (int n = 3 * i; n < 3 * i + 3; n++)
+      if (!std::isfinite(f[n] + x[n])) id = std::min(id, atom->tag[i]);
+  MPI_Allreduce(MPI_IN_PLACE, &id, 1, MPI_LMP_TAGINT, MPI_MIN, world);
+  const std::string step = std::to_string(update->ntimestep),
+                    file = "uq_nonfinite." + step + ".dump";
+  input->one("write_dump all custom " + file + " id type x y z modify sort id");
+  const std::string which =
+      id == MAXTAGINT ? "energy" : "position or force of atom " + std::to_string(id);
+  error->all(FLERR, "pair_style uq: " + which + " is not finite at step " + step + ", sigma " +
+                        std::to_string(uncertainty_) + "; the frame is in " + file);
+}

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// pair_style uq: potentials of any family of the core, their uncertainty and, when fix uq/hal is
+// attached, the bias -τS. The pair owns every evaluation; the fix and the computes ask it.
+
+#ifndef LMP_PAIR_UQ_H
+#define LMP_PAIR_UQ_H
+
+#include "pair.h"
+
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace uq {
+struct Model;
+struct Result;
+}    // namespace uq
+
+namespace LAMMPS_NS {
+
+class UQEngine;
+
+// What fix uq/hal wants of the next evaluation. The fix owns it; without an owner the pair runs
+// unbiased.
+struct UQBias {
+  enum Mode { GLOBAL, LOCAL } mode = GLOBAL;
+  double tau = 0.0;       // bias energy -tau S
+  double floor = 0.0;     // S counts uncertainty above this (energy)
+  bool forces = false;    // F̄ and F_σ wanted apart
+};
+
+// Unbiased force and F_σ = -∇S on each atom; complete on owned atoms after the reverse
+// communication.
+struct UQForces {
+  std::vector<double> mean, sigma;    // [nall][3]
+
+  // |F̄_i|, |F_σ,i| and |F_σ,i| / (|F̄_i| + ε) of one atom
+  struct Norms {
+    double mean, sigma, relative;
+  };
+  Norms norms(int i, double epsilon) const;
+};
+
+struct UQStatistics {
+  double mean = 0.0, sigma = 0.0;    // averages over atoms of |F̄_i|, |F_σ,i|
+  double max_relative = 0.0;         // max_i |F_σ,i| / (|F̄_i| + ε)
+  tagint max_id = 0;                 // of that atom; 0: no atoms
+  double min_distance = 0.0;         // Å; infinite without neighbours
+};
+
+class PairUQ : public Pair {
+ public:
+  PairUQ(class LAMMPS *);
+  ~PairUQ() override;
+  void compute(int, int) override;
+  void settings(int, char **) override;
+  void coeff(int, char **) override;
+  void init_style() override;
+  double init_one(int, int) override;
+  double memory_usage() override;
+  void *extract(const char *, int &) override;
+  void *extract_peratom(const char *, int &) override;
+  int pack_reverse_comm(int, int, double *) override;
+  void unpack_reverse_comm(int, int *, double *) override;
+
+  // For fix uq/hal: results of the latest compute().
+  void attach(const std::shared_ptr<UQBias> &bias);
+  double uncertainty() const { return uncertainty_; }    // σ_E or Σ_i σ_i
+  double bias_energy() const { return bias_energy_; }    // -τS
+  const UQForces &bias_forces() const { return apart_; }
+
+  // For the computes, collective: quantities of σ_E at the positions of the latest compute().
+  double sigma();
+  const UQForces &sigma_forces();
+  const double *sigma_atom();    // σ_i on owned atoms
+
+  UQStatistics statistics(const UQForces &, double epsilon) const;    // collective
+  bool acts_on(int type) const { return map[type] >= 0; }
+  double energy_unit() const { return energy_unit_; }    // LAMMPS energy unit per eV
+
+ protected:
+  std::unique_ptr<UQEngine> engine_;
+  std::weak_ptr<UQBias> bias_;
+  double energy_unit_ = 1.0;
+
+  int driver_ = 0;                // 0: mean of all members, else member number
+  bool radial_spline_ = false;    // ACE: splines of the reference evaluator
+  double epsilon_;                // of the per-atom quantity "relative", force units
+
+  bigint evaluation_ = 0;           // counts compute()
+  bigint apart_evaluation_ = -1;    // evaluation that apart_ holds, if of the global mode
+  bigint asked_evaluation_ = -1;    // evaluation that asked_ and sigma_ hold
+  double uncertainty_ = 0.0, bias_energy_ = 0.0, sigma_ = 0.0;
+  UQForces apart_, asked_;
+  UQForces *communicated_ = nullptr;    // of the reverse communication under way
+
+  std::vector<double> virial9_, vatom9_;    // tallies of the core, xx yy zz xy xz yz yx zx zy
+  std::vector<double> sigma_atom_;          // σ_i, [nall], of the latest pass that made them
+  std::vector<double> sigma_out_, force_sigma_out_, relative_out_;    // for fix pair
+  int sigma_flag_ = 0, force_sigma_flag_ = 0, relative_flag_ = 0;     // set by fix pair
+
+  void allocate();
+  void check_units();
+  std::vector<int> species_of_types(const uq::Model &) const;
+  void print_table(const std::vector<uq::Model> &) const;
+  void set_atoms();
+  uq::Result tally(bool forces);
+  void finish_tally();
+  double add_biased(const UQBias &);
+  void sum_local(const UQBias &);
+  void shift_eatom(double energy);
+  void reduce_forces(UQForces &);
+  void require_uncertainty() const;
+  void fill_peratom();
+  void check_finite();
+};
+
+}    // namespace LAMMPS_NS
+
+#endif

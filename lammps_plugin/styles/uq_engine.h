@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Runs a committee on the atoms of one MPI rank: forward pass, the one reduction over ranks,
+// backward passes. Energies leave in LAMMPS's units: the conversion factor sits in the seeds.
+//
+// The bias is S = σ_E (global) or S = Σ_i σ_i (local), each lowered by a floor below which it
+// vanishes:
+//   global: S = max(σ_E - floor, 0);   local: S = Σ_i max(σ_i - floor, 0)
+
+#ifndef LMP_UQ_ENGINE_H
+#define LMP_UQ_ENGINE_H
+
+#include "core/committee.h"
+
+#include <memory>
+#include <mpi.h>
+#include <vector>
+
+namespace LAMMPS_NS {
+
+class UQEngine {
+ public:
+  // species_of_type [members][ntypes + 1]: LAMMPS type → species of that member's model, -1:
+  // skipped
+  UQEngine(uq::Committee committee, std::vector<std::vector<int>> species_of_type, MPI_Comm world,
+           double energy_unit);
+
+  const uq::Committee &committee() const { return committee_; }
+  double cutoff(int itype, int jtype) const;    // Å, largest of all members, either way round
+  double memory_usage() const;                  // bytes
+
+  // The atoms of the passes that follow; the arrays stay LAMMPS's.
+  void set_atoms(int nall, double **x, const int *type, int inum, const int *ilist, int *numneigh,
+                 int **firstneigh, int mask);
+  int nall() const { return nall_; }
+  int ncenters() const { return static_cast<int>(centers_.size()); }
+  int center(int n) const { return centers_[n]; }
+
+  // Mean energy of this rank's atoms with forces, virial, per-atom tallies; member < 0: mean of all
+  // members.
+  double evaluate(int member, uq::Result result);
+
+  // Φ of all ranks, σ_E and its weights. Returns the mean energy of this rank's atoms.
+  double forward();
+  double sigma() const { return energy_unit_ * committee_.sigma(); }
+
+  // After forward(): passes with the mean, σ_E or mean - tau σ_E as energy.
+  struct Pass {
+    enum Kind { MEAN, SIGMA, MERGED } kind;
+    uq::Result result;
+  };
+  void backward(double tau, const std::vector<Pass> &passes);
+
+  // The same for S = Σ_i max(σ_i - floor, 0), batch after batch, forward and backward. Returns the
+  // mean energy of this rank's atoms. sigma_atom [nall], null: not wanted.
+  double local(double tau, double floor, const std::vector<Pass> &passes, double *sigma_atom);
+
+  // σ_i alone, of committees too.
+  void local_sigma(double *sigma_atom);
+
+  double min_distance() const { return min_distance_; }    // of the latest pass on this rank, Å
+
+ private:
+  uq::Committee committee_;
+  std::vector<std::vector<int>> species_of_type_;
+  MPI_Comm world_;
+  double energy_unit_;    // LAMMPS energy unit per eV
+
+  int nall_ = 0;
+  uq::Neighbors view_;
+  std::vector<std::vector<int>> species_;    // [members][nall]
+  std::vector<int> centers_;                 // grouped by species
+  std::vector<int> groups_;    // [nspecies + 1], where each species starts in centers_
+
+  std::vector<std::unique_ptr<uq::FeatureMap::State>> states_;
+  std::vector<std::vector<double>> weights_;    // seeds in LAMMPS's units, one buffer for each pass
+  std::vector<double> phi_, v_, variance_, seeds_, fixed_;    // of one batch
+  double min_distance_ = 0.0;
+
+  uq::Neighbors view(int member) const;
+  uq::Seed scaled(const uq::Committee::MemberSeed &seed, int slot, int member);
+  void note_distance(int member);
+  template <class Visit> void for_batches(const Visit &visit);
+  void member_energies(int member, const uq::Neighbors &batch, int species, double *energies);
+};
+
+}    // namespace LAMMPS_NS
+
+#endif

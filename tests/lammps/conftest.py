@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Fixtures of the LAMMPS tests."""
+
+import os
+from pathlib import Path
+
+import pytest
+from crystal import posterior_file
+
+
+@pytest.fixture(scope="session")
+def potential(tmp_path_factory) -> Path:
+    """NAME.uq of a random Al-Si potential with an exact covariance; NAME.yace lies beside it."""
+    return posterior_file(tmp_path_factory.mktemp("potential"), "alsi")
+
+
+@pytest.fixture(autouse=True)
+def in_scratch(tmp_path, monkeypatch):
+    """LAMMPS writes where it stands."""
+    monkeypatch.chdir(tmp_path)
+    yield
+    assert os.getcwd() == str(tmp_path)

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A small random linear ACE with a random posterior, and ways to run LAMMPS on it."""
+
+import ctypes
+import hashlib
+import subprocess
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from pyuq import lmp as launcher
+from pyuq.models.basis import ACEBasis
+from pyuq.models.yace import Repulsion, write_yace
+
+ELEMENTS = ("Al", "Si")
+BASIS = ACEBasis(
+    ELEMENTS, cutoff=4.5, order=3, degree=(4.0, 3.0, 2.0), radial_parameter=2.5, dcut=1.0
+)
+INNER = Repulsion({(a, b): 1.6 for a in ELEMENTS for b in ELEMENTS})  # ZBL below 1.6 Å
+
+
+def posterior_file(
+    folder: Path, name: str, seed: int = 1, spread: float = 0.01, samples: int = 0
+) -> Path:
+    """Write NAME.yace (coefficients folded in) and NAME.uq beside it; returns the .uq file."""
+    rng = np.random.default_rng(seed)
+    m = BASIS.nfunctions
+    e0 = dict(zip(ELEMENTS, (-1.0, -2.0), strict=True))
+    mean = rng.normal(scale=0.03, size=m)
+    exported, unit = folder / f"{name}.yace", folder / f"{name}.unit"
+    write_yace(exported, BASIS, mean, e0, INNER)
+    write_yace(unit, BASIS, None, e0, INNER)
+    factor = rng.normal(scale=spread / np.sqrt(m), size=(m, m))
+    tensors = {"model": np.frombuffer(unit.read_bytes(), dtype=np.uint8), "mean": mean}
+    if samples:
+        tensors["samples"] = mean + rng.normal(size=(samples, m)) @ factor.T
+    else:
+        tensors["covariance"] = factor @ factor.T
+    metadata = dict(
+        format="pyuq-posterior",
+        format_version="1",
+        family="ace",
+        elements=" ".join(ELEMENTS),
+        units="metal",
+        model_sha256=hashlib.sha256(exported.read_bytes()).hexdigest(),
+        training_sha256="",
+        provenance="{}",
+    )
+    save_file(tensors, folder / f"{name}.uq", metadata=metadata)
+    unit.unlink()
+    return folder / f"{name}.uq"
+
+
+def atoms(
+    potential,
+    *,
+    size=(2, 2, 2),
+    tilt=None,
+    units="metal",
+    pair="uq",
+    coeff=None,
+    rattle=0.12,
+    extra="",
+) -> str:
+    """Commands for a rattled fcc Al-Si crystal with `pair_style uq`."""
+    cell = " ".join(f"0 {n}" for n in size)
+    region = (
+        f"block {cell}" if tilt is None else "prism {} {}".format(cell, " ".join(map(str, tilt)))
+    )
+    return f"""
+units {units}
+atom_modify map yes
+lattice fcc 4.05
+region box {region}
+create_box 2 box
+create_atoms 1 box
+set group all type/fraction 2 0.4 771
+mass 1 26.98
+mass 2 28.09
+{extra}
+displace_atoms all random {rattle} {rattle} {rattle} 88
+velocity all create 600 4
+pair_style {pair}
+{coeff or f"pair_coeff * * {potential} Al Si"}
+thermo_modify format float %.16g
+"""
+
+
+def held(potential, **options) -> str:
+    """The crystal with a Lennard-Jones pair laid over the random model, so that it keeps its shape."""
+    lj = "pair_coeff * * lj/gromacs 0.3 2.55\n"
+    return atoms(
+        potential,
+        pair="hybrid/overlay uq lj/gromacs 3.5 4.5",
+        coeff=f"pair_coeff * * uq {potential} Al Si\n{lj}",
+        **options,
+    )
+
+
+def run(commands: str, comm=None):
+    """A LAMMPS instance after these commands."""
+    instance = launcher.lammps(comm=comm)
+    instance.commands_string(commands)
+    return instance
+
+
+def mpirun(ranks: int, commands: str, folder: Path) -> str:
+    """Run commands with `mpirun lmp`; returns the screen output."""
+    script = folder / f"in.{ranks}"
+    script.write_text(commands)
+    command = [
+        launcher.mpirun(),
+        "-np",
+        str(ranks),
+        str(launcher.lammps_executable()),
+        "-in",
+        str(script),
+        "-log",
+        "none",
+    ]
+    env = launcher.environment() | {"OMP_NUM_THREADS": "1"}
+    out = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=120)
+    assert out.returncode == 0, out.stdout[-2000:] + out.stderr[-2000:]
+    return out.stdout
+
+
+def forces(instance) -> np.ndarray:
+    """Forces in the order of the atom ids, (n, 3)."""
+    n = instance.get_natoms()
+    return np.array(instance.gather_atoms("f", 1, 3)).reshape(n, 3)
+
+
+def positions(instance) -> np.ndarray:
+    """Positions in the order of the atom ids, (n, 3)."""
+    n = instance.get_natoms()
+    return np.array(instance.gather_atoms("x", 1, 3)).reshape(n, 3)
+
+
+def set_positions(instance, x: np.ndarray) -> None:
+    """Put positions (n, 3), in the order of the atom ids."""
+    instance.scatter_atoms("x", 1, 3, (ctypes.c_double * x.size)(*x.ravel()))
+
+
+def pressure_tensor(instance, name: str) -> np.ndarray:
+    """Six components (xx yy zz xy xz yz, bar) of a compute pressure."""
+    return np.array([instance.extract_compute(name, 0, 1)[n] for n in range(6)])

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Adaptive τ, conservation, continuation and restart."""
+
+import numpy as np
+import pytest
+from crystal import atoms, forces, held, positions, run
+
+THERMO = (
+    "thermo 1\nthermo_style custom step etotal pe f_h f_h[*]\nthermo_modify format float %.16g\n"
+)
+
+
+def assert_same_positions(a, b, edge: float = 8.1) -> None:
+    """Positions of two instances agree, up to periodic images."""
+    shift = positions(a) - positions(b)
+    np.testing.assert_allclose(shift - edge * np.round(shift / edge), 0.0, atol=1e-9)
+
+
+def history(lmp, steps: int) -> dict[str, np.ndarray]:
+    """Thermo values of `steps` single steps."""
+    rows = []
+    for _ in range(steps):
+        lmp.command("run 1 pre no post no")
+        rows.append(lmp.last_thermo())
+    return {key: np.array([row[key] for row in rows]) for key in rows[0]}
+
+
+@pytest.mark.parametrize("mode", ["global", "local"])
+def test_energy_conservation(potential, mode):
+    """At fixed τ the biased Hamiltonian is conserved; the error falls as the square of the time step."""
+    errors = []
+    for dt, steps in ((0.001, 100), (0.0005, 200)):
+        lmp = run(
+            held(potential, rattle=0.05)
+            + f"fix h all uq/hal tau 2.0 mode {mode}\nfix n all nve\ntimestep {dt}\n{THERMO}run 0 post no"
+        )
+        series = history(lmp, steps)
+        assert np.ptp(series["f_h"]) > 1e-3  # the bias energy moves
+        errors.append(np.abs(series["TotEng"] - series["TotEng"][0]).max())
+    assert errors[0] < 0.03
+    assert errors[1] < 0.3 * errors[0]
+
+
+@pytest.mark.parametrize(("every", "mode"), [(1, "global"), (5, "global"), (4, "local")])
+def test_tau_series(potential, every, mode):
+    """τ from an independent replica: exponential averages of the unbiased mean force norms, zero burn-in."""
+    window, tau_rel, steps = 20, 0.4, 45
+    lmp = run(
+        atoms(potential)
+        + f"fix h all uq/hal tau_rel {tau_rel} window {window} every {every} mode {mode}\nfix n all nve\n"
+        + f"compute u all uq\n{THERMO}thermo_style custom step f_h[*] c_u[*]\nrun 0 post no"
+    )
+    series = history(lmp, steps)
+    mean, sigma = series["c_u[4]"], series["c_u[5]"]
+    average = None
+    expected, mean_average, sigma_average = [], [], []
+    for n in range(steps):
+        step = n + 1
+        before = average
+        if step % every == 0:
+            sample = np.array([mean[n], sigma[n]])
+            average = sample if average is None else average + (every / window) * (sample - average)
+        expected.append(
+            0.0 if step <= window or before is None else tau_rel * before[0] / before[1]
+        )
+        mean_average.append(0.0 if average is None else average[0])
+        sigma_average.append(0.0 if average is None else average[1])
+    np.testing.assert_allclose(
+        series["f_h[3]"], mean_average if mode == "global" else series["f_h[3]"], rtol=1e-10
+    )
+    if mode == "global":  # compute uq speaks of σ_E, the local mode of Σσ_i
+        np.testing.assert_allclose(series["f_h[4]"], sigma_average, rtol=1e-10)
+        np.testing.assert_allclose(series["f_h[1]"], expected, rtol=1e-10)
+    assert np.all(series["f_h[1]"][:window] == 0.0)
+    assert np.all(series["f_h[1]"][window:] > 0.0)
+
+
+def test_cap_and_bound(potential):
+    """τ never passes `cap`; `bound` limits max_i |τ F_σ,i| / (|F̄_i| + ε)."""
+    base = atoms(potential) + "fix n all nve\n"
+    capped = run(base + "fix h all uq/hal tau_rel 5 window 5 every 1 cap 0.7\nrun 20 post no")
+    assert capped.extract_fix("h", 0, 1, 0) == 0.7
+    lmp = run(base + "fix h all uq/hal tau 50 every 1 bound 0.3\n" + THERMO + "run 0 post no")
+    series = history(lmp, 10)
+    used, seen = series["f_h[1]"][1:], series["f_h[5]"][:-1]
+    np.testing.assert_allclose(used * seen, 0.3, rtol=1e-10)
+
+
+def test_floor_silences(potential):
+    """Below the floor there is no bias at all."""
+    plain = run(atoms(potential) + "run 0")
+    silent = run(atoms(potential) + "fix h all uq/hal tau 5 floor 1000\nrun 0")
+    assert silent.extract_fix("h", 0, 0) == 0.0
+    np.testing.assert_allclose(forces(silent), forces(plain), rtol=1e-10, atol=1e-12)
+
+
+def test_runs_continue(potential):
+    """`run` after `run` equals one run, with τ's averages carried over."""
+    script = (
+        atoms(potential)
+        + "fix h all uq/hal tau_rel 0.5 window 10 every 3\nfix n all nve\n"
+        + THERMO
+    )
+    whole = run(script + "run 40 post no")
+    parts = run(script + "run 13 post no\nrun 14 post no\nrun 13 post no")
+    assert parts.extract_fix("h", 0, 1, 0) == pytest.approx(
+        whole.extract_fix("h", 0, 1, 0), rel=1e-9
+    )
+    assert_same_positions(parts, whole)
+
+
+@pytest.mark.parametrize("bias", ["tau_rel 0.5 window 10 every 3", "tau 2.0 every 1 bound 0.4"])
+def test_restart(potential, bias, tmp_path):
+    """A run continued from a restart file follows the uninterrupted one."""
+    fixes = f"fix h all uq/hal {bias}\nfix n all nve\n{THERMO}"
+    whole = run(
+        atoms(potential) + fixes + f"run 20 post no\nwrite_restart {tmp_path}/r\nrun 20 post no"
+    )
+    again = run(
+        f"read_restart {tmp_path}/r\npair_style uq\npair_coeff * * {potential} Al Si\n{fixes}run 20 post no"
+    )
+    for n in range(7):
+        assert again.extract_fix("h", 0, 1, n) == pytest.approx(
+            whole.extract_fix("h", 0, 1, n), rel=1e-8
+        )
+    assert_same_positions(again, whole)
+
+
+def test_minimize(potential):
+    """A minimisation goes down on E - τσ and leaves τ and its averages alone."""
+    script = (
+        atoms(potential)
+        + "fix h all uq/hal tau_rel 0.5 window 10 every 1\nfix n all nve\n"
+        + THERMO
+    )
+    lmp = run(script + "run 30 post no")
+    before = [lmp.extract_fix("h", 0, 1, n) for n in (0, 2, 3)]
+    start = lmp.get_thermo("pe")
+    lmp.command("minimize 0 1e-4 50 200")
+    assert [lmp.extract_fix("h", 0, 1, n) for n in (0, 2, 3)] == before
+    assert lmp.get_thermo("pe") < start - 1e-3

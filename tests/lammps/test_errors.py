@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Bad input ends in one or two lines that say what was wrong and how to mend it."""
+
+import shutil
+
+import pytest
+from crystal import atoms, run
+
+PAIR = {
+    "unknown element": (
+        "uq",
+        "pair_coeff * * {p} Al Cu",
+        "element Cu of atom type 2 is not in .*Al Si",
+    ),
+    "missing file": ("uq", "pair_coeff * * nowhere.yace Al Si", "nowhere.yace"),
+    "too few arguments": ("uq", "pair_coeff * * {p} Al", "pair_coeff .* 2 elements"),
+    "not star star": ("uq", "pair_coeff 1 1 {p} Al Si", r"must start with \* \*"),
+    "driver of no model": ("uq driver 3", "pair_coeff * * {p} Al Si", "driver is 3, .* 1 model"),
+    "driver no number": ("uq driver 0", "pair_coeff * * {p} Al Si", "driver is 0"),
+    "unknown keyword": ("uq fast yes", "pair_coeff * * {p} Al Si", "unknown keyword fast"),
+    "keyword without value": ("uq radial", "pair_coeff * * {p} Al Si", "radial lacks its value"),
+    "bad radial": ("uq radial table", "pair_coeff * * {p} Al Si", "radial is table"),
+    "null without hybrid": (
+        "uq",
+        "pair_coeff * * {p} Al NULL\nrun 0",
+        "All pair coeffs are not set",
+    ),
+}
+
+
+@pytest.mark.parametrize(("style", "coeff", "message"), PAIR.values(), ids=PAIR)
+def test_pair(potential, style, coeff, message):
+    with pytest.raises(Exception, match=message) as info:
+        run(atoms(potential, pair=style, coeff=coeff.format(p=potential)))
+    assert len(str(info.value)) < 600
+
+
+FIX = {
+    "no strength": ("fix h all uq/hal", "give either"),
+    "two strengths": ("fix h all uq/hal tau 1 tau_rel 1", "give either"),
+    "negative": ("fix h all uq/hal tau -1", "tau is -1, expected"),
+    "zero window": ("fix h all uq/hal tau_rel 0.2 window 0", "window is 0, expected"),
+    "bad mode": ("fix h all uq/hal tau 1 mode both", "mode is both"),
+    "unknown keyword": ("fix h all uq/hal tau 1 speed 2", "unknown keyword speed"),
+    "no value": ("fix h all uq/hal tau", "tau lacks its value"),
+    "group": ("group some id 1\nfix h some uq/hal tau 1", "group must be `all`"),
+    "two fixes": ("fix h all uq/hal tau 1\nfix g all uq/hal tau 1\nrun 0", "two fixes uq/hal"),
+    "energy no": (
+        "fix h all uq/hal tau 1\nfix_modify h energy no\nrun 0",
+        "compute ID all pe pair",
+    ),
+    "virial no": ("fix h all uq/hal tau 1\nfix_modify h virial no\nrun 0", "virial no"),
+    "respa": ("fix h all uq/hal tau 1\nrun_style respa 2 2\nrun 0", "respa"),
+    "compute uq": ("compute u all uq width 2", "compute uq"),
+    "compute uq/atom": ("compute u all uq/atom", "name one or more"),
+    "compute uq/atom keyword": ("compute u all uq/atom pressure", "unexpected argument pressure"),
+}
+
+
+@pytest.mark.parametrize(("command", "message"), FIX.values(), ids=FIX)
+def test_fix_and_computes(potential, command, message):
+    with pytest.raises(Exception, match=message):
+        run(atoms(potential) + command)
+
+
+def test_newton(potential):
+    with pytest.raises(Exception, match="newton on"):
+        run("newton off\n" + atoms(potential) + "run 0")
+
+
+@pytest.mark.parametrize("units", ["lj", "si", "electron"])
+def test_units(potential, units):
+    with pytest.raises(Exception, match=f"`units {units}`.*metal"):
+        run(atoms(potential, units=units))
+
+
+def test_no_posterior(potential, tmp_path):
+    bare = tmp_path / "bare.yace"
+    shutil.copy(potential.with_suffix(".yace"), bare)
+    run(atoms(bare) + "run 0")
+    with pytest.raises(Exception, match="no posterior"):
+        run(atoms(bare) + "fix h all uq/hal tau 1\nrun 0")
+    with pytest.raises(Exception, match="no posterior"):
+        run(atoms(bare) + "compute u all uq\nthermo_style custom c_u[1]\nrun 0")
+
+
+def test_mismatched_posterior(potential, tmp_path):
+    """A posterior beside a model that it was not made for."""
+    changed = tmp_path / "alsi.yace"
+    changed.write_text(potential.with_suffix(".yace").read_text() + "\n# edited\n")
+    shutil.copy(potential, tmp_path / "alsi.uq")
+    with pytest.raises(Exception, match="alsi"):
+        run(atoms(changed))
+
+
+def test_truncated_posterior(potential, tmp_path):
+    cut = tmp_path / "cut.uq"
+    cut.write_bytes(potential.read_bytes()[:-100])
+    with pytest.raises(Exception, match=r"cut\.uq"):
+        run(atoms(cut))
+
+
+def test_no_pair_style():
+    for command in ("fix h all uq/hal tau 1", "compute u all uq", "compute a all uq/atom energy"):
+        with pytest.raises(Exception, match="needs one `pair_style uq`"):
+            run(f"region b block 0 1 0 1 0 1\ncreate_box 1 b\n{command}")

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The number of ranks, empty subdomains, tilted and tiny cells do not change the numbers."""
+
+import numpy as np
+import pytest
+from crystal import atoms, mpirun, run
+
+OUTPUT = """
+compute u all uq
+compute a all uq/atom energy force relative
+compute p all pressure NULL virial
+thermo 5
+thermo_style custom step pe f_h f_h[*] c_u[*] c_p[*]
+thermo_modify format float %.16g
+fix n all nve
+run 5
+write_dump all custom frame id x y z fx fy fz c_a[*] modify sort id format float %.17g
+"""
+CELLS = {
+    "crystal": dict(size=(3, 2, 2)),
+    "triclinic": dict(size=(3, 3, 2), tilt=(1.3, -0.8, 0.9)),
+    "empty subdomains": dict(size=(2, 2, 2), extra="change_box all x delta 0 30 units box"),
+    "smaller than the cutoff": dict(size=(1, 1, 1), rattle=0.05),
+}
+BIASES = {"global": "tau_rel 0.4 window 3 every 2", "local": "tau 1.0 mode local every 2"}
+
+
+def from_file(potential, folder, **cell) -> str:
+    """Commands that read the crystal from a file: LAMMPS numbers created atoms differently on other ranks."""
+    run(atoms(potential, **cell) + "run 0 post no").command(
+        f"write_data {folder}/crystal.data nocoeff"
+    )
+    return f"""
+units metal
+atom_modify map yes
+read_data {folder}/crystal.data
+pair_style uq
+pair_coeff * * {potential} Al Si
+"""
+
+
+def frame(folder) -> np.ndarray:
+    """Atom lines of the dump."""
+    lines = (folder / "frame").read_text().splitlines()
+    return np.array([line.split() for line in lines[9:]], dtype=float)
+
+
+def thermo(text: str) -> np.ndarray:
+    """Thermo values of the steps, without the step itself."""
+    lines = text.splitlines()
+    start = next(n for n, line in enumerate(lines) if line.split()[:1] == ["Step"])
+    rows = []
+    for line in lines[start + 1 :]:
+        if line.startswith("Loop"):
+            break
+        if line.split()[:1] and line.split()[0].isdigit():
+            rows.append([float(x) for x in line.split()[1:]])
+    return np.array(rows)
+
+
+@pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
+@pytest.mark.parametrize("bias", BIASES.values(), ids=BIASES)
+def test_ranks_agree(potential, tmp_path, cell, bias):
+    commands = from_file(potential, tmp_path, **cell) + f"fix h all uq/hal {bias}\n" + OUTPUT
+    results = []
+    for ranks in (1, 2, 4):
+        folder = tmp_path / str(ranks)
+        folder.mkdir()
+        results.append((thermo(mpirun(ranks, commands, folder)), frame(folder)))
+    (one, atoms_one), *others = results
+    assert np.isfinite(one).all()
+    for values, atoms_n in others:
+        np.testing.assert_allclose(values, one, rtol=1e-10, atol=1e-9)
+        np.testing.assert_allclose(atoms_n, atoms_one, rtol=1e-10, atol=1e-10)
+
+
+def test_tiny_cell_equals_supercell(potential):
+    """A cell smaller than the cutoff gives the energy per atom of its 3 x 3 x 3 replica, and 3³ its σ."""
+    script = atoms(potential, size=(1, 1, 1), rattle=0.05)
+    end = "fix h all uq/hal tau 1.0\nthermo_style custom pe f_h[2]\n"
+    end += "thermo_modify format float %.16g\nrun 0 post no"
+    small = run(script + end)
+    large = run(script + "replicate 3 3 3\n" + end)
+    for value in ("pe", "f_h[2]"):
+        assert large.last_thermo()[{"pe": "PotEng"}.get(value, value)] == pytest.approx(
+            27 * small.last_thermo()[{"pe": "PotEng"}.get(value, value)], rel=1e-9
+        )
+
+
+SUBCOMMUNICATORS = """
+from mpi4py import MPI
+from pyuq.lmp import lammps
+world = MPI.COMM_WORLD
+part = world.Split(color=world.rank % 2)
+l = lammps(comm=part)
+l.commands_string(open("in.system").read())
+l.command("fix h all uq/hal tau %d" % (1 + world.rank % 2))
+l.command("run 0")
+energies = world.gather((world.rank % 2, l.get_thermo("pe")))
+if world.rank == 0:
+    for color, energy in energies:
+        print("RESULT", color, "%.15g" % energy)
+"""
+
+
+def test_subcommunicators(potential, tmp_path):
+    """Two instances on halves of four ranks, each with its own bias."""
+    import subprocess
+    import sys
+
+    from pyuq import lmp as launcher
+
+    (tmp_path / "in.system").write_text(atoms(potential))
+    (tmp_path / "split.py").write_text(SUBCOMMUNICATORS)
+    out = subprocess.run(
+        [launcher.mpirun(), "-np", "4", sys.executable, "split.py"],
+        cwd=tmp_path,
+        env=launcher.environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert out.returncode == 0, out.stderr[-2000:]
+    found = [line.split()[1:] for line in out.stdout.splitlines() if line.startswith("RESULT")]
+    assert len(found) == 4
+    for color, energy in found:
+        alone = run(atoms(potential) + f"fix h all uq/hal tau {1 + int(color)}\nrun 0").get_thermo(
+            "pe"
+        )
+        assert float(energy) == pytest.approx(alone, rel=1e-11)
+
+
+def test_partitions(potential, tmp_path):
+    """`-partition` gives each world its own τ."""
+    import subprocess
+
+    from pyuq import lmp as launcher
+
+    script = "variable t world 1 2\n" + atoms(potential) + "fix h all uq/hal tau $t\nrun 0\n"
+    script += 'variable e equal pe\nprint "RESULT $t $(v_e:%.15g)" file out.$t\n'
+    (tmp_path / "in.part").write_text(script)
+    command = [
+        launcher.mpirun(),
+        "-np",
+        "2",
+        str(launcher.lammps_executable()),
+        "-partition",
+        "2x1",
+        "-in",
+        "in.part",
+        "-log",
+        "none",
+        "-screen",
+        "none",
+    ]
+    out = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env=launcher.environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert out.returncode == 0, out.stderr[-2000:]
+    energies = [float((tmp_path / f"out.{t}").read_text().split()[2]) for t in (1, 2)]
+    assert energies[1] < energies[0]
