@@ -18,7 +18,7 @@ from pyuq.io.files import write_text
 from pyuq.models.basis import ACEBasis
 from pyuq.models.evaluator import Evaluator
 from pyuq.models.posterior import Posterior, PosteriorFile, sha256
-from pyuq.models.regression import ARDRegression, BayesianRidge, NormalEquations
+from pyuq.models.regression import ARDRegression, BayesianRidge, NormalEquations, condition
 from pyuq.models.yace import Repulsion, format_yace, repulsion_inside
 
 SOLVERS = ("ridge", "ard")
@@ -180,11 +180,12 @@ class FitResult:
         FitResult
             A new one; equals the fit of all structures with the same hyperparameters.
         """
-        normal, posterior = self.normal.copy(), self.posterior
+        normal, before = self.normal.copy(), self.posterior
         for atoms in structures:
-            system = weighted_rows(self.features, atoms, self.settings)
-            normal.add(*system)
-            posterior = posterior.update(*system)
+            normal.add(*weighted_rows(self.features, atoms, self.settings))
+        # From the updated normal equations and not Posterior.update: as exact, and a subtraction of
+        # covariances would lose digits where the prior is wide and the data are sharp.
+        posterior = condition(normal, before.prior_variance, before.noise_variance)
         result = FitResult(
             self.settings,
             self.one_body,
