@@ -9,17 +9,22 @@ References
 R. Drautz, Phys. Rev. B 99, 014104 (2019); Y. Lysogorskiy et al., npj Comput. Mater. 7, 97 (2021).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import combinations_with_replacement, count, product
 
 import numpy as np
 
 from pyuq.models.coupling import invariants
 
+PER_ORDER = ("degree", "n_weight", "l_weight", "nmax", "lmax")
+TOLERANCE = 1e-9  # of comparisons of degrees
+ROUNDING = 1e-14  # couplings of unit norm below this are zero
 RADIAL = ("ChebExpCos", "ChebPow", "ChebLinear", "SBessel")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Function:
     """One invariant function of a central species.
 
@@ -47,74 +52,133 @@ class Function:
 class ACEBasis:
     """The complete set of invariant functions up to given limits.
 
-    A function is taken when Σ_t [(n_t - 1) + l_weight · l_t + w(z, μ_t)] ≤ degree of its order, and n and l
-    keep to their own limits where these are given.
+    A function is taken when Σ_t [n_weight · (n_t - 1) + l_weight · l_t + w(z, μ_t)] ≤ degree, and n and l keep
+    to their own limits where these are given. ``degree``, the weights of n and l, ``nmax`` and ``lmax`` are
+    one value for all orders or one for each order ν = 1, 2, ....
 
     Parameters
     ----------
     elements : sequence of str
         Chemical symbols; their order is the species order of the file.
-    cutoff : float
-        Radial cutoff, Å.
+    cutoff : float or mapping of pair to float
+        Radial cutoff, Å; or {("Ag", "I"): cutoff, ...}, one for each pair of elements in either order.
     order : int
         Largest correlation order ν (number of neighbours in a function).
     degree : float or sequence of float
-        Largest degree, for all orders or one for each order.
-    l_weight : float
-        Weight of l in the degree.
+        Largest degree.
+    n_weight, l_weight : float or sequence of float
+        Weights of n and l in the degree.
     nmax, lmax : int or sequence of int, optional
-        Largest n (from 1) and l, for all orders or one for each order.
+        Largest n (from 1) and l.
     radial : str
         ChebExpCos, ChebPow, ChebLinear or SBessel.
     radial_parameter : float
         λ of the radial functions.
     dcut : float
         Width of the smooth end of ChebExpCos at the cutoff, Å.
-    species_weights : dict, optional
-        {(centre, neighbour): w} added to the degree of each factor: spend functions where they matter.
+    species_weights : mapping, optional
+        {(centre, neighbour): w}, w ≥ 0, added to the degree of each factor; pairs not named have w = 0. Spends
+        functions where they matter: raise ``degree`` and the weights of pairs that need few.
+
+    Raises
+    ------
+    ValueError
+        A parameter outside its range.
     """
 
     elements: tuple[str, ...]
-    cutoff: float
+    cutoff: float | Mapping[tuple[str, str], float] = field(hash=False)
     order: int = 3
     degree: float | tuple[float, ...] = 8.0
-    l_weight: float = 1.0
+    n_weight: float | tuple[float, ...] = 1.0
+    l_weight: float | tuple[float, ...] = 1.0
     nmax: int | tuple[int, ...] | None = None
     lmax: int | tuple[int, ...] | None = None
     radial: str = "ChebExpCos"
     radial_parameter: float = 3.0
     dcut: float = 0.01
-    species_weights: dict = field(default_factory=dict, hash=False)
+    species_weights: Mapping[tuple[str, str], float] = field(default_factory=dict, hash=False)
 
     def __post_init__(self):
         object.__setattr__(self, "elements", tuple(self.elements))
         if not self.elements or len(set(self.elements)) != len(self.elements):
             raise ValueError(f"elements must be distinct symbols, found {self.elements}")
-        if not self.cutoff > 0:
-            raise ValueError(f"cutoff must be positive (Å), found {self.cutoff}")
         if not 1 <= self.order <= 6:
             raise ValueError(f"order must lie in 1..6, found {self.order}")
         if self.radial not in RADIAL:
             raise ValueError(f"radial must be one of {', '.join(RADIAL)}, found {self.radial!r}")
         if not self.radial_parameter > 0:
             raise ValueError(f"radial_parameter must be positive, found {self.radial_parameter}")
-        for pair in self.species_weights:
-            if unknown := set(pair) - set(self.elements):
-                raise ValueError(f"species_weights names {sorted(unknown)}, not in {self.elements}")
-        for name in ("degree", "nmax", "lmax"):
-            value = getattr(self, name)
-            if isinstance(value, (list, tuple)):
-                object.__setattr__(self, name, tuple(value))
-                if len(value) != self.order:
-                    raise ValueError(
-                        f"{name} needs {self.order} values, one per order, found {value}"
-                    )
+        for name in PER_ORDER:
+            self._check_per_order(name)
+        self._check_finite()
+        self._check_pairs()
 
-    def limit(self, name: str, order: int, default=np.inf):
-        """Limit ``degree``, ``nmax`` or ``lmax`` of one correlation order."""
+    def _check_per_order(self, name: str) -> None:
+        value = getattr(self, name)
+        if isinstance(value, (list, tuple)):
+            value = tuple(value)
+            object.__setattr__(self, name, value)
+            if len(value) != self.order:
+                raise ValueError(f"{name} needs {self.order} values, one per order, found {value}")
+        for v in value if isinstance(value, tuple) else (value,):
+            if v is not None and not v >= 0:
+                raise ValueError(f"{name} must not be negative, found {v}")
+
+    def _check_finite(self) -> None:
+        for order in range(1, self.order + 1):
+            degree, n_weight, l_weight, nmax, lmax = (self.limit(name, order) for name in PER_ORDER)
+            endless_n = nmax == np.inf and (degree == np.inf or n_weight == 0)
+            endless_l = order > 1 and lmax == np.inf and (degree == np.inf or l_weight == 0)
+            if endless_n or endless_l:
+                raise ValueError(
+                    f"functions of order {order} have no end: give {'nmax' if endless_n else 'lmax'}, "
+                    "or a finite degree and a positive weight"
+                )
+
+    def _check_pairs(self) -> None:
+        for pair, weight in self.species_weights.items():
+            if len(pair) != 2 or not set(pair) <= set(self.elements):
+                raise ValueError(
+                    f"species_weights names {pair}, expected a pair of {self.elements}"
+                )
+            if not weight >= 0:
+                raise ValueError(
+                    f"species_weights of {pair} must not be negative, found {weight}; "
+                    "raise degree and the weights of the other pairs instead"
+                )
+        for a, b in combinations_with_replacement(self.elements, 2):
+            cutoff = self.pair_cutoff(a, b)
+            if not 0 < cutoff < np.inf:
+                raise ValueError(f"cutoff of {a}-{b} must be positive (Å), found {cutoff}")
+            if not 0 <= self.dcut <= cutoff:
+                raise ValueError(f"dcut must lie in 0..{cutoff} Å (cutoff), found {self.dcut}")
+
+    def pair_cutoff(self, a: str, b: str) -> float:
+        """Cutoff of a pair of elements, Å.
+
+        Raises
+        ------
+        ValueError
+            ``cutoff`` is a mapping without this pair.
+        """
+        if not isinstance(self.cutoff, Mapping):
+            return float(self.cutoff)
+        for pair in ((a, b), (b, a)):
+            if pair in self.cutoff:
+                return float(self.cutoff[pair])
+        raise ValueError(f"cutoff names no value for {a}-{b}; give one for every pair of elements")
+
+    @property
+    def largest_cutoff(self) -> float:
+        """Largest cutoff of all pairs, Å."""
+        return max(self.pair_cutoff(a, b) for a, b in product(self.elements, repeat=2))
+
+    def limit(self, name: str, order: int) -> float:
+        """Value of a parameter that may differ between correlation orders; no limit is infinity."""
         value = getattr(self, name)
         value = value[order - 1] if isinstance(value, tuple) else value
-        return default if value is None else value
+        return np.inf if value is None else value
 
     @cached_property
     def functions(self) -> tuple[tuple[Function, ...], ...]:
@@ -136,9 +200,9 @@ class ACEBasis:
 
     @property
     def nradial(self) -> int:
-        """Number of radial functions in functions of order 2 and more."""
+        """Number of radial functions in functions of order 2 and more, at least 1."""
         return max(
-            (n for fs in self.functions for f in fs if len(f.ns) > 1 for n in f.ns), default=0
+            (n for fs in self.functions for f in fs if len(f.ns) > 1 for n in f.ns), default=1
         )
 
     @property
@@ -152,27 +216,30 @@ class ACEBasis:
 
     def _factors(self, centre: int, order: int) -> list[tuple[float, tuple[int, int, int]]]:
         """Single factors (degree, (μ, n, l)) that a function of this order may contain."""
-        limit = self.limit("degree", order)
-        nmax = int(min(self.limit("nmax", order), limit + 1))
-        lmax = 0 if order == 1 else int(min(self.limit("lmax", order), limit / self.l_weight))
+        degree, n_weight, l_weight, nmax, lmax = (self.limit(name, order) for name in PER_ORDER)
         factors = []
         for mu, neighbor in enumerate(self.elements):
             extra = self.species_weights.get((self.elements[centre], neighbor), 0.0)
-            for n in range(1, nmax + 1):
-                for l in range(lmax + 1):
-                    degree = n - 1 + self.l_weight * l + extra
-                    if degree <= limit:
-                        factors.append((degree, (mu, n, l)))
-        return sorted(factors, key=lambda factor: factor[1])
+            for n in count(1):
+                radial = n_weight * (n - 1) + extra
+                if n > nmax or radial > degree + TOLERANCE:
+                    break
+                for l in count(0):
+                    if l > lmax or radial + l_weight * l > degree + TOLERANCE:
+                        break
+                    if l and order == 1:
+                        break
+                    factors.append((radial + l_weight * l, (mu, n, l)))
+        return factors
 
     def _functions(self, centre: int, order: int) -> list[Function]:
         factors = self._factors(centre, order)
-        limit = self.limit("degree", order) + 1e-9
+        limit = self.limit("degree", order) + TOLERANCE
         found = []
 
         def extend(first: int, chosen: list, degree: float) -> None:
             if len(chosen) == order:
-                found.extend(self._couple(chosen, degree))
+                found.extend(couple(chosen, degree))
                 return
             for k in range(first, len(factors)):
                 if degree + factors[k][0] <= limit:
@@ -181,16 +248,17 @@ class ACEBasis:
         extend(0, [], 0.0)
         return found
 
-    @staticmethod
-    def _couple(chosen: list[tuple[int, int, int]], degree: float) -> list[Function]:
-        mus, ns, ls = zip(*chosen, strict=True)
-        if sum(ls) % 2 or 2 * max(ls) > sum(ls):
-            return []
-        groups = tuple(chosen.index(factor) for factor in chosen)
-        monomials, couplings = invariants(ls, groups)
-        functions = []
-        for row in couplings:
-            used = np.flatnonzero(np.abs(row) > 1e-14)
-            ms = tuple(monomials[k] for k in used)
-            functions.append(Function(mus, ns, ls, ms, row[used], degree))
-        return functions
+
+def couple(factors: list[tuple[int, int, int]], degree: float) -> list[Function]:
+    """Independent functions of sorted factors (μ, n, l)."""
+    mus, ns, ls = zip(*factors, strict=True)
+    if sum(ls) % 2 or 2 * max(ls) > sum(ls):
+        return []
+    groups = tuple(factors.index(factor) for factor in factors)
+    monomials, couplings = invariants(ls, groups)
+    functions = []
+    for row in couplings:
+        used = np.flatnonzero(np.abs(row) > ROUNDING)
+        ms = tuple(monomials[k] for k in used)
+        functions.append(Function(mus, ns, ls, ms, row[used], degree))
+    return functions

@@ -11,9 +11,10 @@ References
 R. Drautz, Phys. Rev. B 99, 014104 (2019); G. Dusson et al., J. Comput. Phys. 454, 110946 (2022).
 """
 
+from fractions import Fraction
 from functools import cache
 from itertools import groupby
-from math import factorial, sqrt
+from math import copysign, factorial, sqrt
 
 import numpy as np
 
@@ -26,23 +27,24 @@ def clebsch_gordan(j1: int, m1: int, j2: int, m2: int, j: int, m: int) -> float:
     if m1 + m2 != m or not abs(j1 - j2) <= j <= j1 + j2 or abs(m) > j:
         return 0.0
     f = factorial
-    triangle = f(j1 + j2 - j) * f(j1 - j2 + j) * f(-j1 + j2 + j) / f(j1 + j2 + j + 1)
+    triangle = Fraction(f(j1 + j2 - j) * f(j1 - j2 + j) * f(-j1 + j2 + j), f(j1 + j2 + j + 1))
     states = f(j1 + m1) * f(j1 - m1) * f(j2 + m2) * f(j2 - m2) * f(j + m) * f(j - m)
     low = max(0, j2 - j - m1, j1 - j + m2)
     high = min(j1 + j2 - j, j1 - m1, j2 + m2)
     terms = sum(
-        (-1) ** k
-        / (
+        Fraction(
+            (-1) ** k,
             f(k)
             * f(j1 + j2 - j - k)
             * f(j1 - m1 - k)
             * f(j2 + m2 - k)
             * f(j - j2 + m1 + k)
-            * f(j - j1 - m2 + k)
+            * f(j - j1 - m2 + k),
         )
         for k in range(low, high + 1)
     )
-    return sqrt((2 * j + 1) * triangle * states) * terms
+    # Rational numbers up to here: the alternating sum loses no digits.
+    return copysign(sqrt((2 * j + 1) * triangle * states * terms**2), terms)
 
 
 def intermediate_momenta(ls: tuple[int, ...]) -> list[tuple[int, ...]]:

@@ -7,79 +7,132 @@ Y. Lysogorskiy et al., npj Comput. Mater. 7, 97 (2021); the format is described 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import combinations_with_replacement
+from os import PathLike
+from typing import TextIO
 
 import numpy as np
 from ase import Atoms
+from ase.data import atomic_numbers, covalent_radii
+from ase.neighborlist import neighbor_list
 
-from pyuq.io.files import atomic_write
+from pyuq.io.files import write_text
 from pyuq.models.basis import ACEBasis, Function
 
 SPLINE_STEP = 0.001  # Å, of the radial tables that ML-PACE makes
-NO_CORE = (
+CORE_FADE = (
     100000.0,
     250.0,
-)  # core energy in eV beyond which ML-PACE fades the embedding; never reached
+)  # eV; without core repulsion the fading that it causes is never reached
+SMALLEST_INNER = 0.5  # Å, of a repulsion drawn from data
+WITHOUT_DATA = 0.5  # shortest distance over sum of covalent radii, where no structure has any pair
 
 
 @dataclass(frozen=True)
 class Repulsion:
     """Universal short-range repulsion (Ziegler-Biersack-Littmark) that takes over inside the data.
 
-    When the nearest neighbour of an atom comes closer than ``inner[pair]``, its energy changes smoothly,
-    over ``width``, from the fitted one to the ZBL one.
+    With d the distance of the nearest neighbour beyond its ``inner - width``, the energy of an atom is
+    E0 + f(d) E_ACE + (1 - f(d)) E_ZBL, f a quintic step from 0 (d ≤ 0) to 1 (d ≥ width). Nothing changes for
+    atoms whose neighbours all are farther than ``inner``.
 
     Attributes
     ----------
     inner : mapping of pair to float
-        {("Al", "Si"): distance in Å at which the fitted energy begins to fade}; both orders of a pair.
+        {("Al", "Si"): distance in Å at which the fitted energy begins to fade}, a pair in either order.
     width : float
-        Width of the change, Å.
+        Width of the change, Å, at most half of the shortest ``inner``. The same for all pairs: the nearest
+        neighbour alone sets f, and with one width it is the one with the smallest f.
     """
 
-    inner: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    inner: Mapping[tuple[str, str], float]
     width: float = 0.3
 
-    def bond(self, a: str, b: str) -> str:
-        """Entries of the bond of two elements."""
-        inner = self.inner[(a, b)]
-        width = min(self.width, 0.5 * inner)
-        return f"rcut_in: {number(inner)}, dcut_in: {number(width)}, inner_cutoff_type: zbl"
+    def __post_init__(self):
+        if not self.inner or not all(0 < r < np.inf for r in self.inner.values()):
+            raise ValueError(f"inner needs positive distances (Å) of pairs, found {self.inner}")
+        if not 0 < self.width <= 0.5 * min(self.inner.values()):
+            raise ValueError(
+                f"width must lie in 0..{0.5 * min(self.inner.values())} Å (half of the shortest inner "
+                f"distance), found {self.width}"
+            )
+
+    def distance(self, a: str, b: str) -> float:
+        """Inner distance of a pair, Å.
+
+        Raises
+        ------
+        ValueError
+            ``inner`` does not name the pair, or ZBL does not know the elements.
+        """
+        if unknown := {a, b} - set(atomic_numbers):
+            raise ValueError(
+                f"repulsion needs chemical elements, found {', '.join(sorted(unknown))}"
+            )
+        for pair in ((a, b), (b, a)):
+            if pair in self.inner:
+                return float(self.inner[pair])
+        raise ValueError(f"repulsion names no inner distance for {a}-{b}; give one for every pair")
+
+
+def shortest_distances(
+    structures: Iterable[Atoms], elements: Sequence[str], cutoff: float
+) -> dict[tuple[str, str], float]:
+    """Shortest distance of each pair of elements in a set of structures, Å.
+
+    Pairs that never come closer than `cutoff` are left out. Keys follow the order of `elements`.
+    """
+    shortest: dict[tuple[str, str], float] = {}
+    for atoms in structures:
+        i, j, d = neighbor_list("ijd", atoms, cutoff)
+        symbols = np.array(atoms.get_chemical_symbols())
+        for a, b in combinations_with_replacement(elements, 2):
+            found = d[(symbols[i] == a) & (symbols[j] == b)]
+            if found.size:
+                shortest[a, b] = min(shortest.get((a, b), cutoff), float(found.min()))
+    return shortest
 
 
 def repulsion_inside(
-    structures: Iterable[Atoms], elements: Sequence[str], cutoff: float, margin: float = 0.1
+    structures: Iterable[Atoms],
+    elements: Sequence[str],
+    cutoff: float,
+    margin: float = 0.1,
+    width: float = 0.3,
 ) -> Repulsion:
     """Repulsion that begins just inside the shortest distance of each pair in the data.
+
+    A pair that never meets takes the sum of its covalent radii, times the smallest ratio of shortest
+    distance to that sum among the pairs that do meet.
 
     Parameters
     ----------
     structures : iterable of Atoms
+        Training data.
     elements : sequence of str
     cutoff : float
         Distances up to this are looked at, Å.
     margin : float
-        Distance kept from the data, Å. A pair that never meets takes the shortest distance of all pairs.
+        Distance kept from the data, Å.
+    width : float
+        Largest width of the change, Å; narrower where the shortest distance asks for it.
 
     Returns
     -------
     Repulsion
     """
-    from ase.neighborlist import neighbor_list
 
-    shortest: dict[tuple[str, str], float] = {}
-    for atoms in structures:
-        i, j, d = neighbor_list("ijd", atoms, cutoff)
-        symbols = np.array(atoms.get_chemical_symbols())
-        for a in elements:
-            for b in elements:
-                chosen = d[(symbols[i] == a) & (symbols[j] == b)]
-                if chosen.size:
-                    shortest[a, b] = min(shortest.get((a, b), cutoff), float(chosen.min()))
-    least = min(shortest.values(), default=1.5)
-    return Repulsion(
-        {(a, b): max(shortest.get((a, b), least) - margin, 0.5) for a in elements for b in elements}
-    )
+    def radii(pair):
+        return sum(covalent_radii[atomic_numbers[element]] for element in pair)
+
+    shortest = shortest_distances(structures, elements, cutoff)
+    ratio = min((d / radii(pair) for pair, d in shortest.items()), default=WITHOUT_DATA)
+    inner = {
+        pair: max(shortest.get(pair, ratio * radii(pair)) - margin, SMALLEST_INNER)
+        for pair in combinations_with_replacement(elements, 2)
+    }
+    return Repulsion(inner, min(width, 0.5 * min(inner.values())))
 
 
 def number(value: float) -> str:
@@ -121,7 +174,8 @@ def format_yace(
     Raises
     ------
     ValueError
-        Wrong number of coefficients, or coefficients that are not finite.
+        Wrong number of coefficients, coefficients that are not finite, or one-body energies of elements
+        that the basis does not have.
     """
     m = basis.nfunctions
     weights = np.ones(m) if coefficients is None else np.asarray(coefficients, dtype=float)
@@ -129,6 +183,8 @@ def format_yace(
         raise ValueError(f"expected {m} finite coefficients, found shape {weights.shape}")
     e0 = e0 or {}
     elements = basis.elements
+    if unknown := set(e0) - set(elements):
+        raise ValueError(f"e0 names {', '.join(sorted(unknown))}, expected {', '.join(elements)}")
     lines = [
         f"elements: [{', '.join(elements)}]",
         f"E0: {numbers(e0.get(element, 0.0) for element in elements)}",
@@ -137,7 +193,7 @@ def format_yace(
     ]
     lines += [
         f"  {z}: {{ndensity: 1, FS_parameters: [1.0, 1.0], npoti: FinnisSinclairShiftedScaled, "
-        f"rho_core_cutoff: {NO_CORE[0]}, drho_core_cutoff: {NO_CORE[1]}}}"
+        f"rho_core_cutoff: {CORE_FADE[0]}, drho_core_cutoff: {CORE_FADE[1]}}}"
         for z in range(len(elements))
     ]
     lines.append("bonds:")
@@ -157,18 +213,21 @@ def format_yace(
 
 
 def format_bond(basis: ACEBasis, a: str, b: str, repulsion: Repulsion | None) -> str:
-    """Radial functions of a pair: R_nl = g_n, identity coefficients."""
+    """Radial functions of a pair, R_nl = g_n (identity coefficients), and its repulsion."""
     nradial, lmax, nbase = basis.nradial, basis.largest_l, basis.nbase
     identity = np.eye(nradial, nbase)
     rows = ", ".join("[" + ", ".join([numbers(row)] * (lmax + 1)) + "]" for row in identity)
-    core = "rcut_in: 0, dcut_in: 0, inner_cutoff_type: density"
-    if repulsion is not None:
-        core = repulsion.bond(a, b)
+    if repulsion is None:
+        core = "prehc: 0.0, rcut_in: 0.0, dcut_in: 0.0, inner_cutoff_type: density"
+    else:
+        core = (
+            f"prehc: 1.0, rcut_in: {number(repulsion.distance(a, b))}, "
+            f"dcut_in: {number(repulsion.width)}, inner_cutoff_type: zbl"
+        )
     return (
         f"{{nradmax: {nradial}, lmax: {lmax}, nradbasemax: {nbase}, radbasename: {basis.radial}, "
         f"radparameters: [{number(basis.radial_parameter)}], radcoefficients: [{rows}], "
-        f"prehc: {0.0 if repulsion is None else 1.0}, lambdahc: 1.0, rcut: {number(basis.cutoff)}, "
-        f"dcut: {number(basis.dcut)}, {core}}}"
+        f"lambdahc: 1.0, rcut: {number(basis.pair_cutoff(a, b))}, dcut: {number(basis.dcut)}, {core}}}"
     )
 
 
@@ -182,7 +241,16 @@ def format_function(species: int, function: Function, weight: float) -> str:
     )
 
 
-def write_yace(path, basis: ACEBasis, coefficients=None, e0=None, repulsion=None) -> None:
-    """Write :func:`format_yace` to a file, atomically."""
-    with atomic_write(path) as file:
-        file.write(format_yace(basis, coefficients, e0, repulsion))
+def write_yace(
+    path: str | PathLike | TextIO,
+    basis: ACEBasis,
+    coefficients: np.ndarray | None = None,
+    e0: Mapping[str, float] | None = None,
+    repulsion: Repulsion | None = None,
+) -> None:
+    """Write :func:`format_yace` to a path, atomically, or to an open text file."""
+    text = format_yace(basis, coefficients, e0, repulsion)
+    if hasattr(path, "write"):
+        path.write(text)
+    else:
+        write_text(path, text)

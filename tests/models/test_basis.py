@@ -7,47 +7,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from naive_ace import values
 from scipy.spatial.transform import Rotation
-from scipy.special import sph_harm_y
 
 from pyuq.models.basis import ACEBasis
 from pyuq.models.coupling import clebsch_gordan, invariants
-from pyuq.models.yace import Repulsion, format_yace
-
-
-def harmonics(vectors, lmax):
-    """{(l, m): complex Y over vectors}, scaled by √4π."""
-    r = np.linalg.norm(vectors, axis=1)
-    theta, phi = np.arccos(vectors[:, 2] / r), np.arctan2(vectors[:, 1], vectors[:, 0])
-    return {
-        (l, m): np.sqrt(4 * np.pi) * sph_harm_y(l, m, theta, phi)
-        for l in range(lmax + 1)
-        for m in range(-l, l + 1)
-    }
-
-
-def radial(n, r, cutoff):
-    return (r / cutoff) ** n * (1 - r / cutoff) ** 2
-
-
-def values(basis, vectors, species):
-    """Functions of central species 0, by definition."""
-    r = np.linalg.norm(vectors, axis=1)
-    y = harmonics(vectors, basis.largest_l)
-
-    def a(mu, n, l, m):
-        chosen = species == mu
-        return (radial(n, r, basis.cutoff) * y[l, m])[chosen].sum()
-
-    return np.array(
-        [
-            sum(
-                c * np.prod([a(*v, m) for v, m in zip(zip(f.mus, f.ns, f.ls), ms)]).real
-                for ms, c in zip(f.ms, f.ctildes)
-            )
-            for f in basis.functions[0]
-        ]
-    )
 
 
 @pytest.mark.parametrize(("j1", "j2"), [(1, 1), (2, 1), (3, 2), (4, 4)])
@@ -65,39 +29,78 @@ def test_known_coefficients():
 
 
 BASES = [
-    ACEBasis(("Si",), 5.0, order=4, degree=6),
-    ACEBasis(("Al", "Si"), 5.0, order=3, degree=5),
-    ACEBasis(("Si",), 5.0, order=5, degree=(4, 4, 4, 4, 4), l_weight=0.8),
+    ACEBasis(("Si",), 5.0, order=4, degree=6, radial_parameter=1.0),
+    ACEBasis(("Al", "Si"), 5.0, order=3, degree=4, radial="ChebPow", radial_parameter=1.0),
+    ACEBasis(("Si",), 5.0, order=5, degree=4, l_weight=0.8, radial="ChebLinear"),
+    ACEBasis(("Ag", "I"), 5.0, order=2, degree=np.inf, nmax=(4, 3), lmax=(0, 2), radial="SBessel"),
 ]
 
 
-@pytest.mark.parametrize("basis", BASES, ids=lambda b: f"{b.nfunctions}")
-def test_functions_are_invariant_and_independent(basis):
+def environment(basis, rng, n=9):
+    """Vectors to n neighbours at 1 to 4.5 Å, and their species."""
+    x = rng.normal(size=(n, 3))
+    x *= rng.uniform(1.0, 4.5, size=(n, 1)) / np.linalg.norm(x, axis=1)[:, None]
+    return x, rng.integers(len(basis.elements), size=n)
+
+
+@pytest.mark.parametrize("basis", BASES, ids=lambda b: f"{b.radial}-{b.order}")
+def test_functions_are_invariant(basis):
     rng = np.random.default_rng(3)
-    environments = []
-    for _ in range(basis.nfunctions + 20):
-        x = rng.normal(size=(9, 3))
-        species = rng.integers(len(basis.elements), size=9)
-        environments.append(
-            (x * rng.uniform(1, 4, size=(9, 1)) / np.linalg.norm(x, axis=1)[:, None], species)
-        )
-    for x, species in environments[:4]:
-        there = values(basis, x, species)
+    for centre in range(len(basis.elements)):
+        x, species = environment(basis, rng)
+        there = values(basis, x, species, centre)
         order = rng.permutation(len(x))
-        moved = -x[order] @ Rotation.random(random_state=1).as_matrix()
+        moved = -x[order] @ Rotation.random(random_state=1).as_matrix()  # improper rotation
         np.testing.assert_allclose(
-            values(basis, moved, species[order]), there, atol=1e-9 * np.abs(there).max()
+            values(basis, moved, species[order], centre), there, atol=1e-11 * np.abs(there).max()
         )
-    table = np.array([values(basis, *environment) for environment in environments])
-    table /= np.abs(table).max(axis=0)
-    assert np.linalg.matrix_rank(table, tol=1e-11) == len(basis.functions[0])
+
+
+@pytest.mark.parametrize("basis", BASES, ids=lambda b: f"{b.radial}-{b.order}")
+def test_functions_are_independent(basis):
+    rng = np.random.default_rng(4)
+    m = len(basis.functions[0])
+    table = np.array([values(basis, *environment(basis, rng)) for _ in range(2 * m)])
+    singular = np.linalg.svd(table / np.linalg.norm(table, axis=0), compute_uv=False)
+    assert singular[-1] > 1e-12  # a dependent function would leave rounding, 1e-15
+
+
+@pytest.mark.parametrize("basis", BASES, ids=lambda b: f"{b.radial}-{b.order}")
+def test_nothing_is_missing(basis):
+    """As many functions as there are invariants in all multisets of (μ, n, l) within the limits."""
+    expected = 0
+    for order in range(1, basis.order + 1):
+        limit = {name: basis.limit(name, order) for name in ("degree", "nmax", "lmax")}
+        factors = [
+            (mu, n, l)
+            for mu in range(len(basis.elements))
+            for n in range(1, 10)
+            for l in range(10)
+            if n <= limit["nmax"] and l <= limit["lmax"]
+        ]
+        for chosen in multisets(factors, order, limit["degree"], basis.l_weight):
+            ls = [l for _, _, l in chosen]
+            if sum(ls) % 2 == 0:
+                expected += count_invariants(ls, [chosen.index(f) for f in chosen])
+    assert len(basis.functions[0]) == expected
+
+
+def multisets(factors, order, degree, l_weight):
+    """Multisets of factors with Σ (n - 1) + l_weight · l ≤ degree."""
+    if order == 0:
+        yield ()
+        return
+    for k, factor in enumerate(factors):
+        rest = degree - (factor[1] - 1) - l_weight * factor[2]
+        if rest > -1e-9:
+            for others in multisets(factors[k:], order - 1, rest, l_weight):
+                yield (factor, *others)
 
 
 def count_invariants(ls, groups):
     """Dimension of the invariants by the characters of SO(3), averaged over permutations of equal factors."""
-    angles, weights = np.polynomial.legendre.leggauss(400)
-    angles, weights = (angles + 1) * np.pi / 2, weights * np.pi / 2
-    measure = weights * (1 - np.cos(angles)) / np.pi
+    angles = (np.arange(64) + 0.5) * np.pi / 64  # exact for trigonometric polynomials up to 63
+    measure = (1 - np.cos(angles)) / 64
 
     def character(l, multiple):
         return sum(np.cos(m * multiple * angles) for m in range(-l, l + 1))
@@ -141,15 +144,33 @@ def test_odd_products_are_refused():
         invariants((1, 1, 1), (0, 1, 2))
 
 
+# Independent invariants of v^ν, v one factor (n, l): partitions into symmetric powers, e.g. one quadratic and
+# one cubic invariant of a vector of l = 2, none of odd order of l = 1.
+@pytest.mark.parametrize(
+    ("l", "order", "number"),
+    [(1, 2, 1), (1, 4, 1), (2, 3, 1), (2, 4, 1), (2, 5, 1), (2, 6, 2), (3, 4, 2), (4, 3, 1)],
+)
+def test_known_numbers_of_symmetric_invariants(l, order, number):
+    _, couplings = invariants((l,) * order, (0,) * order)
+    assert len(couplings) == number
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"elements": ("Si", "Si")}, "distinct"),
-        ({"cutoff": 0.0}, "cutoff must be positive"),
+        ({"cutoff": 0.0}, "cutoff of Si-Si must be positive"),
+        ({"cutoff": {("Si", "Ge"): 5.0}}, "cutoff names no value for Si-Si"),
+        ({"dcut": 6.0}, "dcut must lie"),
         ({"order": 9}, "order must lie"),
         ({"radial": "Gauss"}, "radial must be one of"),
+        ({"radial_parameter": 0.0}, "radial_parameter must be positive"),
         ({"degree": (3, 3)}, "degree needs 3 values"),
+        ({"degree": -1}, "degree must not be negative"),
+        ({"degree": np.inf}, "no end: give nmax"),
+        ({"l_weight": 0.0}, "no end: give lmax"),
         ({"species_weights": {("Si", "Ge"): 1.0}}, "species_weights"),
+        ({"species_weights": {("Si", "Si"): -1.0}}, "must not be negative"),
     ],
 )
 def test_bad_settings(settings, message):
@@ -164,8 +185,24 @@ def test_species_weights_spend_functions_elsewhere():
     assert len(uneven.functions[1]) == len(even.functions[1])
 
 
-def test_wrong_coefficients_are_refused():
-    basis = ACEBasis(("Si",), 5.0, degree=3)
-    with pytest.raises(ValueError, match="finite coefficients"):
-        format_yace(basis, np.full(basis.nfunctions, np.nan))
-    assert "inner_cutoff_type: zbl" in format_yace(basis, repulsion=Repulsion({("Si", "Si"): 2.0}))
+def test_limits_of_each_order_hold():
+    basis = ACEBasis(
+        ("Si",), 5.0, degree=(7, 6, 5), n_weight=(1, 1, 2), nmax=(8, 4, 2), lmax=(0, 3, 2)
+    )
+    for f in basis.functions[0]:
+        order = len(f.ns)
+        assert max(f.ns) <= (8, 4, 2)[order - 1]
+        assert max(f.ls) <= (0, 3, 2)[order - 1]
+        degree = sum((1, 1, 2)[order - 1] * (n - 1) + l for n, l in zip(f.ns, f.ls, strict=True))
+        assert f.degree == pytest.approx(degree)
+        assert degree <= (7, 6, 5)[order - 1]
+    assert basis.nbase == 8
+    assert basis.nradial == 4
+    assert basis.degrees().shape == (basis.nfunctions,)
+
+
+def test_cutoff_of_a_pair_holds_in_both_orders():
+    basis = ACEBasis(("Ag", "I"), {("Ag", "Ag"): 4.0, ("I", "Ag"): 5.0, ("I", "I"): 6.0})
+    assert basis.pair_cutoff("Ag", "I") == basis.pair_cutoff("I", "Ag") == 5.0
+    assert basis.largest_cutoff == 6.0
+    assert len({basis, basis}) == 1
