@@ -85,7 +85,7 @@ class RepulsionSettings:
         """Return the repulsion for a training set."""
         if not self.zbl:
             return None
-        return repulsion_inside(structures, basis.elements, basis.cutoff, self.margin)
+        return repulsion_inside(structures, basis.elements, basis.largest_cutoff, self.margin)
 
 
 @dataclass(frozen=True)

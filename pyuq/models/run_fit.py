@@ -72,13 +72,14 @@ class FitFile:
 
 @dataclass(frozen=True)
 class BasisTable:
-    """TOML form of :class:`pyuq.models.basis.ACEBasis`; pairs of ``species_weights`` read "Al-Si"."""
+    """TOML form of :class:`pyuq.models.basis.ACEBasis`; pairs of elements read "Al-Si"."""
 
     elements: tuple[str, ...]
-    cutoff: float
+    cutoff: float | dict[str, float]
     order: int = 3
     degree: float | tuple[float, ...] = 8.0
-    l_weight: float = 1.0
+    n_weight: float | tuple[float, ...] = 1.0
+    l_weight: float | tuple[float, ...] = 1.0
     nmax: int | tuple[int, ...] | None = None
     lmax: int | tuple[int, ...] | None = None
     radial: str = "ChebExpCos"
@@ -97,9 +98,9 @@ def basis_from_table(table: dict, where: str) -> ACEBasis:
     """
     values = asdict(from_table(BasisTable, table, where))
     try:
-        values["species_weights"] = {
-            tuple(pair.split("-")): w for pair, w in values["species_weights"].items()
-        }
+        for name in ("cutoff", "species_weights"):
+            if isinstance(values[name], dict):
+                values[name] = {tuple(pair.split("-")): v for pair, v in values[name].items()}
         return ACEBasis(**values)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
