@@ -13,7 +13,7 @@ CASES = {
         {"Si": -0.75},
         None,
     ),
-    "si_order6_dimer": (
+    "si_order6": (
         ACEBasis(("Si",), 4.0, order=6, degree=3, radial="ChebLinear", n_weight=1.5),
         {"Si": 0.5},
         None,

@@ -14,7 +14,7 @@ from pyuq.models.fit import FitSettings, RepulsionSettings, Solver, Weights, fit
 from pyuq.models.metrics import error_table, predict
 from pyuq.models.posterior import PosteriorFile
 from pyuq.models.regression import NormalEquations, condition
-from pyuq.models.run_fit import run_fit
+from pyuq.models.run_fit import basis_from_table, run_fit
 
 BASIS = ACEBasis(("Ar",), 6.0, order=2, degree=(10, 4))
 SETTINGS = FitSettings(BASIS)
@@ -218,3 +218,18 @@ def test_ranks_agree(tmp_path):
     # Rounding of the sums is amplified by the condition number in the weights, hardly in predictions.
     np.testing.assert_allclose(forces[1], forces[0], rtol=0, atol=1e-7)
     assert three.energy_sigma(atoms) == pytest.approx(one.energy_sigma(atoms), rel=1e-3)
+
+
+def test_pairs_in_the_basis_table():
+    table = {
+        "elements": ["Ag", "I"],
+        "cutoff": {"Ag-Ag": 4.0, "Ag-I": 5.0, "I-I": 6.0},
+        "n_weight": [1, 1, 2],
+        "species_weights": {"Ag-I": 0.5},
+    }
+    basis = basis_from_table(table, "fit.toml [basis]")
+    assert basis.pair_cutoff("I", "Ag") == 5.0
+    assert basis.n_weight == (1.0, 1.0, 2.0)
+    assert basis.species_weights == {("Ag", "I"): 0.5}
+    with pytest.raises(ValueError, match=r"fit.toml \[basis\]: cutoff names no value for Ag-Ag"):
+        basis_from_table(table | {"cutoff": {"Ag-I": 5.0}}, "fit.toml [basis]")
