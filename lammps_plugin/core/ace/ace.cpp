@@ -3,9 +3,8 @@
 // features, and back. evaluate() takes one block all the way before the next; forward() keeps A of
 // every block for backward().
 
-#include "ace.h"
-
 #include "simd/dispatch.h"
+#include "state.h"
 
 #include <cmath>
 #include <limits>
@@ -18,41 +17,6 @@ namespace ace {
 UQ_SELECT_KERNELS(Kernels, kernel_table, kernels)
 }
 }    // namespace uq
-
-// Neighbours of one centre inside the cutoff, species after species, each padded to full vectors.
-struct ace::Environment {
-  int center = -1, species = -1;
-  AlignedArray memory;
-  double *x = nullptr, *y = nullptr, *z = nullptr, *r = nullptr;    // unit vector and distance, Å
-  std::vector<int> index, other;                                    // neighbour, its species
-  std::vector<int> first, size;    // [species]: begin and padded number
-  double min_distance = 0.0;
-
-  // Core repulsion: ρ, and the switch f with its derivative with respect to ρ (zbl: to the distance
-  // of `nearest`).
-  double rho = 0.0, f = 1.0, df = 0.0;
-  int nearest = -1;
-};
-
-struct Ace::Block {
-  int species = 0, natoms = 0;
-  const int *rows = nullptr;    // [natoms], which centres
-  size_t components = 0, rho = 0;
-};
-
-struct ace::AceState : FeatureMap::State {
-  const Kernels *kernels = nullptr;
-  std::vector<int> order;    // centres sorted by species
-  std::vector<Ace::Block> blocks;
-  AlignedArray components, rho;             // of all blocks, forward() to backward()
-  std::vector<Environment> environments;    // [lanes]
-
-  AlignedArray nodes, products, sums, adjoint, derivative, column, force, scratch, features;
-  AlignedArray lane_weights, extra_lanes, value;
-  AlignedArray scale;    // [lanes], f of the core repulsion; 0 for empty lanes
-  std::vector<std::vector<double>> folded;    // [seed * nspecies + species][nproduct]
-  std::vector<ProductWeights> weights;        // [seed]
-};
 
 Ace::Ace(const Potential &potential, const LoadOptions &options)
     : elements_(potential.elements), plans_(potential.elements.size()), inner_(potential.inner) {
@@ -221,6 +185,13 @@ void Ace::add_core(Environment &env) const {
   env.df = step.df;
 }
 
+void Ace::gather_block(const Neighbors &nb, AceState &state, const Block &block) const {
+  for (int lane = 0; lane < block.natoms; lane++) {
+    gather(nb, nb.centers[block.rows[lane]], state.environments[lane]);
+    add_core(state.environments[lane]);
+  }
+}
+
 // ---------------------------------------------------------------------- forward
 
 // A of a block, its environments, fixed energies and shortest distance.
@@ -228,11 +199,10 @@ void Ace::components(const Neighbors &nb, AceState &state, const Block &block, d
   const SpeciesPlan &plan = plans_[block.species];
   const Kernels &k = *state.kernels;
   std::fill(a, a + static_cast<size_t>(plan.products.ncomp) * k.lanes, 0.0);
-  state.scale.zero(state.kernels->lanes);
+  state.scale.zero(k.lanes);
+  gather_block(nb, state, block);
   for (int lane = 0; lane < block.natoms; lane++) {
-    Environment &env = state.environments[lane];
-    gather(nb, nb.centers[block.rows[lane]], env);
-    add_core(env);
+    const Environment &env = state.environments[lane];
     for (size_t s = 0; s < plan.bonds.size(); s++) {
       const int at = env.first[s];
       if (env.size[s] > 0)
@@ -493,10 +463,7 @@ void Ace::backward(const Neighbors &nb, State &base, int nseeds, const Seed *see
   for (const Block &block : state.blocks) {
     const double *a = state.components.data() + block.components,
                  *rho = state.rho.data() + block.rho;
-    for (int lane = 0; lane < block.natoms; lane++) {
-      gather(nb, nb.centers[block.rows[lane]], state.environments[lane]);
-      add_core(state.environments[lane]);
-    }
+    gather_block(nb, state, block);
     state.kernels->nodes(plans_[block.species].products, a, state.nodes.data());
     block_forces(nb, state, block, a, rho, nseeds, seeds, results);
   }

@@ -38,6 +38,8 @@ class Ace : public FeatureMap {
   void backward(const Neighbors &nb, State &state, int nseeds, const Seed *seeds,
                 Result *results) const override;
   void evaluate(const Neighbors &nb, State &state, const Seed &seed, Result &result) const override;
+  void jacobian(const Neighbors &nb, State &state, int nowners, const int *owner,
+                double *rows) const override;
 
  private:
   struct Block;
@@ -54,6 +56,7 @@ class Ace : public FeatureMap {
   void begin(const Neighbors &nb, AceState &state) const;
   void gather(const Neighbors &nb, int center, Environment &env) const;
   void add_core(Environment &env) const;
+  void gather_block(const Neighbors &nb, AceState &state, const Block &block) const;
   void components(const Neighbors &nb, AceState &state, const Block &block, double *a) const;
   void products(AceState &state, const Block &block, const double *a, double *rho) const;
   void features(AceState &state, const Block &block, const double *rho, double *sum,
@@ -65,6 +68,11 @@ class Ace : public FeatureMap {
                     const double *rho, int nseeds, const Seed *seeds, Result *results) const;
   void atom_forces(const Neighbors &nb, AceState &state, const Block &block, int lane, int nseeds,
                    const Seed *seeds, Result *results) const;
+
+  double switch_slope(const Environment &env, int species, int slot) const;
+  int gradient_matrix(AceState &state, int lane, const int *owner) const;
+  void feature_gradients(AceState &state, const Block &block, const double *a,
+                         const double *rho) const;
 
   friend struct AceState;
 };

@@ -281,6 +281,50 @@ void harmonics(const Legendre &legendre, int lmax, Vec x, Vec y, Vec z, Vec *ang
   }
 }
 
+// Y_lm and the part of its gradient across r̂ times r, at [(l² + c) * 4 + (0: Y, 1..3: x, y, z)].
+void harmonics_gradient(const Legendre &legendre, int lmax, Vec x, Vec y, Vec z, Vec *out) {
+  Vec c = fill(1.0), s = fill(0.0), diagonal = fill(1.0);
+  const auto put = [&](int lm, Vec value, Vec gx, Vec gy, Vec gz) {
+    const Vec along = x * gx + y * gy + z * gz;
+    out[4 * lm] = value;
+    out[4 * lm + 1] = gx - x * along;
+    out[4 * lm + 2] = gy - y * along;
+    out[4 * lm + 3] = gz - z * along;
+  };
+  for (int m = 0; m <= lmax; m++) {
+    const Vec c_below = c * static_cast<double>(m), s_below = s * static_cast<double>(m);
+    if (m > 0) {
+      const Vec c_next = c * x - s * y;
+      s = c * y + s * x;
+      c = c_next;
+      diagonal *= legendre.diagonal[m];
+    }
+    Vec p2 = fill(0.0), p1 = diagonal, d2 = fill(0.0), d1 = fill(0.0);
+    const double *a = legendre.a + m * (max_l + 1), *b = legendre.b + m * (max_l + 1);
+    for (int l = m; l <= lmax; l++) {
+      Vec p = p1, d = d1;
+      if (l == m + 1) {
+        p = legendre.first[m] * z * p1;
+        d = legendre.first[m] * p1;
+      }
+      if (l > m + 1) {
+        p = a[l] * (z * p1 + b[l] * p2);
+        d = a[l] * (p1 + z * d1 + b[l] * d2);
+      }
+      if (m == 0) {
+        put(l * l, p, fill(0.0), fill(0.0), d);
+      } else {
+        put(l * l + 2 * m - 1, p * c, p * c_below, -p * s_below, d * c);
+        put(l * l + 2 * m, p * s, p * s_below, p * c_below, d * s);
+      }
+      p2 = p1;
+      p1 = p;
+      d2 = d1;
+      d1 = d;
+    }
+  }
+}
+
 // Radial derivative v = Σ V_lm Y_lm and gradient (gx, gy, gz) = Σ U_lm ∂Y_lm/∂(x, y, z) of the
 // polynomials.
 void angular_gradient(const Legendre &legendre, int lmax, Vec x, Vec y, Vec z, const Vec *u,
@@ -403,6 +447,42 @@ void forces(const BondPlan &bond, const Legendre &legendre, int n, const double 
   }
 }
 
+void component_gradients(const BondPlan &bond, const Legendre &legendre, int n, const double *x,
+                         const double *y, const double *z, const double *r, double *scratch,
+                         double *out) {
+  const int nbase = bond.radial.nbase;
+  Vec *g = reinterpret_cast<Vec *>(scratch), *dg = g + nbase;
+  Vec *radial = dg + nbase, *dradial = radial + bond.nradial;
+  Vec *angular = dradial + bond.nradial;
+  const auto put = [&](int component, int j, Vec fx, Vec fy, Vec fz) {
+    double *target = out + 3 * static_cast<int64_t>(component - bond.comp0) * n + j;
+    store(target, fx);
+    store(target + n, fy);
+    store(target + 2 * n, fz);
+  };
+  for (int j = 0; j < n; j += LANES) {
+    const Vec rx = load(x + j), ry = load(y + j), rz = load(z + j), distance = load(r + j);
+    const Vec inverse = 1.0 / distance;
+    radial_base(bond.radial, distance, 1, g, dg);
+    for (int l = 0, row = 0; l <= bond.lmax && !bond.identity; row += bond.nchannels[l++])
+      contract(bond.nchannels[l], nbase, bond.crad[l], 1, nbase, g, dg, 1, radial + row,
+               dradial + row, 1);
+    for (int k = 0; k < bond.nrank1; k++)
+      put(bond.comp1 + k, j, dg[k] * rx, dg[k] * ry, dg[k] * rz);
+    if (bond.lmax >= 0) harmonics_gradient(legendre, bond.lmax, rx, ry, rz, angular);
+    for (int l = 0, row = 0; l <= bond.lmax; row += bond.nchannels[l++])
+      for (int i = 0; i < bond.nchannels[l]; i++) {
+        const Vec across = (bond.identity ? g[i] : radial[row + i]) * inverse;
+        const Vec along = bond.identity ? dg[i] : dradial[row + i];
+        for (int c = 0; c < 2 * l + 1; c++) {
+          const Vec *y = angular + 4 * (l * l + c), value = along * y[0];
+          put(bond.comp[l] + i * (2 * l + 1) + c, j, value * rx + across * y[1],
+              value * ry + across * y[2], value * rz + across * y[3]);
+        }
+      }
+  }
+}
+
 // ---------------------------------------------------------------------- graph of products
 
 struct Complex {
@@ -488,6 +568,54 @@ void spread(int nrow, const int *first, const int *column, const double *value, 
       double *target = out + column[t] * LANES;
       store(target, load(target) + value[t] * w);
     }
+  }
+}
+
+void product_gradients(const FactorPlan &factors, const ProductPlan &plan, const double *nodes,
+                       double *gradients) {
+  for (int t = 0; t < factors.nproduct; t++) {
+    const int begin = factors.first[t], n = factors.first[t + 1] - begin;
+    Complex others[max_rank];    // the product of all factors before, then of all but one
+    Complex before = {fill(1.0), fill(0.0)}, after = before;
+    for (int i = 0; i < n; i++) {
+      others[i] = before;
+      before = before * load_node(nodes, factors.leaf[begin + i]);
+    }
+    for (int i = n - 1; i >= 0; i--) {
+      const int leaf = factors.leaf[begin + i];
+      const Complex q = others[i] * after;
+      store(gradients + 2 * (begin + i) * LANES, q.re * plan.sign_re[leaf]);
+      store(gradients + (2 * (begin + i) + 1) * LANES, -q.im * plan.sign_im[leaf]);
+      after = after * load_node(nodes, leaf);
+    }
+  }
+}
+
+// A tile of M vectors of one row.
+template <int M>
+inline void sparse_tile(int begin, int end, const int *column, const double *value,
+                        const double *matrix, int width, double *out) {
+  Vec s[M];
+  for (int i = 0; i < M; i++) s[i] = fill(0.0);
+  for (int e = begin; e < end; e++) {
+    const double *row = matrix + static_cast<int64_t>(column[e]) * width;
+    const Vec w = fill(value[static_cast<int64_t>(e) * LANES]);
+    for (int i = 0; i < M; i++) s[i] += w * load(row + i * LANES);
+  }
+  for (int i = 0; i < M; i++) store(out + i * LANES, s[i]);
+}
+
+void sparse_rows(int nrow, const int *first, const int *column, const double *value,
+                 const double *matrix, int width, double *out) {
+  for (int row = 0; row < nrow; row++) {
+    const int begin = first[row], end = first[row + 1];
+    int i = 0;
+    for (; i + 8 * LANES <= width; i += 8 * LANES)
+      sparse_tile<8>(begin, end, column, value, matrix + i, width, out + row * width + i);
+    for (; i + 2 * LANES <= width; i += 2 * LANES)
+      sparse_tile<2>(begin, end, column, value, matrix + i, width, out + row * width + i);
+    if (i < width)
+      sparse_tile<1>(begin, end, column, value, matrix + i, width, out + row * width + i);
   }
 }
 
@@ -601,9 +729,9 @@ void adjoint_any(const ProductPlan &plan, const double *components, const double
 }    // namespace
 
 extern const Kernels kernel_table;
-const Kernels kernel_table = {LANES,         normalise,    accumulate, make_nodes,
-                              make_products, add_products, combine,    couple,
-                              spread,        adjoint_any,  forces};
+const Kernels kernel_table = {
+    LANES,  normalise, accumulate,  make_nodes,        make_products,       add_products, combine,
+    couple, spread,    adjoint_any, product_gradients, component_gradients, sparse_rows,  forces};
 
 }    // namespace UQ_SIMD_LEVEL
 }    // namespace ace

@@ -160,6 +160,8 @@ class Graph {
   std::vector<int> leaves;                      // factor codes
   std::vector<std::pair<int, int>> products;    // of the inner nodes
 
+  int leaf(int code) const { return nodes_.at({code}); }
+
   // Nodes whose product this is.
   std::pair<int, int> cut(const Factors &factors) {
     auto [left, right] = best_cut(factors);
@@ -274,18 +276,27 @@ std::vector<int> lay_out_products(const ProductTable &table, const std::vector<B
     plan.linear.push_back(bonds[mu].comp1 + n);
   }
   Graph graph(higher);
-  std::vector<std::pair<std::pair<int, int>, int>> pairs;
+  struct Pair {
+    std::pair<int, int> nodes;
+    int index;
+    const Factors *factors;
+    bool operator<(const Pair &other) const { return nodes < other.nodes; }
+  };
+  std::vector<Pair> pairs;
   for (size_t rank = 2; rank <= max_rank; rank++)
     for (const auto &[factors, index] : higher)
-      if (factors.size() == rank) pairs.push_back({graph.cut(factors), index});
+      if (factors.size() == rank) pairs.push_back({graph.cut(factors), index, &factors});
   std::sort(pairs.begin(), pairs.end());
-  for (const auto &[nodes, index] : pairs) {
+  plan.factor_first.push_back(0);
+  for (const auto &[nodes, index, factors] : pairs) {
     if (plan.group_a.empty() || plan.group_a.back() != nodes.first) {
       plan.group_first.push_back(static_cast<int>(plan.product_b.size()));
       plan.group_a.push_back(nodes.first);
     }
     position[index] = static_cast<int>(plan.linear.size() + plan.product_b.size());
     plan.product_b.push_back(nodes.second);
+    for (int code : *factors) plan.factor_leaf.push_back(graph.leaf(code));
+    plan.factor_first.push_back(static_cast<int>(plan.factor_leaf.size()));
   }
   plan.group_first.push_back(static_cast<int>(plan.product_b.size()));
   for (int code : graph.leaves) {
@@ -346,6 +357,50 @@ void couple(const Species &species, const ProductTable &table, const std::vector
   plan.nfeatures = plan.coupling.rows() + static_cast<int>(plan.nonlinear.size());
 }
 
+// Pattern and coefficients of ∂φ/∂A.
+void differentiate(SpeciesPlan &plan) {
+  plan.factors.nproduct = static_cast<int>(plan.product_b.size());
+  plan.factors.first = plan.factor_first.data();
+  plan.factors.leaf = plan.factor_leaf.data();
+  plan.ngradients = 2 * static_cast<int>(plan.factor_leaf.size()) + 1;
+  const int nlinear = plan.products.nlinear;
+  std::map<int, std::vector<std::pair<int, double>>>
+      entries;    // component → gradients and coefficients
+  const auto add_product = [&](int t, double coefficient) {
+    if (t < nlinear) {
+      entries[plan.linear[t]].push_back({plan.ngradients - 1, coefficient});
+      return;
+    }
+    for (int q = plan.factor_first[t - nlinear]; q < plan.factor_first[t - nlinear + 1]; q++) {
+      const int leaf = plan.factor_leaf[q];
+      entries[plan.leaf_re[leaf]].push_back({2 * q, coefficient});
+      if (plan.leaf_im[leaf] >= 0) entries[plan.leaf_im[leaf]].push_back({2 * q + 1, coefficient});
+    }
+  };
+  const auto close_feature = [&] {
+    for (const auto &[component, terms] : entries) {
+      plan.gradient_component.push_back(component);
+      for (const auto &[gradient, coefficient] : terms) {
+        plan.gradient_terms.column.push_back(gradient);
+        plan.gradient_terms.value.push_back(coefficient);
+      }
+      plan.gradient_terms.first.push_back(static_cast<int>(plan.gradient_terms.column.size()));
+    }
+    plan.gradient_first.push_back(static_cast<int>(plan.gradient_component.size()));
+    entries.clear();
+  };
+  plan.gradient_first.push_back(0);
+  const Sparse &c = plan.coupling;
+  for (int f = 0; f < c.rows(); f++) {
+    for (int t = c.first[f]; t < c.first[f + 1]; t++) add_product(c.column[t], c.value[t]);
+    close_feature();
+  }
+  for (const std::vector<double> &density : plan.densities) {
+    for (size_t t = 0; t < density.size(); t++) add_product(static_cast<int>(t), density[t]);
+    close_feature();
+  }
+}
+
 }    // namespace
 
 const Legendre &ace::legendre() {
@@ -395,4 +450,5 @@ void ace::compile(const Potential &potential, int species, double spline_step, S
   const ProductTable table = collect_products(file);
   couple(file, table, lay_out_products(table, plan.bonds, plan), plan);
   point_at(plan);
+  differentiate(plan);
 }

@@ -39,9 +39,19 @@ struct SpeciesPlan {
 
   double e0 = 0.0, rho_core_cutoff = 0.0, drho_core_cutoff = 0.0;    // eV
 
+  // Derivatives of the features with respect to the components: entry e of feature f,
+  // gradient_first[f] <= e < gradient_first[f + 1], is ∂φ_f/∂A of gradient_component[e] = Σ
+  // gradient_terms_eq gradient_q, where the last gradient is the constant 1 (rank 1) and the others
+  // are those of `factors`. Non-linear features stand for ρ.
+  FactorPlan factors;
+  std::vector<int> gradient_first, gradient_component;
+  Sparse gradient_terms;
+  int ngradients = 0;
+
   // Memory behind the pointers of the plans.
   std::deque<std::vector<double>> numbers;
   std::vector<int> leaf_re, leaf_im, node_a, node_b, linear, group_a, group_first, product_b;
+  std::vector<int> factor_first, factor_leaf;
   std::vector<double> sign_re, sign_im;
 };
 

@@ -60,6 +60,12 @@ struct ProductPlan {
   int nproduct = 0;
 };
 
+// The leaves whose product each pair product is, [nproduct - nlinear + 1] and their concatenation.
+struct FactorPlan {
+  int nproduct = 0;
+  const int *first = nullptr, *leaf = nullptr;
+};
+
 // Constants of the Legendre recursion, m-major: [m * (max_l + 1) + l].
 struct Legendre {
   double diagonal[max_l + 1];    // P_mm = diagonal[m] P_{m-1,m-1}
@@ -110,6 +116,19 @@ struct Kernels {
   void (*adjoint)(const ProductPlan &plan, const double *components, const double *nodes,
                   int nseeds, const ProductWeights *weights, double *adjoint, double *value,
                   double *derivative);
+
+  // Derivatives of each product with respect to each of its factors, times the factor's sign:
+  // gradients[2 * q + (0: re, 1: im)][lane] for the q-th entry of factors.leaf.
+  void (*product_gradients)(const FactorPlan &factors, const ProductPlan &plan, const double *nodes,
+                            double *gradients);
+  // out[component of the bond][3][n] = ∂A/∂r_j
+  void (*component_gradients)(const BondPlan &bond, const Legendre &legendre, int n,
+                              const double *x, const double *y, const double *z, const double *r,
+                              double *scratch, double *out);
+  // out[row][.] = Σ_e value[e * lanes] matrix[column[e]][.] for up to `lanes` rows; width: a
+  // multiple of lanes.
+  void (*sparse_rows)(int nrow, const int *first, const int *column, const double *value,
+                      const double *matrix, int width, double *out);
 
   // From ∂S/∂A of one atom, derivative[seed][ncomp]: force[seed][3][n] = ∂S/∂r_j.
   void (*forces)(const BondPlan &bond, const Legendre &legendre, int n, const double *x,
