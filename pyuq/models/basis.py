@@ -1,16 +1,26 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 r"""Linear ACE bases: which invariant functions of the atomic neighbourhood a potential is made of.
 
-With :math:`A_{\mu nlm} = \sum_j R_n(r_{ij})\,Y_{lm}(\hat r_{ij})` over the neighbours of species μ, a function
-of correlation order ν is :math:`\sum_m C_{m_1 \dots m_\nu} \mathrm{Re} \prod_t A_{\mu_t n_t l_t m_t}`.
+With :math:`A_{\mu nlm} = \sum_j g_n(r_{ij})\,Y_{lm}(\hat r_{ij})` over the neighbours of species μ, a function
+of correlation order ν is
+
+.. math:: B = \sum_m \tilde c_{m_1 \dots m_\nu}\, \mathrm{Re} \prod_{t=1}^{\nu} A_{\mu_t n_t l_t m_t}.
+
+There is one for each multiset of :math:`(\mu_t, n_t, l_t)` with even Σl (reflections) and each independent coupling
+of its angular momenta to zero (rotations), see :mod:`pyuq.models.coupling`. Y are complex harmonics with the
+Condon-Shortley phase, scaled by √4π, so that Y_00 = 1. ChebExpCos, for example, with x = r/cutoff, is
+
+.. math:: g_1 = \tfrac12(1 + \cos \pi x), \quad g_k = \tfrac12\,[1 - T_{k-1}(y)]\,g_1, \quad
+          y = 1 - 2\,\frac{e^{-\lambda x} - e^{-\lambda}}{1 - e^{-\lambda}}.
 
 References
 ----------
-R. Drautz, Phys. Rev. B 99, 014104 (2019); Y. Lysogorskiy et al., npj Comput. Mater. 7, 97 (2021).
+R. Drautz, Phys. Rev. B 99, 014104 (2019); G. Dusson et al., J. Comput. Phys. 454, 110946 (2022);
+Y. Lysogorskiy et al., npj Comput. Mater. 7, 97 (2021).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from itertools import combinations_with_replacement, count, product
 
@@ -75,7 +85,7 @@ class ACEBasis:
     radial_parameter : float
         λ of the radial functions.
     dcut : float
-        Width of the smooth end of ChebExpCos at the cutoff, Å.
+        Width of the smooth end at the cutoff of ChebExpCos and of short-range repulsion, Å.
     species_weights : mapping, optional
         {(centre, neighbour): w}, w ≥ 0, added to the degree of each factor; pairs not named have w = 0. Spends
         functions where they matter: raise ``degree`` and the weights of pairs that need few.
@@ -113,6 +123,7 @@ class ACEBasis:
             self._check_per_order(name)
         self._check_finite()
         self._check_pairs()
+        self._check_cutoffs()
 
     def _check_per_order(self, name: str) -> None:
         value = getattr(self, name)
@@ -147,6 +158,13 @@ class ACEBasis:
                     f"species_weights of {pair} must not be negative, found {weight}; "
                     "raise degree and the weights of the other pairs instead"
                 )
+
+    def _check_cutoffs(self) -> None:
+        for pair in self.cutoff if isinstance(self.cutoff, Mapping) else ():
+            if len(pair) != 2 or not set(pair) <= set(self.elements):
+                raise ValueError(f"cutoff names {pair}, expected a pair of {self.elements}")
+            if self.pair_cutoff(*pair) != self.pair_cutoff(*reversed(pair)):
+                raise ValueError(f"cutoff of {'-'.join(pair)} differs between its two orders")
         for a, b in combinations_with_replacement(self.elements, 2):
             cutoff = self.pair_cutoff(a, b)
             if not 0 < cutoff < np.inf:
@@ -179,6 +197,14 @@ class ACEBasis:
         value = getattr(self, name)
         value = value[order - 1] if isinstance(value, tuple) else value
         return np.inf if value is None else value
+
+    def table(self) -> dict:
+        """Parameters as a TOML or JSON table; a pair of elements reads "Ag-I"."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        for name in ("cutoff", "species_weights"):
+            if isinstance(values[name], Mapping):
+                values[name] = {"-".join(pair): value for pair, value in values[name].items()}
+        return {name: value for name, value in values.items() if value is not None}
 
     @cached_property
     def functions(self) -> tuple[tuple[Function, ...], ...]:

@@ -228,9 +228,7 @@ class FitResult:
         folder.mkdir(parents=True, exist_ok=True)
         native = self.export()
         settings = asdict(self.settings)
-        settings["basis"]["species_weights"] = {
-            " ".join(k): v for k, v in self.basis.species_weights.items()
-        }
+        settings["basis"] = self.basis.table()
         posterior = PosteriorFile(
             model=format_yace(self.basis, None, self.one_body, self.repulsion).encode(),
             mean=self.posterior.mean,

@@ -161,6 +161,14 @@ def test_known_numbers_of_symmetric_invariants(l, order, number):
         ({"elements": ("Si", "Si")}, "distinct"),
         ({"cutoff": 0.0}, "cutoff of Si-Si must be positive"),
         ({"cutoff": {("Si", "Ge"): 5.0}}, "cutoff names no value for Si-Si"),
+        ({"cutoff": {("Si", "Si"): 5.0, ("Si", "Ge"): 5.0}}, "cutoff names"),
+        (
+            {
+                "elements": ("C", "H"),
+                "cutoff": {("C", "H"): 5, ("H", "C"): 4, ("C", "C"): 5, ("H", "H"): 5},
+            },
+            "differs between its two orders",
+        ),
         ({"dcut": 6.0}, "dcut must lie"),
         ({"order": 9}, "order must lie"),
         ({"radial": "Gauss"}, "radial must be one of"),

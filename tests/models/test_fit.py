@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The fit pipeline on labels whose potential is known."""
 
+import json
+
 import numpy as np
 import pytest
 from ase import Atoms
@@ -231,5 +233,6 @@ def test_pairs_in_the_basis_table():
     assert basis.pair_cutoff("I", "Ag") == 5.0
     assert basis.n_weight == (1.0, 1.0, 2.0)
     assert basis.species_weights == {("Ag", "I"): 0.5}
+    assert basis_from_table(json.loads(json.dumps(basis.table())), "") == basis
     with pytest.raises(ValueError, match=r"fit.toml \[basis\]: cutoff names no value for Ag-Ag"):
         basis_from_table(table | {"cutoff": {"Ag-I": 5.0}}, "fit.toml [basis]")
