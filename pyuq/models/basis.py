@@ -6,9 +6,9 @@ of correlation order ν is
 
 .. math:: B = \sum_m \tilde c_{m_1 \dots m_\nu}\, \mathrm{Re} \prod_{t=1}^{\nu} A_{\mu_t n_t l_t m_t}.
 
-There is one for each multiset of :math:`(\mu_t, n_t, l_t)` with even Σl (reflections) and each independent coupling
-of its angular momenta to zero (rotations), see :mod:`pyuq.models.coupling`. Y are complex harmonics with the
-Condon-Shortley phase, scaled by √4π, so that Y_00 = 1. ChebExpCos, for example, with x = r/cutoff, is
+There is one for each multiset of :math:`(\mu_t, n_t, l_t)` with even Σl (reflections) and each independent
+coupling of its angular momenta to zero (rotations), see :mod:`pyuq.models.coupling`. Y are complex harmonics
+with the Condon-Shortley phase, scaled by √4π, so that Y_00 = 1. ChebExpCos, for example, with x = r/cutoff, is
 
 .. math:: g_1 = \tfrac12(1 + \cos \pi x), \quad g_k = \tfrac12\,[1 - T_{k-1}(y)]\,g_1, \quad
           y = 1 - 2\,\frac{e^{-\lambda x} - e^{-\lambda}}{1 - e^{-\lambda}}.

@@ -160,7 +160,7 @@ def test_known_numbers_of_symmetric_invariants(l, order, number):
     [
         ({"elements": ("Si", "Si")}, "distinct"),
         ({"cutoff": 0.0}, "cutoff of Si-Si must be positive"),
-        ({"cutoff": {("Si", "Ge"): 5.0}}, "cutoff names no value for Si-Si"),
+        ({"cutoff": {}}, "cutoff names no value for Si-Si"),
         ({"cutoff": {("Si", "Si"): 5.0, ("Si", "Ge"): 5.0}}, "cutoff names"),
         (
             {
