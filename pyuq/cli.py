@@ -97,7 +97,31 @@ def add_fit(verbs) -> None:
     parser.set_defaults(run=run)
 
 
-VERBS: tuple[Callable, ...] = (add_doctor, add_plugin_path, add_lmp, add_build_plugin, add_fit)
+def add_quickstart(verbs) -> None:
+    """Run the main job on the embedded reference."""
+    parser = verbs.add_parser("quickstart", help="learn α-AgI from scratch and report, in minutes")
+    parser.add_argument("--out", default="pyuq-quickstart", help="folder to write (%(default)s)")
+    parser.add_argument("--fast", action="store_true", help="a minute's worth")
+    parser.add_argument("--ranks", type=int, default=2, help="MPI ranks of the production runs")
+    parser.add_argument("--seed", type=int, default=1)
+
+    def run(args) -> int:
+        from pyuq.quickstart import quickstart
+
+        quickstart(args.out, fast=args.fast, ranks=args.ranks, seed=args.seed)
+        return 0
+
+    parser.set_defaults(run=run)
+
+
+VERBS: tuple[Callable, ...] = (
+    add_doctor,
+    add_plugin_path,
+    add_lmp,
+    add_build_plugin,
+    add_fit,
+    add_quickstart,
+)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -17,7 +17,9 @@ __all__ = [
     "Line",
     "atom_msd",
     "brownian_covariance",
+    "covariance_kernels",
     "fit_line",
+    "log_lags",
     "remove_drift",
     "self_diffusivity",
 ]

@@ -13,7 +13,6 @@ from synthetic import CASES
 from pyuq import _core
 from pyuq.models.evaluator import Evaluator
 
-
 NINE = [(0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2), (1, 0), (2, 0), (2, 1)]
 
 

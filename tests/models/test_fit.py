@@ -12,7 +12,7 @@ from ase.calculators.lj import LennardJones
 from pyuq.io import extxyz
 from pyuq.models.basis import ACEBasis
 from pyuq.models.evaluator import Evaluator
-from pyuq.models.fit import FitSettings, RepulsionSettings, Solver, Weights, fit, weighted_rows
+from pyuq.models.fit import FitSettings, RepulsionSettings, Weights, fit, weighted_rows
 from pyuq.models.metrics import error_table, predict
 from pyuq.models.posterior import PosteriorFile
 from pyuq.models.regression import NormalEquations, condition

@@ -1,0 +1,410 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""``pyuq quickstart``: from ten structures to a diffusivity with error bars, where the truth is known.
+
+A classical potential of superionic α-AgI plays the role of DFT. It labels what hyperactive learning finds, and
+at the end tells how far the learned potential's silver diffusivity is from its own.
+"""
+
+import os
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pyuq import lmp, systems
+from pyuq.diffusion import Diffusivity, remove_drift, self_diffusivity
+from pyuq.io import extxyz
+from pyuq.io.dump import read_unwrapped
+from pyuq.io.files import atomic_write, write_text
+from pyuq.io.lammps_data import write_data
+
+TEMPERATURE = 700.0  # K
+TIMESTEP = 0.002  # ps
+DUMP_EVERY = 20  # steps
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is computed.
+
+    Attributes
+    ----------
+    starts, tests : int
+        Structures before HAL, and held out.
+    labels : int
+        Structures at the end of HAL.
+    steps : int
+        Longest HAL run of a walker.
+    cells : int
+        Cubic cells along each edge in production.
+    production, equilibration : int
+        Steps.
+    degree : str
+        Of the basis, as in the TOML file.
+    """
+
+    starts: int
+    tests: int
+    labels: int
+    steps: int
+    cells: int
+    equilibration: int
+    production: int
+    degree: str
+
+
+FULL = Size(10, 12, 40, 500, 4, 2000, 15000, "[10, 8, 6]")
+FAST = Size(5, 3, 8, 100, 2, 200, 1500, "[8, 5, 3]")
+
+HAL = """\
+# Hyperactive learning of α-AgI. Every key is explained in docs/guide/hal.md.
+name = "agi"
+folder = "hal"
+
+[start]
+structures = ["start.extxyz"]
+
+[test]
+structures = ["test.extxyz"]
+
+[labels]                        # the reference that plays the role of DFT
+kind = "lammps"
+atom_style = "charge"
+charges = {{ Ag = 0.6, I = -0.6 }}
+commands = [
+{commands}
+]
+
+[basis]
+elements = ["Ag", "I"]
+cutoff = 6.5
+order = 3
+degree = {degree}
+
+[weights]                       # standard deviations
+energy = 0.001                  # eV/atom
+force = 0.05                    # eV/Å
+virial = 0.01                   # eV/atom
+
+[md]
+temperature = [700.0, 900.0]    # K, over the iterations
+ensemble = "langevin"
+timestep = 0.002                # ps
+steps = {steps}
+
+[bias]
+tau_rel = 0.2
+window = 50
+
+[stop]
+threshold = 0.25
+epsilon = 0.2                   # eV/Å
+
+[loop]
+labels = {labels}
+walkers = 2
+seed = {seed}
+"""
+
+PRODUCTION = """\
+# Molecular dynamics of α-AgI with {title}; edit and run again:
+#   mpirun -np 2 lmp -in {name}
+units           metal
+atom_style      {atom_style}
+read_data       agi.data
+{potential}
+
+timestep        {timestep}
+velocity        all create {temperature} {seed} mom yes rot no
+fix             1 all nvt temp {temperature} {temperature} $(100*dt)
+thermo_style    custom step temp pe press{columns}
+thermo          500
+run             {equilibration}
+reset_timestep  0
+dump            1 all custom {every} {dump} id type xu yu zu
+dump_modify     1 sort id format float %.8g
+run             {production}
+"""
+
+
+def quickstart(out="pyuq-quickstart", fast: bool = False, ranks: int = 2, seed: int = 1) -> Path:
+    """Run the whole of it; a second call on the same folder goes on where the first was stopped.
+
+    Parameters
+    ----------
+    out : str or Path
+        Folder to write.
+    fast : bool
+        A minute's worth, to see that everything works.
+    ranks : int
+        MPI ranks of the production runs.
+    seed : int
+
+    Returns
+    -------
+    Path
+        The report.
+    """
+    from pyuq.hal.loop import run_hal
+
+    size = FAST if fast else FULL
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    clock = time.perf_counter()
+    say(f"1/4  structures and settings in {folder}")
+    prepare(folder, size, seed)
+    say(f"2/4  hyperactive learning from {size.starts} to {size.labels} labelled structures")
+    run_hal(folder / "hal.toml")
+    say(f"3/4  molecular dynamics with the learned potential and with the reference, {ranks} ranks")
+    ace = produce(folder, "ace", size, ranks)
+    reference = produce(folder, "reference", size, ranks)
+    say("4/4  report")
+    report = write_report(folder, size, ace, reference, time.perf_counter() - clock)
+    print(report.read_text())
+    say(f"report: {report}")
+    return report
+
+
+def say(text: str) -> None:
+    """Progress, at once even into a pipe."""
+    print(text, flush=True)
+
+
+def prepare(folder: Path, size: Size, seed: int) -> None:
+    """Write start structures, held-out structures, hal.toml and the production scripts."""
+    rng = np.random.default_rng(seed)
+    commands = "\n".join(f"  {c!r}," for c in systems.reference_commands())
+    files = {
+        "hal.toml": HAL.format(
+            commands=commands, degree=size.degree, steps=size.steps, labels=size.labels, seed=seed
+        ),
+        "in.ace": production_script(size, "ace"),
+        "in.reference": production_script(size, "reference"),
+    }
+    if not (folder / "hal.toml").exists():
+        start = [systems.silver_iodide(2, rng, 0.12, 0.02) for _ in range(size.starts)]
+        extxyz.write(folder / "start.extxyz", start)
+        extxyz.write(folder / "test.extxyz", thermal(rng, size.tests))
+        atoms = systems.silver_iodide(size.cells, rng)
+        write_data(
+            folder / "agi.data",
+            atoms,
+            systems.ELEMENTS,
+            atom_style="charge",
+            charges=systems.CHARGES,
+            masses=systems.MASSES,
+        )
+        for name, text in sorted(
+            files.items(), reverse=True
+        ):  # hal.toml last: it says that all is there
+            write_text(folder / name, text)
+
+
+def thermal(rng: np.random.Generator, count: int) -> list:
+    """Snapshots of the reference's own dynamics, the structures that matter."""
+    atoms = systems.silver_iodide(2, rng)
+    frames = []
+    lammps = lmp.lammps(cmdargs=["-screen", "none", "-log", "none", "-nocite"])
+    try:
+        length = atoms.cell[0, 0]
+        lammps.commands_list(
+            [
+                "units metal",
+                "atom_style charge",
+                "atom_modify map array",
+                f"region box block 0 {length} 0 {length} 0 {length}",
+                "create_box 2 box",
+            ]
+        )
+        types = [systems.ELEMENTS.index(s) + 1 for s in atoms.get_chemical_symbols()]
+        lammps.create_atoms(len(atoms), None, types, atoms.positions.ravel())
+        lammps.commands_list(
+            [
+                *(f"mass {k + 1} {systems.MASSES[e]}" for k, e in enumerate(systems.ELEMENTS)),
+                *(
+                    f"set type {k + 1} charge {systems.CHARGES[e]}"
+                    for k, e in enumerate(systems.ELEMENTS)
+                ),
+                *systems.reference_commands(),
+                f"timestep {TIMESTEP}",
+                f"velocity all create {TEMPERATURE} {rng.integers(1, 2**31)}",
+                f"fix 1 all langevin {TEMPERATURE} {TEMPERATURE} 0.1 {rng.integers(1, 2**31)}",
+                "fix 2 all nve",
+            ]
+        )
+        for _ in range(count):
+            lammps.command("run 250")
+            frame = atoms.copy()
+            frame.positions = np.array(lammps.gather_atoms("x", 1, 3)).reshape(-1, 3)
+            frames.append(frame)
+    finally:
+        lammps.close()
+    return frames
+
+
+def production_script(size: Size, kind: str) -> str:
+    """Input script of the learned potential (``ace``) or of the reference."""
+    if kind == "ace":
+        title, columns = "the learned potential", " c_u[1] c_u[2]"
+        potential = (
+            "pair_style      uq\n"
+            "pair_coeff      * * hal/potential/agi.uq Ag I\n"
+            "compute         u all uq    # σ_E (eV), max relative force uncertainty"
+        )
+    else:
+        title, columns = "the reference", ""
+        potential = "\n".join(systems.reference_commands())
+    return PRODUCTION.format(
+        title=title,
+        name=f"in.{kind}",
+        atom_style="charge",
+        potential=potential,
+        columns=columns,
+        timestep=TIMESTEP,
+        temperature=TEMPERATURE,
+        seed=4711,
+        equilibration=size.equilibration,
+        production=size.production,
+        every=DUMP_EVERY,
+        dump=f"{kind}.dump",
+    )
+
+
+def produce(folder: Path, kind: str, size: Size, ranks: int) -> Diffusivity:
+    """Run the dynamics of one potential unless it is there, and read the silver diffusivity."""
+    dump = folder / f"{kind}.dump"
+    finished = folder / f"log.{kind}"
+    if not finished.exists():
+        launcher = lmp.mpirun()
+        command = [
+            str(lmp.lammps_executable()),
+            "-nocite",
+            "-in",
+            f"in.{kind}",
+            "-log",
+            f".log.{kind}",
+        ]
+        if launcher is not None and ranks > 1:
+            command = [launcher, "-np", str(ranks), *command]
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            env=lmp.environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode:
+            tail = "\n".join((done.stdout + done.stderr).splitlines()[-8:])
+            raise RuntimeError(f"{' '.join(command)} failed in {folder}:\n{tail}")
+        os.replace(folder / f".log.{kind}", finished)
+    _, types, positions = read_unwrapped(dump)
+    silver = types == 1
+    positions = remove_drift(positions, ~silver)
+    result = self_diffusivity(positions[:, silver], DUMP_EVERY * TIMESTEP)
+    say(f"     {kind}: {result.verdict()}")
+    return result
+
+
+def write_report(
+    folder: Path, size: Size, ace: Diffusivity, reference: Diffusivity, seconds: float
+) -> Path:
+    """Write report.md with the pictures."""
+    from pyuq.models.evaluator import Evaluator
+
+    test = [a for a in extxyz.read(folder / "hal" / "test.extxyz") if extxyz.is_labelled(a)]
+    evaluator = Evaluator(folder / "hal" / "potential" / "agi.uq")
+    found = [evaluator.compute(atoms) for atoms in test]
+    sigmas = np.array([evaluator.energy_sigma(a) / len(a) for a in test])
+    energies = np.array(
+        [
+            (a.calc.results["energy"] / len(a), f["energy"] / len(a))
+            for a, f in zip(test, found, strict=True)
+        ]
+    )
+    forces = np.concatenate(
+        [
+            np.column_stack([a.calc.results["forces"].ravel(), f["forces"].ravel()])
+            for a, f in zip(test, found, strict=True)
+        ]
+    )
+    energy_error, force_error = (np.sqrt(np.mean(np.diff(v) ** 2)) for v in (energies, forces))
+    plot_parity(folder / "parity.png", energies, forces, sigmas)
+    plot_diffusion(folder / "diffusion.png", ace, reference)
+    difference = ace.value - reference.value
+    error = np.hypot(ace.error, reference.error)
+    labels = len(extxyz.read(folder / "hal" / "database.extxyz"))
+    lines = [
+        "# α-AgI: a learned potential and what it does not know",
+        "",
+        f"{labels} labelled structures of 32 atoms, {evaluator.nreadout} functions, "
+        f"{seconds:.0f} s for this call.",
+        "",
+        "| held-out structures of the reference's dynamics | |",
+        "|---|---|",
+        f"| energy RMSE | {1000 * energy_error:.2f} meV/atom |",
+        f"| force RMSE | {force_error:.3f} eV/Å |",
+        f"| mean σ_E of the posterior | {1000 * sigmas.mean():.2f} meV/atom |",
+        "",
+        f"| silver diffusivity at {TEMPERATURE:.0f} K, {4 * size.cells**3} atoms, "
+        f"{size.production * TIMESTEP:.0f} ps | Å²/ps | 95 % interval |",
+        "|---|---|---|",
+        *(
+            "| {} | {:.3f} | {:.3f} to {:.3f} |".format(name, d.value, *d.interval())
+            for name, d in (("learned potential", ace), ("reference", reference))
+        ),
+        "",
+        f"Difference {difference:+.3f} ± {error:.3f} Å²/ps (statistical, one standard error; the error of the "
+        "potential itself is not in it).",
+        "",
+        "![energies and forces of held-out structures](parity.png)",
+        "![mean squared displacement of silver](diffusion.png)",
+        "",
+        "The learning, iteration by iteration: [hal/report.md](hal/report.md). Edit next: `hal.toml`, `in.ace`.",
+    ]
+    report = folder / "report.md"
+    write_text(report, "\n".join(lines) + "\n")
+    return report
+
+
+def plot_parity(path: Path, energies: np.ndarray, forces: np.ndarray, sigmas: np.ndarray) -> None:
+    """Predictions of held-out structures, energies with their error bars."""
+    from pyuq.plotting import BLUE, figure, parity
+
+    fig, axes = figure(ncols=2)
+    shifted = 1000 * (energies - energies.mean())
+    parity(axes[0, 0], {"held out": shifted}, "energy - mean", "meV/atom")
+    axes[0, 0].errorbar(*shifted.T, yerr=2000 * sigmas, fmt="none", color=BLUE, lw=1, label="2σ")
+    axes[0, 0].legend(frameon=False, fontsize=7)
+    parity(axes[0, 1], {"held out": forces}, "force", "eV/Å")
+    with atomic_write(path, "wb") as file:
+        fig.savefig(file, format="png")
+
+
+def plot_diffusion(path: Path, ace: Diffusivity, reference: Diffusivity) -> None:
+    """Mean squared displacements, and the diffusivities with their intervals."""
+    from pyuq.plotting import BLUE, ORANGE, figure
+
+    fig, axes = figure(ncols=2)
+    pairs = (("learned", ace, BLUE), ("reference", reference, ORANGE))
+    for k, (name, d, color) in enumerate(pairs):
+        axes[0, 0].plot(d.times, d.msd.sum(axis=1), color=color, label=name)
+        window = np.array(d.window)
+        axes[0, 0].plot(window, d.localised + 6 * d.value * window, "--", color=color, lw=0.9)
+        low, high = d.interval()
+        axes[0, 1].errorbar(
+            [k], [d.value], [[d.value - low], [high - d.value]], fmt="o", color=color, capsize=4
+        )
+    axes[0, 0].set(xlabel="time (ps)", ylabel="MSD of silver (Å²)", xlim=(0, None), ylim=(0, None))
+    axes[0, 0].legend(frameon=False)
+    axes[0, 1].set(
+        xticks=[0, 1],
+        xticklabels=[p[0] for p in pairs],
+        xlim=(-0.6, 1.6),
+        ylabel="D of silver (Å²/ps), 95 %",
+    )
+    axes[0, 1].set_ylim(0, None)
+    with atomic_write(path, "wb") as file:
+        fig.savefig(file, format="png")
