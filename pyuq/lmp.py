@@ -4,6 +4,8 @@
 import ctypes
 import os
 import shutil
+import signal
+import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -148,3 +150,110 @@ def world():
     from mpi4py import MPI
 
     return MPI.COMM_WORLD
+
+
+def run_script(folder: Path, script: str, ranks: int, timeout: float) -> str:
+    """Run an input script with ``lmp`` in its folder, as a process of its own.
+
+    Parameters
+    ----------
+    folder : Path
+    script : str
+        File name in the folder; ``log.lammps`` is written beside it.
+    ranks : int
+        MPI ranks; more than one by ``mpirun``.
+    timeout : float
+        Longest time, s.
+
+    Returns
+    -------
+    str
+        Empty, or what went wrong.
+    """
+    executable = os.environ.get("PYUQ_LMP") or str(lammps_executable())
+    command = [executable, "-in", script, "-log", "log.lammps", "-nocite"]
+    if ranks > 1:
+        if (launcher := mpirun()) is None:
+            raise FileNotFoundError(
+                "no mpirun beside this Python or on the path: pip install mpich"
+            )
+        command = [launcher, "-np", str(ranks), *command]
+    with open(folder / "screen.txt", "wb") as screen:
+        process = subprocess.Popen(
+            command,
+            cwd=folder,
+            env=environment(launched=False),
+            stdin=subprocess.DEVNULL,
+            stdout=screen,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            code = process.wait(timeout)
+        except BaseException as error:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            if isinstance(error, subprocess.TimeoutExpired):
+                return f"timed out after {timeout:g} s"
+            raise
+    if code == 0:
+        return ""
+    lines = (folder / "screen.txt").read_text(errors="replace").splitlines()
+    errors = [line for line in lines if "ERROR" in line] or lines[-1:]
+    return errors[0] if errors else f"ended by signal {-code}" if code < 0 else f"exit code {code}"
+
+
+def run_in_process(jobs, script: str, error_file: str, ranks: int, comm) -> None:
+    """Run input scripts in this job's ranks, several at a time on sub-communicators.
+
+    Parameters
+    ----------
+    jobs : sequence of (Path, Path)
+        Folder with the script, and the name that the folder gets when the script is over.
+    script, error_file : str
+        File names in the folder; the second holds LAMMPS's message if it ends with an error.
+    ranks : int
+        For each script.
+    comm : mpi4py.MPI.Comm
+        Called on all its ranks. Those that do not fill a group of `ranks` wait.
+
+    Raises
+    ------
+    ValueError
+        There are fewer ranks than one script needs.
+    """
+    if comm.size < ranks:
+        raise ValueError(f"a walker needs {ranks} ranks, this job has {comm.size}")
+    ngroups = comm.size // ranks
+    group = comm.rank // ranks
+    part = comm.Split(min(group, ngroups), comm.rank)
+    home = Path.cwd()
+    try:
+        if group < ngroups:
+            for folder, final in jobs[group::ngroups]:
+                _run_one_in_process(folder, final, script, error_file, part)
+    finally:
+        os.chdir(home)
+        part.Free()
+    comm.Barrier()
+
+
+def _run_one_in_process(folder: Path, final: Path, script: str, error_file: str, comm) -> None:
+    os.chdir(folder)
+    lmp = lammps(comm=comm, cmdargs=["-screen", "none", "-log", "log.lammps", "-nocite"])
+    try:
+        lmp.file(script)
+    except Exception as error:
+        # An error of one rank only leaves the others waiting in LAMMPS: note it and end the job. The next
+        # call of the same command finds the note and goes on from there.
+        alone = type(error).__name__ == "MPIAbortException" and comm.size > 1
+        if alone or comm.rank == 0:
+            Path(error_file).write_text(f"{error}\n")
+        if alone:
+            os.replace(folder, final)
+            comm.Abort(1)
+    lmp.close()
+    os.chdir(folder.parent)
+    comm.Barrier()
+    if comm.rank == 0:
+        os.replace(folder, final)

@@ -1,0 +1,352 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What ``hal.toml`` says: a strict table for each part of the loop."""
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from pyuq.models.fit import FitSettings, RepulsionSettings, Solver, Weights
+from pyuq.models.run_fit import basis_from_table
+from pyuq.settings import from_table, load_toml
+
+Ramp = float | tuple[float, float]
+
+# Keys that may change between two calls on one run folder: they do not change what a run computes, only
+# how far it goes and how it is executed.
+FREE = (
+    "loop.iterations",
+    "loop.labels",
+    "loop.parallel",
+    "labels.workers",
+    "labels.timeout",
+    "labels.retries",
+    "labels.wait",
+    "md.timeout",
+)
+
+
+def choose(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    """Raise ValueError unless the value is allowed."""
+    if value not in allowed:
+        raise ValueError(f"{name} = '{value}'; expected one of {', '.join(allowed)}")
+
+
+def positive(**values: float) -> None:
+    """Raise ValueError unless all values are positive."""
+    for name, value in values.items():
+        if value is not None and not value > 0:
+            raise ValueError(f"{name} = {value}; expected a number above 0")
+
+
+@dataclass(frozen=True)
+class Override:
+    """Conditions of the walkers that start from one structure (counted from 0)."""
+
+    structure: int
+    temperature: Ramp | None = None
+    pressure: Ramp | None = None
+    tau_rel: Ramp | None = None
+    steps: int | None = None
+
+
+@dataclass(frozen=True)
+class Start:
+    """Start structures; those without energy and forces are labelled first."""
+
+    structures: tuple[str, ...]
+    overrides: tuple[Override, ...] = ()
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The reference method.
+
+    Parameters
+    ----------
+    kind : {"lammps", "ase", "files"}
+    commands, atom_style, unit_style, charges, masses
+        Of kind ``lammps``; see :class:`pyuq.labels.reference.LammpsReference`.
+    calculator, arguments
+        Of kind ``ase``; see :class:`pyuq.labels.reference.AseReference`.
+    folder, wait
+        Of kind ``files``; see :class:`pyuq.labels.FileLabeller`. The folder is relative to the run folder.
+    workers, timeout, retries, max_force
+        See :class:`pyuq.labels.PoolLabeller`.
+    """
+
+    kind: str
+    commands: tuple[str, ...] = ()
+    atom_style: str = "atomic"
+    unit_style: str = "metal"
+    charges: dict[str, float] = field(default_factory=dict)
+    masses: dict[str, float] = field(default_factory=dict)
+    calculator: str = ""
+    arguments: dict = field(default_factory=dict)
+    folder: str = "labels"
+    wait: float = 0.0
+    workers: int = 1
+    timeout: float = 600.0
+    retries: int = 1
+    max_force: float = 100.0
+
+    def __post_init__(self):
+        choose("kind", self.kind, ("lammps", "ase", "files"))
+        choose("atom_style", self.atom_style, ("atomic", "charge"))
+        choose("unit_style", self.unit_style, ("metal", "real"))
+        positive(workers=self.workers, timeout=self.timeout, max_force=self.max_force)
+        if self.kind == "lammps" and not self.commands:
+            raise ValueError("kind = 'lammps' needs `commands` (pair_style, pair_coeff)")
+        if self.kind == "ase" and ":" not in self.calculator:
+            raise ValueError(f"calculator = '{self.calculator}'; expected 'module:attribute'")
+
+
+@dataclass(frozen=True)
+class MD:
+    """Dynamics of a walker, in metal units; pressures in GPa.
+
+    Parameters
+    ----------
+    temperature : float or (first, last)
+        K; a pair is a ramp.
+    pressure : float or (first, last), optional
+        GPa; makes the cell move.
+    ensemble : {"langevin", "nvt", "npt"}
+        ``langevin`` with a pressure: Langevin thermostat with the barostat of ``fix nph``.
+    barostat : {"iso", "aniso", "tri"}
+    timestep : float
+        ps.
+    steps : int
+        Longest run of a walker.
+    thermostat_damp, barostat_damp : float
+        Relaxation times, ps.
+    ramp : {"iterations", "steps"}
+        A ramp of temperature and pressure runs over ``ramp_iterations`` iterations, or over the steps of
+        each walker.
+    ramp_iterations : int
+    swap_every : int
+        Steps between swap attempts of unlike atoms, 0: none.
+    swap_attempts : int
+        For each pair of elements.
+    commands : tuple of str
+        Further LAMMPS commands, just before ``run``.
+    timeout : float
+        Longest time of a walker, s.
+    """
+
+    temperature: Ramp
+    pressure: Ramp | None = None
+    ensemble: str = "langevin"
+    barostat: str = "iso"
+    timestep: float = 0.001
+    steps: int = 2000
+    thermostat_damp: float = 0.1
+    barostat_damp: float = 1.0
+    ramp: str = "iterations"
+    ramp_iterations: int = 20
+    swap_every: int = 0
+    swap_attempts: int = 1
+    commands: tuple[str, ...] = ()
+    timeout: float = 3600.0
+
+    def __post_init__(self):
+        choose("ensemble", self.ensemble, ("langevin", "nvt", "npt"))
+        choose("barostat", self.barostat, ("iso", "aniso", "tri"))
+        choose("ramp", self.ramp, ("iterations", "steps"))
+        positive(temperature=min(ends(self.temperature)), timestep=self.timestep, steps=self.steps)
+        positive(thermostat_damp=self.thermostat_damp, barostat_damp=self.barostat_damp)
+        if self.ensemble == "npt" and self.pressure is None:
+            raise ValueError("ensemble = 'npt' needs `pressure`")
+        if self.ensemble == "nvt" and self.pressure is not None:
+            raise ValueError("ensemble = 'nvt' has no pressure; expected 'npt' or 'langevin'")
+
+
+@dataclass(frozen=True)
+class Bias:
+    """Biasing strength; ``tau_rel = 0`` is plain active learning with the same trigger."""
+
+    tau_rel: Ramp = 0.2
+    window: int = 100
+    mode: str = "global"
+    cap: float | None = None
+    floor: float | None = None
+    bound: float | None = None
+
+    def __post_init__(self):
+        choose("mode", self.mode, ("global", "local"))
+        positive(window=self.window)
+        if min(ends(self.tau_rel)) < 0:
+            raise ValueError(f"tau_rel = {self.tau_rel}; expected 0 (no bias) or more")
+
+
+@dataclass(frozen=True)
+class Stop:
+    """When a walker ends.
+
+    Parameters
+    ----------
+    threshold : float
+        Of the largest relative force uncertainty max |F_σ,i|/(|F̄_i| + ε): the frame is labelled.
+    epsilon : float
+        ε, eV/Å.
+    every : int
+        Steps from one look to the next.
+    min_distance : float, optional
+        Å; below it a frame is thrown away. Default: 0.6 of the shortest distance in the start structures.
+    max_force : float
+        eV/Å; above it a frame is thrown away.
+    max_temperature : float
+        As a multiple of the thermostat's; above it a frame is thrown away.
+    label_final : bool
+        Label the last frame of a walker that was not stopped.
+    """
+
+    threshold: float = 0.2
+    epsilon: float = 0.2
+    every: int = 10
+    min_distance: float | None = None
+    max_force: float = 50.0
+    max_temperature: float = 5.0
+    label_final: bool = True
+
+    def __post_init__(self):
+        positive(threshold=self.threshold, epsilon=self.epsilon, every=self.every)
+        positive(max_force=self.max_force, max_temperature=self.max_temperature)
+
+
+@dataclass(frozen=True)
+class LoopTable:
+    """How far the loop goes.
+
+    Parameters
+    ----------
+    iterations : int
+        Largest number of iterations.
+    labels : int, optional
+        Ends when the database has as many structures.
+    converged : int
+        Ends after as many iterations in a row in which no walker was stopped; 0: never.
+    walkers : int
+        For each iteration; they start from successive start structures.
+    ranks : int
+        MPI ranks of a walker.
+    parallel : int, optional
+        Walkers at a time; default: as many as there are processors (under mpirun: ranks).
+    select : int, optional
+        Most structures to label in an iteration; default: as many as there are walkers.
+    redundancy : float
+        A structure is left out when those chosen before it leave less than this part of its variance.
+    refit_every : int
+        Iterations from one evidence fit to the next; exact updates at fixed hyperparameters between.
+    seed : int
+    """
+
+    iterations: int = 100
+    labels: int | None = None
+    converged: int = 0
+    walkers: int = 1
+    ranks: int = 1
+    parallel: int | None = None
+    select: int | None = None
+    redundancy: float = 0.01
+    refit_every: int = 5
+    seed: int = 1
+
+    def __post_init__(self):
+        positive(iterations=self.iterations, labels=self.labels, walkers=self.walkers)
+        positive(ranks=self.ranks, parallel=self.parallel, select=self.select)
+        positive(refit_every=self.refit_every)
+
+
+@dataclass(frozen=True)
+class Test:
+    """Held-out structures that are only predicted; labelled first where they carry no label."""
+
+    structures: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Content of ``hal.toml``; file names are relative to it."""
+
+    start: Start
+    labels: Labels
+    basis: dict
+    md: MD
+    name: str = "potential"
+    folder: str = "run"
+    bias: Bias = field(default_factory=Bias)
+    stop: Stop = field(default_factory=Stop)
+    loop: LoopTable = field(default_factory=LoopTable)
+    test: Test = field(default_factory=Test)
+    weights: Weights = field(default_factory=Weights)
+    groups: dict[str, Weights] = field(default_factory=dict)
+    solver: Solver = field(default_factory=Solver)
+    repulsion: RepulsionSettings = field(default_factory=RepulsionSettings)
+    one_body: dict[str, float] | None = None
+
+    @property
+    def fit(self) -> FitSettings:
+        """The settings of the fit."""
+        basis = basis_from_table(self.basis, "[basis]")
+        return FitSettings(
+            basis, self.weights, self.groups, self.solver, self.repulsion, self.one_body
+        )
+
+    @property
+    def elements(self) -> tuple[str, ...]:
+        """Elements in the order of the potential."""
+        return tuple(self.basis["elements"])
+
+    def flat(self) -> dict[str, object]:
+        """Return all values by dotted key, as JSON has them."""
+        return flatten(json.loads(json.dumps(asdict(self))))
+
+
+def load_settings(path) -> Settings:
+    """Read ``hal.toml``.
+
+    Raises
+    ------
+    ValueError
+        A mistake in the file; the message names file, table and key.
+    """
+    settings = from_table(Settings, load_toml(path), str(path))
+    basis_from_table(settings.basis, f"{path} [basis]")
+    return settings
+
+
+def ends(ramp: Ramp) -> tuple[float, float]:
+    """First and last value."""
+    return ramp if isinstance(ramp, tuple) else (ramp, ramp)
+
+
+def flatten(table: dict, prefix: str = "") -> dict[str, object]:
+    """Nested tables to dotted keys."""
+    flat = {}
+    for key, value in table.items():
+        if isinstance(value, dict) and value:
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def changed_keys(old: dict[str, object], new: dict[str, object]) -> list[str]:
+    """Keys that differ and must not."""
+    missing = object()
+    return sorted(
+        key
+        for key in old.keys() | new.keys()
+        if key not in FREE and old.get(key, missing) != new.get(key, missing)
+    )
+
+
+def processors() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def relative_to(path: Path, names: tuple[str, ...]) -> list[Path]:
+    """File names of a TOML file as paths."""
+    return [path.parent / name for name in names]

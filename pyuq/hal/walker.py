@@ -1,0 +1,282 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Biased molecular dynamics of one walker: a LAMMPS script, its run, and what came of it.
+
+A walker is a folder with an ordinary input script. It runs under a temporary name and is renamed when it is
+over, so that a folder without a dot is complete; its outcome is a function of its files alone.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+
+from pyuq.hal.settings import Settings, ends, processors
+from pyuq.io.files import write_text
+from pyuq.io.lammps_data import read_data, type_indices, write_data
+from pyuq.lmp import run_in_process, run_script
+
+SCRIPT, DATA, FINAL, OUTCOME, ERROR = (
+    "in.hal",
+    "start.data",
+    "final.data",
+    "outcome.json",
+    "error.txt",
+)
+BAR_PER_GPA = 1.0e4
+
+# What LAMMPS says when a trajectory has blown up. Any other error is a mistake in the set-up and ends the loop.
+BLOW_UPS = (
+    "lost atoms",
+    "non-numeric",
+    "not finite",
+    "nan",
+    "out of range",
+    "too far",
+    "box",
+    "signal",
+    "timed out",
+)
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Of one walker; a pair is (first step, last step)."""
+
+    temperature: tuple[float, float]  # K
+    pressure: tuple[float, float] | None  # GPa
+    tau_rel: float
+    steps: int
+    seed: int
+    min_distance: float  # Å
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a walker.
+
+    Attributes
+    ----------
+    reason : {"uncertain", "end", "discarded"}
+    message : str
+        Why it was discarded.
+    atoms : Atoms or None
+        The last frame, unless discarded.
+    values : dict
+        At the end: step, temperature (K), max_force (eV/Å), max_relative, min_distance (Å), tau, sigma (eV).
+    """
+
+    reason: str
+    message: str
+    atoms: Atoms | None
+    values: dict
+
+
+def conditions(
+    settings: Settings, iteration: int, walker: int, start: int, min_distance: float
+) -> Conditions:
+    """Conditions of a walker: ramps and overrides applied, and a seed of its own."""
+    md = settings.md
+    override = next((o for o in settings.start.overrides if o.structure == start), None)
+
+    def value(name: str, default):
+        special = getattr(override, name, None)
+        return default if special is None else special
+
+    done = min(1.0, iteration / max(md.ramp_iterations - 1, 1))
+
+    def now(ramp) -> float:
+        first, last = ends(ramp)
+        return first + (last - first) * done
+
+    def run(ramp) -> tuple[float, float]:
+        return ends(ramp) if md.ramp == "steps" else (now(ramp), now(ramp))
+
+    pressure = value("pressure", md.pressure)
+    seed = np.random.SeedSequence([settings.loop.seed, iteration, walker]).generate_state(1)[0]
+    return Conditions(
+        temperature=run(value("temperature", md.temperature)),
+        pressure=None if pressure is None else run(pressure),
+        tau_rel=now(value("tau_rel", settings.bias.tau_rel)),
+        steps=value("steps", md.steps),
+        seed=int(seed) % 800_000_000 + 1,
+        min_distance=min_distance,
+    )
+
+
+def script(settings: Settings, atoms: Atoms, c: Conditions, potential: str) -> str:
+    """LAMMPS input of a walker; `potential` as seen from its folder."""
+    stop, every = settings.stop, settings.stop.every
+    lines = [
+        "# Uncertainty-biased dynamics; made by `pyuq hal run`, to be run again or edited at will.",
+        "units           metal",
+        "atom_style      atomic",
+        "atom_modify     map yes",
+        "box             tilt large",
+        f"read_data       {DATA}",
+        "pair_style      uq",
+        f"pair_coeff      * * {potential} {' '.join(settings.elements)}",
+        f"timestep        {settings.md.timestep:g}",
+        f"velocity        all create {c.temperature[0]:.10g} {c.seed} mom yes rot no dist gaussian",
+        "",
+        f"fix             bias all uq/hal {bias_keywords(settings, c)}",
+        *integrator(settings, c),
+        *swaps(settings, atoms, c),
+        "",
+        "# Quantities that are watched, and when to stop.",
+        "variable        force atom sqrt(fx^2+fy^2+fz^2)",
+        "compute         force all reduce max v_force",
+        f"fix             watch all ave/time {every} 1 {every} c_thermo_temp c_force f_bias[5] f_bias[7]",
+        f'variable        stop equal "(f_watch[3] > {stop.threshold:g}) || (f_watch[4] < {c.min_distance:g})'
+        f" || (f_watch[2] > {stop.max_force:g})"
+        f' || (f_watch[1] > {stop.max_temperature * max(c.temperature):g})"',
+        f"fix             stop all halt {every} v_stop > 0.5 error soft message no",
+        f"fix             trace all ave/time {every} 1 {every} c_thermo_temp c_thermo_press "
+        "c_thermo_pe f_bias[1] f_bias[2] f_bias[5] f_bias[7] file trace.txt",
+        f"thermo          {10 * every}",
+        "thermo_style    custom step temp press pe f_bias[1] f_bias[2] f_bias[5] f_bias[7]",
+        *settings.md.commands,
+        "",
+        f"run             {c.steps}",
+        f"write_data      {FINAL} nocoeff",
+        f'print           """{outcome_json()}""" file {OUTCOME} screen no',
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def bias_keywords(settings: Settings, c: Conditions) -> str:
+    """Arguments of ``fix uq/hal``."""
+    bias, stop = settings.bias, settings.stop
+    words = [f"tau_rel {c.tau_rel:.10g}" if c.tau_rel > 0 else "tau 0.0"]
+    words += [
+        f"window {bias.window}",
+        f"every {stop.every}",
+        f"eps {stop.epsilon:g}",
+        f"mode {bias.mode}",
+    ]
+    for name in ("cap", "floor", "bound"):
+        if (value := getattr(bias, name)) is not None:
+            words.append(f"{name} {value:g}")
+    return " ".join(words)
+
+
+def integrator(settings: Settings, c: Conditions) -> list[str]:
+    """Equations of motion: thermostat, barostat."""
+    md = settings.md
+    temperature = f"{c.temperature[0]:.10g} {c.temperature[1]:.10g} {md.thermostat_damp:g}"
+    barostat = ""
+    if c.pressure is not None:
+        first, last = (BAR_PER_GPA * p for p in c.pressure)
+        barostat = f"{md.barostat} {first:.10g} {last:.10g} {md.barostat_damp:g}"
+    if md.ensemble == "nvt":
+        return [f"fix             move all nvt temp {temperature}"]
+    if md.ensemble == "npt":
+        return [f"fix             move all npt temp {temperature} {barostat}"]
+    move = f"nph {barostat}" if barostat else "nve"
+    return [
+        f"fix             move all {move}",
+        f"fix             heat all langevin {temperature} {c.seed + 1} zero yes",
+    ]
+
+
+def swaps(settings: Settings, atoms: Atoms, c: Conditions) -> list[str]:
+    """Swap moves between all pairs of elements that the structure has."""
+    md = settings.md
+    if md.swap_every == 0:
+        return []
+    types = np.unique(type_indices(atoms, settings.elements)) + 1
+    pairs = [(a, b) for k, a in enumerate(types) for b in types[k + 1 :]]
+    return [
+        f"fix             swap{a}{b} all atom/swap {md.swap_every} {md.swap_attempts} "
+        f"{c.seed + 2 + k} {c.temperature[1]:.10g} types {a} {b}"
+        for k, (a, b) in enumerate(pairs)
+    ]
+
+
+def outcome_json() -> str:
+    """Template of the outcome file, filled in by LAMMPS."""
+    values = {
+        "temperature": "f_watch[1]",
+        "max_force": "f_watch[2]",
+        "max_relative": "f_watch[3]",
+        "min_distance": "f_watch[4]",
+        "tau": "f_bias[1]",
+        "sigma": "f_bias[2]",
+    }
+    numbers = ", ".join(f'"{k}": $({v}:%.17g)' for k, v in values.items())
+    return f'{{"step": $(step:%.0f), {numbers}}}'
+
+
+def prepare(folder: Path, settings: Settings, atoms: Atoms, c: Conditions, potential: str) -> None:
+    """Write the files that a walker starts from."""
+    folder.mkdir(parents=True)
+    triclinic = settings.md.barostat == "tri" and c.pressure is not None
+    masses = settings.labels.masses
+    write_data(folder / DATA, atoms, settings.elements, masses=masses, triclinic=triclinic)
+    write_text(folder / SCRIPT, script(settings, atoms, c, potential))
+
+
+def run_walkers(jobs: Sequence[tuple[Path, Path]], settings: Settings, comm=None) -> None:
+    """Run walkers in parallel.
+
+    Parameters
+    ----------
+    jobs : sequence of (Path, Path)
+        Prepared folder, and the name that it gets when it is over.
+    settings : Settings
+    comm : mpi4py.MPI.Comm, optional
+        Ranks to share out; call on all of them. Without: one ``lmp`` or ``mpirun`` for each walker.
+    """
+    loop = settings.loop
+    if comm is not None:
+        run_in_process(jobs, SCRIPT, ERROR, loop.ranks, comm)
+        return
+    parallel = loop.parallel or max(1, processors() // loop.ranks)
+    with ThreadPoolExecutor(parallel) as threads:
+        list(threads.map(lambda job: _run_one(*job, settings), jobs))
+
+
+def _run_one(folder: Path, final: Path, settings: Settings) -> None:
+    error = run_script(folder, SCRIPT, settings.loop.ranks, settings.md.timeout)
+    if error:
+        write_text(folder / ERROR, error + "\n")
+    os.replace(folder, final)
+
+
+def clear_unfinished(folder: Path) -> None:
+    """Remove what walkers of a killed process have left."""
+    for path in folder.glob(".walker*"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def outcome(folder: Path, settings: Settings, c: Conditions) -> Outcome:
+    """Read what came of a walker.
+
+    Raises
+    ------
+    RuntimeError
+        LAMMPS refused to run; the message says where and why.
+    """
+    if (folder / ERROR).exists():
+        error = (folder / ERROR).read_text().strip()
+        if not any(word in error.lower() for word in BLOW_UPS):
+            raise RuntimeError(f"LAMMPS failed in {folder}: {error}")
+        return Outcome("discarded", error.splitlines()[-1], None, {})
+    values = json.loads((folder / OUTCOME).read_text())
+    stop = settings.stop
+    limit = stop.max_temperature * max(c.temperature)
+    guards = (
+        (values["min_distance"] < c.min_distance, f"atoms {values['min_distance']:.2f} Å apart"),
+        (values["max_force"] > stop.max_force, f"force of {values['max_force']:.3g} eV/Å"),
+        (values["temperature"] > limit, f"temperature of {values['temperature']:.0f} K"),
+    )
+    for broken, message in guards:
+        if broken:
+            return Outcome("discarded", message, None, values)
+    reason = "uncertain" if values["max_relative"] > stop.threshold else "end"
+    return Outcome(reason, "", read_data(folder / FINAL, settings.elements), values)
