@@ -2,6 +2,7 @@
 """The command ``pyuq``: each verb is a few lines over a public function."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 
@@ -114,6 +115,31 @@ def add_quickstart(verbs) -> None:
     parser.set_defaults(run=run)
 
 
+def add_hal(verbs) -> None:
+    """Run the active-learning loop."""
+    parser = verbs.add_parser("hal", help="active learning with uncertainty-biased dynamics")
+    parser.add_argument("action", choices=("run", "status"))
+    parser.add_argument("settings", help="TOML file, see docs/guide/hal.md")
+
+    def run(args) -> int:
+        from pyuq.hal.loop import run_hal
+        from pyuq.hal.report import status
+        from pyuq.labels import Waiting
+        from pyuq.lmp import world
+
+        if args.action == "status":
+            print(status(args.settings))
+            return 0
+        try:
+            run_hal(args.settings, comm=world())
+        except Waiting as waiting:
+            print(f"waiting: {waiting}")
+            return os.EX_TEMPFAIL
+        return 0
+
+    parser.set_defaults(run=run)
+
+
 VERBS: tuple[Callable, ...] = (
     add_doctor,
     add_plugin_path,
@@ -121,6 +147,7 @@ VERBS: tuple[Callable, ...] = (
     add_build_plugin,
     add_fit,
     add_quickstart,
+    add_hal,
 )
 
 

@@ -46,7 +46,8 @@ class FileLabeller:
             if time.monotonic() >= deadline:
                 raise Waiting(
                     f"{len(missing)} of {len(keys)} labels are missing in "
-                    f"{self.folder / 'results'} (first: {missing[0]}.extxyz); run the same command again when they are there"
+                    f"{self.folder / 'results'} (first: {missing[0]}.extxyz); run the same command "
+                    "again when they are there"
                 )
             time.sleep(min(POLL, max(self.wait, 0.01)))
         return [self._read(key, atoms) for key, atoms in zip(keys, structures, strict=True)]

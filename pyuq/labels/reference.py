@@ -2,6 +2,7 @@
 """Reference methods: a function from a structure to energy, forces and stress."""
 
 import importlib
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -111,14 +112,19 @@ class AseReference:
         calculator.
     arguments : dict
         Its keyword arguments.
+    folder : str
+        Searched for the module first.
     """
 
     calculator: str
     arguments: dict = field(default_factory=dict)
+    folder: str = "."
 
     def __call__(self, atoms: Atoms) -> dict:
         """Return energy (eV), forces (N, 3) in eV/Å and, if there is one, stress (6,) in eV/Å³."""
         module, _, attribute = self.calculator.partition(":")
+        if self.folder not in sys.path:
+            sys.path.insert(0, self.folder)
         make = getattr(importlib.import_module(module), attribute)
         # A new calculator for each structure: a label must not depend on what was computed before
         # it.

@@ -1,0 +1,427 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The active-learning loop: fit, biased dynamics, selection, labels, and again.
+
+Each stage reads its input from the run folder and leaves its output there, complete, before the state file
+says that it is done. A stage that was cut short is done again from the same input, with the same seeds: a
+run that was killed and continued ends with the same database as one that was not.
+
+References
+----------
+C. van der Oord, M. Sachs, D. P. Kovács, C. Ortner, G. Csányi, npj Comput. Mater. 9, 168 (2023).
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+
+from pyuq.hal.report import say, write_report
+from pyuq.hal.selection import diverse, energy_covariance
+from pyuq.hal.settings import Settings, load_settings, relative_to
+from pyuq.hal.state import Lock, State, resume
+from pyuq.hal.walker import (
+    Conditions,
+    Outcome,
+    clear_unfinished,
+    conditions,
+    outcome,
+    prepare,
+    run_walkers,
+)
+from pyuq.io import extxyz
+from pyuq.io.lammps_data import type_indices
+from pyuq.labels import Failure, FileLabeller, Labeller, PoolLabeller
+from pyuq.models.fit import FitResult, fit
+from pyuq.models.metrics import Errors, errors, predict
+
+STATE, START, TEST, DATABASE = "state.json", "start.extxyz", "test.extxyz", "database.extxyz"
+SHORTEST = 0.6  # default smallest distance, as a part of the shortest one in the start structures
+
+
+def make_labeller(settings: Settings, toml: Path, folder: Path) -> Labeller:
+    """Make the source of labels that the settings describe."""
+    labels = settings.labels
+    if labels.kind == "files":
+        return FileLabeller(folder / labels.folder, labels.wait, labels.max_force)
+    if labels.kind == "lammps":
+        description = {
+            "kind": "lammps",
+            "elements": settings.elements,
+            "commands": labels.commands,
+            "atom_style": labels.atom_style,
+            "unit_style": labels.unit_style,
+            "charges": labels.charges,
+            "masses": labels.masses,
+            "folder": str(toml.parent.resolve()),
+        }
+    else:
+        description = {
+            "kind": "ase",
+            "calculator": labels.calculator,
+            "arguments": labels.arguments,
+            "folder": str(toml.parent.resolve()),
+        }
+    return PoolLabeller(
+        description, labels.workers, labels.timeout, labels.retries, labels.max_force
+    )
+
+
+class Loop:
+    """One run of active learning in one folder.
+
+    Parameters
+    ----------
+    settings : Settings
+    toml : Path
+        The file that the settings come from; file names in it are relative to it.
+    comm : mpi4py.MPI.Comm, optional
+        Ranks for the walkers, which then run in this job. The loop itself runs on rank 0.
+    labeller : Labeller, optional
+        Default: as the settings say.
+    fit : callable
+        Structures and fit settings to a :class:`FitResult`.
+    walk : callable
+        See :func:`pyuq.hal.walker.run_walkers`.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        toml: Path,
+        comm=None,
+        labeller: Labeller | None = None,
+        fit: Callable = fit,
+        walk: Callable = run_walkers,
+    ):
+        self.settings = settings
+        self.toml = Path(toml)
+        self.folder = self.toml.parent.resolve() / settings.folder
+        self.comm = comm
+        self.labeller = labeller or make_labeller(settings, self.toml, self.folder)
+        self._fit, self._walk = fit, walk
+        self._model: tuple[int, FitResult] | None = None
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = Lock(self.folder)
+        self.state: State = resume(self.folder / STATE, settings.flat())
+
+    def run(self) -> str:
+        """Go on until the run is finished.
+
+        Returns
+        -------
+        str
+            Why it ended.
+
+        Raises
+        ------
+        pyuq.labels.Waiting
+            Labels come from outside and are not there yet; run again later.
+        ValueError, RuntimeError, OSError
+            What went wrong; what was done is kept and the next call goes on from there.
+        """
+        state = self.state
+        if state.stage == "done" and self._budget_left():
+            state.stage, state.finished = "walk", ""
+        while state.stage != "done":
+            getattr(self, state.stage)()
+            state.save(self.folder / STATE)
+        self.report()
+        return state.finished
+
+    def close(self) -> None:
+        """Let other processes use the folder."""
+        self._lock.release()
+
+    # Stages.
+
+    def start(self) -> None:
+        """Label the start structures and the test set."""
+        settings, kept = self.settings, []
+        frames = self._read("start", settings.start.structures)
+        for index, result in enumerate(self._label(frames)):
+            if isinstance(result, Failure):
+                self._failed(f"start structure {index}: {result.reason}")
+            else:
+                result.info = {**result.info, "source": "start", "start": index}
+                kept.append(result)
+        if not kept:
+            raise RuntimeError(
+                f"none of {len(frames)} start structures got a label: {self.state.failures[-1]['reason']}"
+            )
+        if settings.test.structures:
+            test = self._label(self._read("test", settings.test.structures))
+            extxyz.write(
+                self.folder / TEST, [atoms for atoms in test if not isinstance(atoms, Failure)]
+            )
+        extxyz.write(self.folder / START, kept)
+        extxyz.write(self.folder / DATABASE, kept)
+        say(f"start: {len(kept)} labelled structures, {len(frames) - len(kept)} without label")
+        self.state.batches = [len(kept)]
+        self.state.stage = "fit"
+
+    def fit(self) -> None:
+        """Fit, write the potential, and see whether that was the last one."""
+        model = self.model()
+        model.save(self.folder / "potential", self.settings.name)
+        row = {"iteration": self.state.iteration, "labels": self.state.batches[-1]}
+        test = self._errors(model, self._frames(TEST))
+        if test is not None:
+            row |= {
+                "test_energy": test.energy_rmse,
+                "test_force": test.force_rmse,
+                "test_stress": test.stress_rmse,
+            }
+        self.state.row = row
+        self.report()
+        self.state.stage = "walk" if self._budget_left() else "done"
+
+    def walk(self) -> None:
+        """Run the walkers of this iteration and collect what they end with."""
+        folder = self._iteration_folder()
+        folder.mkdir(parents=True, exist_ok=True)
+        clear_unfinished(folder)
+        plan = self._plan()
+        jobs = []
+        for walker, (atoms, c) in enumerate(plan):
+            final = folder / f"walker{walker}"
+            if not final.exists():
+                running = folder / f".walker{walker}.{os.getpid()}"
+                potential = f"../../../potential/{self.settings.name}.uq"
+                prepare(running, self.settings, atoms, c, potential)
+                jobs.append((running, final))
+        if self.comm is not None:
+            self.comm.bcast(jobs)
+        self._walk(jobs, self.settings, self.comm)
+        outcomes = [
+            outcome(folder / f"walker{walker}", self.settings, c)
+            for walker, (_, c) in enumerate(plan)
+        ]
+        self._collect(plan, outcomes)
+        self.state.stage = "select"
+
+    def select(self) -> None:
+        """Choose the structures to label."""
+        folder, loop = self._iteration_folder(), self.settings.loop
+        frames = self._frames(folder / "frames.extxyz")
+        if not self.settings.stop.label_final:
+            frames = [atoms for atoms in frames if atoms.info["reason"] == "uncertain"]
+        chosen = []
+        if frames:
+            room = loop.labels - self.state.batches[-1] if loop.labels else len(frames)
+            count = min(loop.select or len(frames), room)
+            chosen = diverse(energy_covariance(self.model(), frames), count, loop.redundancy)
+        extxyz.write(folder / "selected.extxyz", [frames[k] for k in sorted(chosen)])
+        self.state.stage = "label"
+
+    def label(self) -> None:
+        """Label the chosen structures and add them to the database."""
+        state, folder = self.state, self._iteration_folder()
+        new = []
+        selected = self._frames(folder / "selected.extxyz")
+        for result in self._label(selected):
+            if isinstance(result, Failure):
+                self._failed(result.reason)
+            else:
+                new.append(result)
+        row = state.row | {"new": len(new), "failed": len(selected) - len(new)}
+        surprise = self._errors(self.model(), new)
+        if surprise is not None:
+            row |= {"new_energy": surprise.energy_rmse, "new_force": surprise.force_rmse}
+        known = self._frames(DATABASE)[: state.batches[-1]]
+        extxyz.write(self.folder / DATABASE, known + new)
+        state.batches.append(len(known) + len(new))
+        state.history.append(row)
+        state.row = {}
+        say(_summary(row))
+        state.iteration += 1
+        state.stage = "fit"
+
+    # What the stages share.
+
+    def model(self) -> FitResult:
+        """Return the potential of the database as it stands.
+
+        Hyperparameters are found anew every `refit_every` fits; between, structures are taken in exactly at
+        fixed ones. After a restart the same steps are gone through again, so that the numbers are the same.
+        """
+        batches, every = self.state.batches, self.settings.loop.refit_every
+        current = len(batches) - 1
+        done, model = self._model or (-1, None)
+        refit = current - current % every
+        database = self._frames(DATABASE) if done < current else []
+        if done < refit:
+            model, done = self._fit(database[: batches[refit]], self.settings.fit), refit
+        while done < current:
+            model = model.update(database[batches[done] : batches[done + 1]])
+            done += 1
+        self._model = (done, model)
+        return model
+
+    def report(self) -> None:
+        """Write history, plots and report."""
+        write_report(self.folder, self.state, self.settings)
+
+    def _budget_left(self) -> bool:
+        loop, state = self.settings.loop, self.state
+        reasons = (
+            (
+                loop.labels is not None and state.batches[-1] >= loop.labels,
+                f"{state.batches[-1]} labels",
+            ),
+            (state.iteration >= loop.iterations, f"{state.iteration} iterations"),
+            (
+                0 < loop.converged <= state.quiet,
+                f"converged: no walker was uncertain in {state.quiet} iterations",
+            ),
+        )
+        state.finished = next((text for reached, text in reasons if reached), "")
+        return not state.finished
+
+    def _plan(self) -> list[tuple[Atoms, Conditions]]:
+        """Start structure and conditions of each walker."""
+        starts, loop = self._frames(START), self.settings.loop
+        shortest = self.settings.stop.min_distance
+        if shortest is None:
+            shortest = SHORTEST * min(shortest_distance(atoms) for atoms in starts)
+        plan = []
+        for walker in range(loop.walkers):
+            atoms = starts[(self.state.iteration * loop.walkers + walker) % len(starts)]
+            start = atoms.info["start"]
+            plan.append(
+                (atoms, conditions(self.settings, self.state.iteration, walker, start, shortest))
+            )
+        return plan
+
+    def _collect(self, plan: list[tuple[Atoms, Conditions]], outcomes: list[Outcome]) -> None:
+        frames = []
+        for walker, ((start, c), found) in enumerate(zip(plan, outcomes, strict=True)):
+            if found.atoms is None:
+                say(f"  walker {walker} discarded: {found.message}")
+                continue
+            found.atoms.info = {
+                "source": "hal",
+                "iteration": self.state.iteration,
+                "walker": walker,
+                "start": start.info["start"],
+                "reason": found.reason,
+                "tau_rel": c.tau_rel,
+                **found.values,
+            }
+            if "config_type" in start.info:
+                found.atoms.info["config_type"] = start.info["config_type"]
+            frames.append(found.atoms)
+        extxyz.write(self._iteration_folder() / "frames.extxyz", frames)
+        uncertain = sum(o.reason == "uncertain" for o in outcomes)
+        discarded = sum(o.reason == "discarded" for o in outcomes)
+        alive = [o.values for o in outcomes if o.values]
+        self.state.quiet = 0 if uncertain or discarded else self.state.quiet + 1
+        self.state.row |= {"uncertain": uncertain, "discarded": discarded}
+        for name in ("step", "max_relative", "temperature", "sigma", "tau"):
+            if alive:
+                self.state.row[name] = float(np.mean([values[name] for values in alive]))
+
+    def _label(self, frames: list[Atoms]) -> list[Atoms | Failure]:
+        """Label the frames that carry no label, in order."""
+        bare = [k for k, atoms in enumerate(frames) if not extxyz.is_labelled(atoms)]
+        results: list[Atoms | Failure] = list(frames)
+        for k, result in zip(bare, self.labeller.label([frames[k] for k in bare]), strict=True):
+            results[k] = result
+        return results
+
+    def _failed(self, reason: str) -> None:
+        say(f"  no label: {reason}")
+        self.state.failures.append({"iteration": self.state.iteration, "reason": reason})
+
+    def _errors(self, model: FitResult, frames: list[Atoms]) -> Errors | None:
+        if not frames:
+            return None
+        return errors("all", predict(model, frames), np.ones(len(frames), dtype=bool))
+
+    def _read(self, table: str, names: tuple[str, ...]) -> list[Atoms]:
+        frames = []
+        for path in relative_to(self.toml, names):
+            frames += extxyz.read(path)
+        for atoms in frames:
+            try:
+                type_indices(atoms, self.settings.elements)
+            except ValueError as error:
+                raise ValueError(f"{self.toml} [{table}]: {error} ([basis] elements)") from error
+        return frames
+
+    def _frames(self, path) -> list[Atoms]:
+        path = self.folder / path
+        return extxyz.read(path) if path.is_file() and path.stat().st_size else []
+
+    def _iteration_folder(self) -> Path:
+        return self.folder / "iterations" / f"{self.state.iteration:04d}"
+
+
+def shortest_distance(atoms: Atoms) -> float:
+    """Shortest distance between two atoms, periodic images included, Å."""
+    from ase.neighborlist import neighbor_list
+
+    # An fcc crystal of N atoms in V has its neighbours at 1.12 (V/N)^(1/3); nothing is closer than half.
+    reach = 1.5 * (atoms.get_volume() / len(atoms)) ** (1 / 3) if all(atoms.pbc) else 5.0
+    distances = neighbor_list("d", atoms, reach)
+    return float(distances.min()) if len(distances) else reach
+
+
+def _summary(row: dict) -> str:
+    text = (
+        f"iteration {row['iteration']}: {row['uncertain']} uncertain, {row['discarded']} discarded, "
+        f"{row['new']} new labels"
+    )
+    if "new_force" in row:
+        text += (
+            f"; error on them before: {row['new_energy']:.1f} meV/atom, {row['new_force']:.3f} eV/Å"
+        )
+    if "test_force" in row:
+        text += f"; test: {row['test_energy']:.1f} meV/atom, {row['test_force']:.3f} eV/Å"
+    return text
+
+
+def run_hal(path, comm=None) -> Path:
+    """Run, or continue, the active-learning loop that a TOML file describes.
+
+    Parameters
+    ----------
+    path : str or Path
+        ``hal.toml``.
+    comm : mpi4py.MPI.Comm, optional
+        All ranks of the job; the walkers run in them.
+
+    Returns
+    -------
+    Path
+        The run folder.
+
+    Raises
+    ------
+    pyuq.labels.Waiting
+        Labels come from outside and are not there yet.
+    ValueError, RuntimeError, OSError
+        See :meth:`Loop.run`.
+    """
+    path = Path(path)
+    settings = load_settings(path)
+    folder = path.parent.resolve() / settings.folder
+    if comm is not None and comm.size < settings.loop.ranks:
+        raise ValueError(
+            f"[loop] ranks = {settings.loop.ranks}, but this job has only {comm.size} ranks"
+        )
+    if comm is not None and comm.rank > 0:
+        while (jobs := comm.bcast(None)) is not None:
+            run_walkers(jobs, settings, comm)
+        return folder
+    loop = None
+    try:
+        loop = Loop(settings, path, comm)
+        say(f"finished: {loop.run()}; {folder / 'report.md'}")
+    finally:
+        if loop is not None:
+            loop.close()
+        if comm is not None:
+            comm.bcast(None)
+    return folder

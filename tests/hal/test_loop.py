@@ -1,0 +1,298 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The loop with walkers that need no LAMMPS: resume, failures, budgets, messages."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fakes import TOML, EMTLabeller, make_inputs, make_loop, walk
+
+from pyuq.hal import walker
+from pyuq.hal.report import status
+from pyuq.hal.selection import diverse
+from pyuq.hal.settings import load_settings
+from pyuq.hal.state import STAGES
+from pyuq.io import extxyz, files
+from pyuq.io.files import sha256
+from pyuq.labels import FileLabeller, Waiting
+from pyuq.models.posterior import PosteriorFile
+
+
+@pytest.fixture
+def finished(tmp_path):
+    """Folder of an uninterrupted run, and its reason to end."""
+    path = make_inputs(tmp_path)
+    loop = make_loop(path)
+    reason = loop.run()
+    loop.close()
+    return tmp_path / "run", reason
+
+
+def database(folder: Path):
+    return extxyz.read(folder / "database.extxyz")
+
+
+def test_run_folder_is_complete_and_labels_carry_their_provenance(finished):
+    folder, reason = finished
+    assert reason == "4 iterations"
+    for name in (
+        "history.csv",
+        "history.png",
+        "report.md",
+        "potential/cu.yace",
+        "potential/cu.uq",
+        "iterations/0003/walker1/in.hal",
+    ):
+        assert (folder / name).stat().st_size > 0
+    frames = database(folder)
+    assert [a.info["source"] for a in frames] == ["start"] * 3 + ["hal"] * 8
+    assert [a.info["iteration"] for a in frames[3:]] == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert [a.info["start"] for a in frames[3:]] == [0, 1, 2, 0, 1, 2, 0, 1]
+    copy = frames[-1].copy()
+    expected = EMTLabeller().one(copy)
+    np.testing.assert_array_equal(frames[-1].get_forces(), expected.get_forces())
+    history = (folder / "history.csv").read_text().splitlines()
+    assert len(history) == 1 + 5  # four iterations and the last fit
+    assert "iteration 4, 11 labelled structures" in status(folder.parent / "hal.toml")
+
+
+def test_killed_in_every_stage_and_run_again_gives_the_same_database(finished, tmp_path_factory):
+    reference, _ = finished
+    folder = tmp_path_factory.mktemp("killed")
+    path = make_inputs(folder)
+    script = str(Path(__file__).with_name("fakes.py"))
+    for stage in STAGES[:-1]:
+        for moment in ("inside", "outside"):
+            command = [sys.executable, script, str(path), stage, moment]
+            code = subprocess.run(command, stdout=subprocess.DEVNULL, timeout=120).returncode
+            assert code == -signal.SIGKILL, (stage, moment)
+    loop = make_loop(path)
+    loop.run()
+    loop.close()
+    for name in ("database.extxyz", "potential/cu.yace", "history.csv"):
+        assert sha256(folder / "run" / name) == sha256(reference / name), name
+    a, b = (PosteriorFile.read(f / "potential/cu.uq") for f in (folder / "run", reference))
+    np.testing.assert_array_equal(a.covariance, b.covariance)
+
+
+def test_a_larger_budget_goes_on_as_if_it_had_been_there(finished, tmp_path_factory):
+    reference, _ = finished
+    folder = tmp_path_factory.mktemp("extended")
+    path = make_inputs(folder, TOML.replace("iterations = 4", "iterations = 2"))
+    for n in (2, 4):
+        path.write_text(TOML.replace("iterations = 4", f"iterations = {n}"))
+        loop = make_loop(path)
+        assert loop.run() == f"{n} iterations"
+        loop.close()
+    assert sha256(folder / "run/database.extxyz") == sha256(reference / "database.extxyz")
+
+
+def test_changed_settings_are_refused_by_name(finished):
+    folder, _ = finished
+    path = folder.parent / "hal.toml"
+    path.write_text(
+        TOML.replace("cutoff = 4.0", "cutoff = 4.5").replace("steps = 20", "steps = 30")
+    )
+    with pytest.raises(ValueError, match=r"basis.cutoff \(4.0 -> 4.5\), md.steps \(20 -> 30\)"):
+        make_loop(path)
+
+
+def test_two_processes_do_not_share_a_folder(tmp_path):
+    path = make_inputs(tmp_path)
+    loop = make_loop(path)
+    with pytest.raises(RuntimeError, match="another process"):
+        make_loop(path)
+    loop.close()
+    make_loop(path).close()
+
+
+def test_a_failed_label_costs_only_itself(tmp_path):
+    path = make_inputs(tmp_path)
+
+    class Moody(EMTLabeller):
+        @staticmethod
+        def refuse(atoms):
+            return atoms.info.get("walker") == 1 and atoms.info["iteration"] == 1
+
+    loop = make_loop(path, labeller=Moody())
+    loop.run()
+    assert loop.state.failures == [{"iteration": 1, "reason": "SCF did not converge"}]
+    assert len(database(tmp_path / "run")) == 10
+    assert "SCF did not converge" in (tmp_path / "run/report.md").read_text()
+
+
+def test_a_blown_up_walker_is_not_labelled_and_a_mistake_ends_the_run(tmp_path):
+    path = make_inputs(tmp_path)
+
+    def exploding(jobs, settings, comm=None):
+        walk(jobs[1:], settings, comm)
+        running, final = jobs[0]
+        (running / walker.ERROR).write_text("ERROR: Lost atoms: original 4 current 3\n")
+        os.replace(running, final)
+
+    loop = make_loop(path, walk=exploding)
+    loop.run()
+    assert {a.info["walker"] for a in database(tmp_path / "run")[3:]} == {1}
+    assert loop.state.history[0]["discarded"] == 1
+    loop.close()
+
+    def mistaken(jobs, settings, comm=None):
+        for running, final in jobs:
+            (running / walker.ERROR).write_text("ERROR: Unknown fix style no/such\n")
+            os.replace(running, final)
+
+    path.write_text(TOML.replace('"run"', '"other"'))
+    with pytest.raises(RuntimeError, match=r"walker0: ERROR: Unknown fix style no/such"):
+        make_loop(path, walk=mistaken).run()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"min_distance": 0.5}, "0.50 Å apart"),
+        ({"max_force": 80.0}, "force of 80"),
+        ({"temperature": 9e3}, "temperature of 9000"),
+    ],
+)
+def test_guards_throw_a_frame_away(tmp_path, values, message):
+    settings = load_settings(make_inputs(tmp_path))
+    c = walker.conditions(settings, 0, 0, 0, min_distance=1.5)
+    running, final = tmp_path / ".walker", tmp_path / "walker"
+    walker.prepare(running, settings, extxyz.read(tmp_path / "start.extxyz")[0], c, "cu.uq")
+    walk([(running, final)], settings)
+    good = walker.outcome(final, settings, c)
+    assert good.reason in ("uncertain", "end")
+    import json
+
+    text = json.loads((final / walker.OUTCOME).read_text())
+    (final / walker.OUTCOME).write_text(json.dumps(text | values))
+    found = walker.outcome(final, settings, c)
+    assert (found.reason, found.atoms) == ("discarded", None)
+    assert message in found.message
+
+
+def test_full_disk_loses_nothing(finished, tmp_path_factory, monkeypatch):
+    reference, _ = finished
+    folder = tmp_path_factory.mktemp("full")
+    path = make_inputs(folder)
+    synced, count = os.fsync, 0
+
+    def fsync(descriptor):
+        nonlocal count
+        count += 1
+        if count > 45:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        synced(descriptor)
+
+    monkeypatch.setattr(files.os, "fsync", fsync)
+    loop = make_loop(path)
+    with pytest.raises(OSError, match="No space left"):
+        loop.run()
+    loop.close()
+    monkeypatch.undo()
+    assert loop.state.iteration > 0
+    assert not list((folder / "run").glob("*.tmp"))
+    loop = make_loop(path)
+    loop.run()
+    assert sha256(folder / "run/database.extxyz") == sha256(reference / "database.extxyz")
+
+
+def test_files_for_batch_dft_stop_the_run_and_go_on(finished, tmp_path_factory):
+    reference, _ = finished
+    folder = tmp_path_factory.mktemp("batch")
+    path = make_inputs(folder)
+    rounds = 0
+    while True:
+        loop = make_loop(path, labeller=FileLabeller(folder / "dft"))
+        try:
+            loop.run()
+            break
+        except Waiting:
+            rounds += 1
+            for request in (folder / "dft/requests").iterdir():
+                (atoms,) = extxyz.read(request)
+                extxyz.write(folder / "dft/results" / request.name, [EMTLabeller().one(atoms)])
+        finally:
+            loop.close()
+    assert rounds == 2 + 4  # start, test set, four iterations
+    assert sha256(folder / "run/database.extxyz") == sha256(reference / "database.extxyz")
+
+
+def test_ends_when_nothing_is_uncertain_any_more(tmp_path):
+    path = make_inputs(
+        tmp_path,
+        TOML.replace("walkers = 2", "walkers = 2\nconverged = 2") + "[stop]\nthreshold = 1\n",
+    )
+    assert "converged" in make_loop(path).run()
+    assert len(database(tmp_path / "run")) == 3 + 4  # final frames are labelled
+
+
+def test_label_budget_is_not_exceeded(tmp_path):
+    path = make_inputs(tmp_path, TOML.replace("walkers = 2", "walkers = 3\nlabels = 7"))
+    assert make_loop(path).run() == "7 labels"
+    assert len(database(tmp_path / "run")) == 7
+
+
+def test_ramps_overrides_and_seeds(tmp_path):
+    toml = TOML.replace(
+        "[labels]", "overrides = [{ structure = 1, temperature = 77.0, tau_rel = 0.0 }]\n[labels]"
+    )
+    toml = toml.replace("steps = 20", "steps = 20\nramp_iterations = 4\npressure = [0.0, 1.0]")
+    settings = load_settings(make_inputs(tmp_path, toml))
+    first, last, beyond, special = (
+        walker.conditions(settings, k, 0, start, 1.0)
+        for k, start in ((0, 0), (3, 0), (9, 0), (0, 1))
+    )
+    assert first.temperature == (300.0, 300.0)
+    assert last.temperature == beyond.temperature == (900.0, 900.0)
+    assert last.pressure == (1.0, 1.0)
+    assert special.temperature == (77.0, 77.0)
+    assert special.tau_rel == 0.0
+    assert first.seed != last.seed != beyond.seed
+    text = walker.script(settings, extxyz.read(tmp_path / "start.extxyz")[0], special, "cu.uq")
+    assert "uq/hal tau 0.0 " in text
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "iterations = 4",
+            "iteratons = 4",
+            r"\[loop\]|loop: unknown key 'iteratons'; nearest valid key: 'iterations'",
+        ),
+        ('kind = "ase"', 'kind = "vasp"', "expected one of lammps, ase, files"),
+        ("temperature = [300, 900]", "", "key 'temperature' is missing"),
+        ("cutoff = 4.0", "cutof = 4.0", "nearest valid key: 'cutoff'"),
+        ("steps = 20", 'steps = "20"', "expected an integer"),
+    ],
+)
+def test_mistakes_in_the_toml_are_named(tmp_path, old, new, message):
+    path = make_inputs(tmp_path, TOML.replace(old, new))
+    with pytest.raises(ValueError, match=message):
+        load_settings(path)
+
+
+def test_wrong_element_in_the_start_structures(tmp_path):
+    path = make_inputs(tmp_path, TOML.replace('["Cu"]', '["Al"]'))
+    with pytest.raises(ValueError, match=r"\[start\].*element Cu; expected only Al"):
+        make_loop(path).run()
+
+
+def test_diverse_choice_avoids_repetition():
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(2, 6))
+    features = np.array([2 * a, 1.999 * a, b, 0.5 * b])
+    covariance = features @ features.T
+    first = int(np.argmax(np.diag(covariance)))
+    chosen = diverse(covariance, 2)
+    assert chosen[0] == first
+    # The pair with the largest determinant among those with the first.
+    determinants = [np.linalg.det(covariance[np.ix_([first, k], [first, k])]) for k in range(4)]
+    assert chosen[1] == int(np.argmax(determinants))
+    assert len(diverse(covariance, 4, redundancy=0.01)) == 2
