@@ -39,15 +39,15 @@ Ace::Ace(const Potential &potential, const LoadOptions &options)
 std::unique_ptr<FeatureMap::State> Ace::new_state() const {
   auto state = std::make_unique<AceState>();
   state->kernels = &kernels();
-  state->environments.resize(state->kernels->lanes);
   state->scale.reserve(state->kernels->lanes);
   return state;
 }
 
 // ---------------------------------------------------------------------- neighbours
 
-// Sorts the centres into blocks and sizes the scratch memory.
-void Ace::begin(const Neighbors &nb, AceState &state) const {
+// Sorts the centres into blocks and sizes the scratch memory; keep: with room for the environments of
+// all centres at once.
+void Ace::begin(const Neighbors &nb, AceState &state, bool keep) const {
   const int lanes = state.kernels->lanes, ne = static_cast<int>(elements_.size());
   state.min_distance = std::numeric_limits<double>::infinity();
   state.fixed_energy = 0.0;
@@ -67,6 +67,7 @@ void Ace::begin(const Neighbors &nb, AceState &state) const {
       block.rows = state.order.data() + k;
       block.components = ncomponents;
       block.rho = nrho;
+      block.environment = keep ? k : 0;
       ncomponents += static_cast<size_t>(plan.ncomp) * lanes;
       nrho += plans_[z].nonlinear.size() * lanes;
       state.blocks.push_back(block);
@@ -75,29 +76,29 @@ void Ace::begin(const Neighbors &nb, AceState &state) const {
     state.products.reserve(static_cast<size_t>(plan.nproduct) * lanes);
     for (const BondPlan &bond : plans_[z].bonds) state.scratch.reserve(scratch_size(bond, lanes));
   }
+  const size_t nkept = keep ? state.order.size() : state.kernels->lanes;
+  if (state.environments.size() < nkept) state.environments.resize(nkept);
 }
 
-void Ace::gather(const Neighbors &nb, int center, Environment &env) const {
-  const int lanes = kernels().lanes, ne = static_cast<int>(elements_.size());
+void Ace::gather(const Neighbors &nb, AceState &state, int center, Environment &env) const {
+  const int lanes = state.kernels->lanes, ne = static_cast<int>(elements_.size());
   env.center = center;
   env.species = nb.species[center];
   const std::vector<BondPlan> &bonds = plans_[env.species].bonds;
   const int *list = nb.neighbors[center];
-  const int nlist = nb.counts[center];
-  const size_t capacity =
-      (static_cast<size_t>(nlist) + static_cast<size_t>(ne) * lanes + lanes - 1) / lanes * lanes;
-  env.memory.reserve(8 * capacity);
-  double *x = env.memory.data() + 4 * capacity, *y = x + capacity, *z = y + capacity,
-         *r2 = z + capacity;
-  env.index.resize(2 * capacity);
-  env.other.resize(capacity);
-  int *found = env.index.data() + capacity;
+  const size_t nlist = nb.counts[center];
+  state.displacements.reserve(4 * nlist);
+  if (state.neighbors.size() < nlist) {
+    state.neighbors.resize(nlist);
+    state.species.resize(nlist);
+  }
+  double *d = state.displacements.data();
   env.size.assign(ne, 0);
 
   const double *xi = nb.x + 3 * static_cast<size_t>(center);
   int n = 0;
   double closest = std::numeric_limits<double>::infinity();
-  for (int k = 0; k < nlist; k++) {
+  for (size_t k = 0; k < nlist; k++) {
     const int j = list[k] & nb.mask, s = nb.species[j];
     if (s < 0) continue;
     const double *xj = nb.x + 3 * static_cast<size_t>(j);
@@ -105,12 +106,12 @@ void Ace::gather(const Neighbors &nb, int center, Environment &env) const {
                  d2 = dx * dx + dy * dy + dz * dz;
     const double rcut = bonds[s].radial.rcut;
     if (!(d2 < rcut * rcut)) continue;
-    x[n] = dx;
-    y[n] = dy;
-    z[n] = dz;
-    r2[n] = d2;
-    found[n] = j;
-    env.other[n++] = s;
+    d[4 * n] = dx;
+    d[4 * n + 1] = dy;
+    d[4 * n + 2] = dz;
+    d[4 * n + 3] = d2;
+    state.neighbors[n] = j;
+    state.species[n++] = s;
     env.size[s]++;
     closest = std::min(closest, d2);
   }
@@ -124,17 +125,19 @@ void Ace::gather(const Neighbors &nb, int center, Environment &env) const {
     next[s] = total;
     total += (env.size[s] + lanes - 1) / lanes * lanes;
   }
+  env.memory.reserve(4 * static_cast<size_t>(total));
+  env.index.resize(total);
   env.x = env.memory.data();
-  env.y = env.x + capacity;
-  env.z = env.y + capacity;
-  env.r = env.z + capacity;
+  env.y = env.x + total;
+  env.z = env.y + total;
+  env.r = env.z + total;
   for (int k = 0; k < n; k++) {
-    const int slot = next[env.other[k]]++;
-    env.x[slot] = x[k];
-    env.y[slot] = y[k];
-    env.z[slot] = z[k];
-    env.r[slot] = r2[k];
-    env.index[slot] = found[k];
+    const int slot = next[state.species[k]]++;
+    env.x[slot] = d[4 * k];
+    env.y[slot] = d[4 * k + 1];
+    env.z[slot] = d[4 * k + 2];
+    env.r[slot] = d[4 * k + 3];
+    env.index[slot] = state.neighbors[k];
   }
   for (int s = 0; s < ne; s++) {
     const int padded = (env.size[s] + lanes - 1) / lanes * lanes, begin = next[s] - env.size[s];
@@ -148,7 +151,7 @@ void Ace::gather(const Neighbors &nb, int center, Environment &env) const {
     env.first[s] = begin;
     env.size[s] = padded;
   }
-  kernels().normalise(total, env.x, env.y, env.z, env.r);
+  state.kernels->normalise(total, env.x, env.y, env.z, env.r);
 }
 
 // ρ and the switch f.
@@ -185,13 +188,6 @@ void Ace::add_core(Environment &env) const {
   env.df = step.df;
 }
 
-void Ace::gather_block(const Neighbors &nb, AceState &state, const Block &block) const {
-  for (int lane = 0; lane < block.natoms; lane++) {
-    gather(nb, nb.centers[block.rows[lane]], state.environments[lane]);
-    add_core(state.environments[lane]);
-  }
-}
-
 // ---------------------------------------------------------------------- forward
 
 // A of a block, its environments, fixed energies and shortest distance.
@@ -200,9 +196,10 @@ void Ace::components(const Neighbors &nb, AceState &state, const Block &block, d
   const Kernels &k = *state.kernels;
   std::fill(a, a + static_cast<size_t>(plan.products.ncomp) * k.lanes, 0.0);
   state.scale.zero(k.lanes);
-  gather_block(nb, state, block);
   for (int lane = 0; lane < block.natoms; lane++) {
-    const Environment &env = state.environments[lane];
+    Environment &env = state.environments[block.environment + lane];
+    gather(nb, state, nb.centers[block.rows[lane]], env);
+    add_core(env);
     for (size_t s = 0; s < plan.bonds.size(); s++) {
       const int at = env.first[s];
       if (env.size[s] > 0)
@@ -262,7 +259,7 @@ void Ace::features(AceState &state, const Block &block, const double *rho, doubl
 void Ace::forward(const Neighbors &nb, State &base, double *sum, double *per_atom) const {
   auto &state = static_cast<AceState &>(base);
   const int lanes = state.kernels->lanes;
-  begin(nb, state);
+  begin(nb, state, true);
   if (state.blocks.empty()) return;
   const Block &last = state.blocks.back();
   state.components.reserve(last.components +
@@ -414,7 +411,7 @@ void Ace::atom_forces(const Neighbors &, AceState &state, const Block &block, in
                       const Seed *seeds, Result *results) const {
   const SpeciesPlan &plan = plans_[block.species];
   const Kernels &k = *state.kernels;
-  const Environment &env = state.environments[lane];
+  const Environment &env = state.environments[block.environment + lane];
   const int ncomp = plan.products.ncomp, i = env.center;
   const bool zbl = inner_ == InnerCutoff::Zbl;
   state.column.reserve(static_cast<size_t>(nseeds) * ncomp);
@@ -463,7 +460,6 @@ void Ace::backward(const Neighbors &nb, State &base, int nseeds, const Seed *see
   for (const Block &block : state.blocks) {
     const double *a = state.components.data() + block.components,
                  *rho = state.rho.data() + block.rho;
-    gather_block(nb, state, block);
     state.kernels->nodes(plans_[block.species].products, a, state.nodes.data());
     block_forces(nb, state, block, a, rho, nseeds, seeds, results);
   }
@@ -471,7 +467,7 @@ void Ace::backward(const Neighbors &nb, State &base, int nseeds, const Seed *see
 
 void Ace::evaluate(const Neighbors &nb, State &base, const Seed &seed, Result &result) const {
   auto &state = static_cast<AceState &>(base);
-  begin(nb, state);
+  begin(nb, state, false);
   fold(state, 1, &seed);
   for (const Block &block : state.blocks) {
     const SpeciesPlan &plan = plans_[block.species];

@@ -53,10 +53,9 @@ class Ace : public FeatureMap {
   std::vector<std::vector<std::pair<double, double>>>
       inner_cutoffs_;    // [centre][neighbour] rcut_in, dcut_in
 
-  void begin(const Neighbors &nb, AceState &state) const;
-  void gather(const Neighbors &nb, int center, Environment &env) const;
+  void begin(const Neighbors &nb, AceState &state, bool keep) const;
+  void gather(const Neighbors &nb, AceState &state, int center, Environment &env) const;
   void add_core(Environment &env) const;
-  void gather_block(const Neighbors &nb, AceState &state, const Block &block) const;
   void components(const Neighbors &nb, AceState &state, const Block &block, double *a) const;
   void products(AceState &state, const Block &block, const double *a, double *rho) const;
   void features(AceState &state, const Block &block, const double *rho, double *sum,
@@ -70,7 +69,7 @@ class Ace : public FeatureMap {
                    const Seed *seeds, Result *results) const;
 
   double switch_slope(const Environment &env, int species, int slot) const;
-  int gradient_matrix(AceState &state, int lane, const int *owner) const;
+  int gradient_matrix(AceState &state, const Environment &env, const int *owner) const;
   void feature_gradients(AceState &state, const Block &block, const double *a,
                          const double *rho) const;
 

@@ -36,7 +36,7 @@ void Ace::feature_gradients(AceState &state, const Block &block, const double *a
   std::vector<double> slope(k.lanes);
   for (int f = 0; f < plan.nfeatures; f++) {
     for (int lane = 0; lane < block.natoms; lane++) {
-      slope[lane] = state.environments[lane].f;
+      slope[lane] = state.environments[block.environment + lane].f;
       if (f < nlinear) continue;
       const Density &density = plan.nonlinear[f - nlinear];
       const Value v = embed(plan.embedding, rho[(f - nlinear) * k.lanes + lane], density.exponent);
@@ -58,8 +58,7 @@ double Ace::switch_slope(const Environment &env, int species, int slot) const {
 
 // -∂A/∂x around one centre into state.matrix [component, at last the switch][width]; columns: three
 // for each of state.owners, then the virial. Returns the width.
-int Ace::gradient_matrix(AceState &state, int lane, const int *owner) const {
-  const Environment &env = state.environments[lane];
+int Ace::gradient_matrix(AceState &state, const Environment &env, const int *owner) const {
   const SpeciesPlan &plan = plans_[env.species];
   const Kernels &k = *state.kernels;
   for (int a : state.owners) state.slot[a] = -1;
@@ -128,14 +127,14 @@ void Ace::jacobian(const Neighbors &nb, State &base, int nowners, const int *own
   for (const Block &block : state.blocks) {
     const SpeciesPlan &plan = plans_[block.species];
     const Kernels &k = *state.kernels;
-    gather_block(nb, state, block);
     feature_gradients(state, block, state.components.data() + block.components,
                       state.rho.data() + block.rho);
     for (int lane = 0; lane < block.natoms; lane++) {
-      const int width = gradient_matrix(state, lane, owner),
+      const Environment &env = state.environments[block.environment + lane];
+      const int width = gradient_matrix(state, env, owner),
                 nlocal = static_cast<int>(state.owners.size());
       const double *change = state.matrix.data() + static_cast<size_t>(plan.products.ncomp) * width;
-      const bool switched = state.environments[lane].df != 0.0;
+      const bool switched = env.df != 0.0;
       state.rows.reserve(static_cast<size_t>(together) * width);
       for (int f0 = 0; f0 < plan.nfeatures; f0 += together) {
         const int nf = std::min(together, plan.nfeatures - f0);

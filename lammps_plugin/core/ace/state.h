@@ -14,7 +14,7 @@ struct Environment {
   int center = -1, species = -1;
   AlignedArray memory;
   double *x = nullptr, *y = nullptr, *z = nullptr, *r = nullptr;    // unit vector and distance, Å
-  std::vector<int> index, other;                                    // neighbour, its species
+  std::vector<int> index;          // neighbour, -1: padding
   std::vector<int> first, size;    // [species]: begin and padded number
   double min_distance = 0.0;
 
@@ -27,7 +27,7 @@ struct Environment {
 struct Ace::Block {
   int species = 0, natoms = 0;
   const int *rows = nullptr;    // [natoms], which centres
-  size_t components = 0, rho = 0;
+  size_t components = 0, rho = 0, environment = 0;    // where its data begin in the state
 };
 
 struct AceState : FeatureMap::State {
@@ -35,8 +35,11 @@ struct AceState : FeatureMap::State {
   std::vector<int> order;    // centres sorted by species
   std::vector<Ace::Block> blocks;
   AlignedArray components, rho;             // of all blocks, forward() to backward()
-  std::vector<Environment> environments;    // [lanes]
+  std::vector<Environment> environments;    // of all blocks likewise; evaluate(): of one block
   AlignedArray scale;                       // [lanes], f of the core repulsion; 0 for empty lanes
+
+  AlignedArray displacements;    // neighbours of one centre as listed: x, y, z, r²
+  std::vector<int> neighbors, species;
 
   AlignedArray nodes, products, sums, adjoint, derivative, column, force, scratch, features;
   AlignedArray lane_weights, extra_lanes, value;
