@@ -229,8 +229,8 @@ def thermal(rng: np.random.Generator, count: int) -> list:
                 ),
                 *systems.reference_commands(),
                 f"timestep {TIMESTEP}",
-                f"velocity all create {TEMPERATURE} {rng.integers(1, 2**31)}",
-                f"fix 1 all langevin {TEMPERATURE} {TEMPERATURE} 0.1 {rng.integers(1, 2**31)}",
+                f"velocity all create {TEMPERATURE} {rng.integers(1, 900_000_000)}",
+                f"fix 1 all langevin {TEMPERATURE} {TEMPERATURE} 0.1 {rng.integers(1, 900_000_000)}",
                 "fix 2 all nve",
             ]
         )
