@@ -102,13 +102,12 @@ static Model load_posterior(const std::string &name, std::string_view bytes,
 Model uq::load_model(const ModelFiles &files, const LoadOptions &options) {
   if (SafeTensors::recognises(files.model)) return load_posterior(files.name, files.model, options);
   if (!files.posterior_name.empty()) {
-    const std::string expected =
-        SafeTensors(files.posterior_name, files.posterior).metadata("model_sha256");
-    const std::string found = sha256(files.model);
+    const SafeTensors posterior(files.posterior_name, files.posterior);
+    const std::string expected = posterior.metadata("model_sha256"), found = sha256(files.model);
     if (expected != found)
-      throw Error(files.posterior_name + " is the posterior of another model: it wants sha256 " +
-                  expected.substr(0, 12) + "..., " + files.name + " has " + found.substr(0, 12) +
-                  "...; refit, or remove the .uq file");
+      posterior.fail("the posterior of another model: it wants sha256 " + expected.substr(0, 12) +
+                     "..., " + files.name + " has " + found.substr(0, 12) +
+                     "...; refit, or remove the .uq file");
     return load_posterior(files.posterior_name, files.posterior, options);
   }
   Model model;

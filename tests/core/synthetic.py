@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Small random ACE potentials as .yace text. Their functions are not rotation invariant: the evaluator must not care."""
+"""Small random ACE potentials as .yace text.
+
+Their functions are not invariant under rotation: the evaluator must not care.
+"""
 
 import numpy as np
 
@@ -66,7 +69,8 @@ def yace(
             rows = ", ".join("[" + ", ".join(flow(row) for row in block) + "]" for block in crad)
             lines.append(
                 f"  [{i}, {j}]: {{nradmax: {n_rad}, lmax: {l_max}, nradbasemax: {n_base}, radbasename: {radial}, "
-                f"radparameters: [{radparameter}], radcoefficients: [{rows}], prehc: {core[0]}, lambdahc: {core[1]}, "
+                f"radparameters: [{radparameter}], radcoefficients: [{rows}], "
+                f"prehc: {core[0]}, lambdahc: {core[1]}, "
                 f"rcut: {rcut - 0.2 * (i != j)}, dcut: {dcut}, rcut_in: {rcut_in}, dcut_in: {dcut_in}, "
                 f"inner_cutoff_type: {inner}}}"
             )

@@ -4,15 +4,19 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
+import ase.io
 import numpy as np
 import pytest
 from ase import Atoms
+from scipy.spatial.transform import Rotation
 from synthetic import CASES
 
 from pyuq import _core
 from pyuq.models.evaluator import Evaluator
 
+ROOT = Path(__file__).resolve().parents[2]
 NINE = [(0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2), (1, 0), (2, 0), (2, 1)]
 
 
@@ -147,6 +151,21 @@ np.savez(sys.argv[3], energies=r["energies"], forces=r["forces"], virial=r["viri
 """
 
 
+def test_rotation_turns_forces_along():
+    """With invariant functions, such as those of a fit's own export."""
+    evaluator = Evaluator(ROOT / "tests/data/yace_export/alsi.yace")
+    atoms = ase.io.read(ROOT / "tests/data/yace_export/alsi.xyz")
+    matrix = Rotation.from_rotvec([0.3, -1.2, 0.7]).as_matrix()
+    turned = atoms.copy()
+    turned.set_cell(atoms.cell.array @ matrix.T)
+    turned.positions = atoms.positions @ matrix.T
+    a, b = evaluator.compute(atoms), evaluator.compute(turned)
+    assert b["energy"] == pytest.approx(a["energy"], rel=1e-12)
+    np.testing.assert_allclose(
+        b["forces"], a["forces"] @ matrix.T, atol=1e-9 * np.abs(a["forces"]).max()
+    )
+
+
 @pytest.mark.parametrize("case", ["identity", "three_densities", "zbl"])
 def test_instruction_sets_agree(write_potential, crystal, tmp_path, case):
     path = write_potential(case)
@@ -205,7 +224,7 @@ def test_single_atom_has_its_one_body_energy(evaluator):
 @pytest.mark.parametrize("distance", [0.5, 1e-3, 1e-12, 0.0])
 def test_close_contacts_stay_finite(evaluator, distance):
     atoms = Atoms(evaluator.elements[:1] * 2, positions=[[0, 0, 0], [0, 0, distance]])
-    view, owner = evaluator.neighbors(atoms) if distance > 1e-6 else dimer_view(atoms)
+    view, _ = evaluator.neighbors(atoms) if distance > 1e-6 else dimer_view(atoms)
     result = evaluator.model.evaluate(view)
     assert evaluator.model.min_distance == pytest.approx(distance)
     if distance >= 1e-3:

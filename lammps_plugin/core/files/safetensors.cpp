@@ -24,7 +24,9 @@ bool SafeTensors::recognises(std::string_view bytes) {
 }
 
 void SafeTensors::fail(const std::string &message) const {
-  throw Error(file_ + ": " + message);
+  std::string printable;    // the header's own words may be any bytes
+  for (char c : message) printable += c >= ' ' && c <= '~' ? c : '?';
+  throw Error(file_ + ": " + printable);
 }
 
 static uint64_t size_of(const std::string &dtype) {

@@ -6,6 +6,7 @@
 #include "yaml.h"
 
 #include <algorithm>
+#include <cctype>
 #include <cmath>
 
 using namespace uq;
@@ -149,6 +150,16 @@ static Function read_function(const YamlView &node, int mu0, int nelements, int 
 
 void ace::check(const std::string &file, const Potential &potential) {
   const auto fail = [&](const std::string &message) { fail_at(file, 1, message); };
+  for (const std::string &element : potential.elements) {
+    const bool plain = !element.empty() && element.size() <= 8 &&
+                       std::all_of(element.begin(), element.end(),
+                                   [](unsigned char c) { return c < 128 && std::isalnum(c); });
+    if (!plain)
+      fail("found the element " + excerpt(element) +
+           ", expected a short name of letters and digits");
+    if (std::count(potential.elements.begin(), potential.elements.end(), element) > 1)
+      fail("the element " + element + " appears twice");
+  }
   for (int i = 0; i < potential.nelements(); i++) {
     for (int j = 0; j < potential.nelements(); j++) {
       const Bond &bond = potential.bond(i, j);

@@ -1,0 +1,338 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Readers of .yace, .ace and posteriors: what they accept, what they refuse and how; no bytes crash them."""
+
+import hashlib
+import json
+import re
+import struct
+
+import numpy as np
+import pytest
+from ase.build import bulk
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors.numpy import save
+from synthetic import yace
+
+from pyuq import _core
+from pyuq.models.evaluator import Evaluator
+
+SMALL = {"elements": ("Cu",), "functions_per_rank": (2, 2, 1)}
+
+
+def load(tmp_path, text, name="model.yace"):
+    path = tmp_path / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return _core.Model(path)
+
+
+def posterior(native: bytes, m: int, exported: bytes = b"", seed=0, samples=0, **changes) -> bytes:
+    """Bytes of a .uq file."""
+    rng = np.random.default_rng(seed)
+    factor = rng.normal(size=(m, m))
+    tensors = {"model": np.frombuffer(native, np.uint8), "mean": rng.normal(size=m)}
+    if samples:
+        tensors["samples"] = rng.normal(size=(samples, m))
+    else:
+        tensors["covariance"] = factor @ factor.T
+    metadata = {
+        "format": "pyuq-posterior",
+        "format_version": "1",
+        "family": "ace",
+        "elements": "Cu",
+        "units": "metal",
+        "model_sha256": hashlib.sha256(exported).hexdigest(),
+        "training_sha256": "",
+        "provenance": "{}",
+    }
+    return save(tensors, metadata=metadata | changes)
+
+
+@pytest.mark.parametrize(
+    "old, new, message",
+    [
+        ("radbasename: ChebExpCos", "radbasename: ACE.jl", r":7: radbasename ACE\.jl"),
+        (
+            "radbasename: ChebExpCos",
+            "radbasename: TEST_1",
+            r":7: radbasename 'TEST_1' is not supported",
+        ),
+        ("npoti: FinnisSinclairShiftedScaled", "npoti: tanh", r":5: embedding 'tanh'"),
+        ("inner_cutoff_type: density", "inner_cutoff_type: hard", r"inner_cutoff_type 'hard'"),
+        ("rcut: 4.5", "rcut: -4.5", r"rcut = -4\.5"),
+        ("rcut: 4.5", "rcut: nan", r":7: found 'nan', expected a finite number"),
+        ("rcut: 4.5", "rcut: 1e999", r":7: found '1e999', expected a finite number"),
+        ("nradmax: 3", "nradmax: 4", r"radcoefficients has 3 entries, expected nradmax = 4"),
+        ("nradmax: 3", "nradmax: 4000000000", r"expected an integer between 0 and 256"),
+        ("nradbasemax: 5", "nradbasemax: 6", r"has 5 numbers, expected nradbasemax = 6"),
+        ("lmax: 3", "lmax: 2", r"expected lmax \+ 1 = 3"),
+        ("ndensity: 1, FS", "ndensity: 2, FS", r"FS_parameters|expected two for each"),
+        ("rank: 1", "rank: 2", r"expected rank = 2"),
+        ("rank: 1", "rank: 0", r"expected an integer between 1 and"),
+        ("ns: [", "ns: [0, ", r"expected an integer between 1 and"),
+        ("mus: [0]", "mus: [1]", r"expected an integer between 0 and 0"),
+        ("elements: [Cu]", "elements: []", r"elements"),
+        ("bonds:", "bands:", r"the key 'bonds' is missing"),
+        ("[0, 0]:", "[0, 1]:", r"expected an integer between 0 and 0"),
+        ("functions:", "functions: &anchor", r"not used in potential files"),
+    ],
+)
+def test_faults_are_named_with_their_line(tmp_path, old, new, message):
+    text = yace(**SMALL)
+    assert old in text
+    with pytest.raises(RuntimeError, match=message) as error:
+        load(tmp_path, text.replace(old, new))
+    assert re.match(rf"{re.escape(str(tmp_path))}/model\.yace:\d+: ", str(error.value))
+
+
+def test_mixed_inner_cutoffs_are_refused(tmp_path):
+    text = yace().replace("inner_cutoff_type: density", "inner_cutoff_type: distance", 1)
+    with pytest.raises(RuntimeError, match="different inner_cutoff_type"):
+        load(tmp_path, text)
+
+
+def test_missing_bond_is_refused(tmp_path):
+    text = "\n".join(line for line in yace().splitlines() if "[1, 0]:" not in line)
+    with pytest.raises(RuntimeError, match=r"the bond \[1, 0\] is missing"):
+        load(tmp_path, text)
+
+
+def test_block_style_reads_like_flow_style(tmp_path):
+    """The same file as another YAML writer would lay it out."""
+    text = yace(**SMALL)
+    block = re.sub(r"\{(ndensity|nradmax)", r"\n      \1", text)
+    block = re.sub(
+        r", (FS_parameters|npoti|rho_core|drho|lmax|nradb|radb|radp|radc|prehc|lambdahc|rcut|dcut|inner)",
+        r"\n      \1",
+        block,
+    )
+    block = re.sub(
+        r"^(      (?:drho_core_cutoff|inner_cutoff_type): \S+)\}$", r"\1  # end", block, flags=re.M
+    )
+    assert block.count("\n") > text.count("\n") + 10
+    weights = np.arange(5.0)
+    atoms = bulk("Cu", a=3.8)
+    (tmp_path / "a.yace").write_text(text)
+    (tmp_path / "b.yace").write_text(block.replace("\n", "\r\n"))
+    a, b = (Evaluator(tmp_path / name).compute(atoms, weights) for name in ("a.yace", "b.yace"))
+    assert a["energy"] == b["energy"]
+
+
+@pytest.mark.parametrize(
+    "name, content",
+    [("a.yace", ""), ("b.yace", "hello\n"), ("c.yace", "\0\0\0\0"), ("d", "nep4 1 Si")],
+)
+def test_other_content_is_refused(tmp_path, name, content):
+    with pytest.raises(RuntimeError, match="not a potential of a known format"):
+        load(tmp_path, content, name)
+
+
+def test_missing_file():
+    with pytest.raises(RuntimeError, match="no such file"):
+        _core.Model("/nowhere/model.yace")
+
+
+def test_deep_nesting_is_refused(tmp_path):
+    with pytest.raises(RuntimeError, match="nested more deeply"):
+        load(tmp_path, "elements: " + "[" * 100000)
+    with pytest.raises(RuntimeError, match="nested more deeply"):
+        load(tmp_path, "elements:\n" + "".join(" " * n + "-\n" for n in range(1, 200)))
+
+
+# ---------------------------------------------------------------------- posteriors
+
+
+@pytest.mark.parametrize("extra", [0, 1, 55, 56, 57, 63, 64, 65, 1000])
+def test_posterior_beside_its_model_is_used(tmp_path, extra):
+    """Right hashes are accepted for every length of the last block of SHA-256."""
+    text = yace(**SMALL).encode()
+    text += b"#" * (-len(text) % 64 + extra)
+    (tmp_path / "model.uq").write_bytes(posterior(text, 5, exported=text))
+    model = load(tmp_path, text)
+    assert model.has_posterior
+    assert not np.array_equal(model.weights, np.ones(5))
+
+
+def test_posterior_of_another_model_is_refused(tmp_path):
+    text = yace(**SMALL).encode()
+    (tmp_path / "model.uq").write_bytes(posterior(text, 5, exported=text + b"\n"))
+    with pytest.raises(RuntimeError, match="posterior of another model"):
+        load(tmp_path, text)
+
+
+def test_posterior_alone_is_a_model(tmp_path):
+    text = yace(**SMALL).encode()
+    model = load(tmp_path, posterior(text, 5), "other.uq")
+    assert model.has_posterior and model.nreadout == 5
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"format": "pickle"}, "expected pyuq-posterior version 1"),
+        ({"format_version": "2"}, "expected pyuq-posterior version 1"),
+        ({"units": "real"}, "expected metal"),
+        ({"elements": "Ag"}, "the model is ace of Cu"),
+        ({"family": "nep"}, "the model is ace of Cu"),
+    ],
+)
+def test_posterior_metadata_are_checked(tmp_path, changes, message):
+    with pytest.raises(RuntimeError, match=message):
+        load(tmp_path, posterior(yace(**SMALL).encode(), 5, **changes), "model.uq")
+
+
+def test_posterior_of_wrong_size_is_refused(tmp_path):
+    with pytest.raises(RuntimeError, match=r"'mean' has shape \[ 6 \], expected \[ 5 \]"):
+        load(tmp_path, posterior(yace(**SMALL).encode(), 6), "model.uq")
+
+
+def test_infinite_covariance_is_refused(tmp_path):
+    blob = bytearray(posterior(yace(**SMALL).encode(), 5))
+    header = json.loads(blob[8 : 8 + struct.unpack("<Q", blob[:8])[0]])
+    start = len(blob) - max(t["data_offsets"][1] for n, t in header.items() if n != "__metadata__")
+    at = start + header["covariance"]["data_offsets"][0]
+    blob[at : at + 8] = struct.pack("<d", np.inf)
+    with pytest.raises(RuntimeError, match="not finite"):
+        load(tmp_path, bytes(blob), "model.uq")
+
+
+@pytest.mark.parametrize(
+    "header, size, message",
+    [
+        ('{"a":{"dtype":"F64","shape":[2],"data_offsets":[0,16]}}', 8, "larger than the file"),
+        ('{"a":{"dtype":"F64","shape":[1],"data_offsets":[0,16]}}', 16, "do not fit"),
+        ('{"a":{"dtype":"F64","shape":[1],"data_offsets":[8,16]}}', 16, "leave a gap"),
+        ('{"a":{"dtype":"F64","shape":[1],"data_offsets":[0,8]}}', 16, "the tensors end at byte 8"),
+        ('{"a":{"dtype":"F64","shape":[-1],"data_offsets":[0,8]}}', 8, "not a whole number"),
+        ('{"a":{"dtype":"F9","shape":[1],"data_offsets":[0,8]}}', 8, "unknown dtype"),
+        (
+            '{"a":{"dtype":"U8","shape":[4294967296,4294967296],"data_offsets":[0,0]}}',
+            0,
+            "larger than the file",
+        ),
+        ('{"a":' + "[" * 5000 + "]" * 5000 + "}", 0, "nested more deeply"),
+        ('{"a"', 0, "unreadable safetensors header"),
+    ],
+)
+def test_hostile_safetensors(tmp_path, header, size, message):
+    blob = struct.pack("<Q", len(header)) + header.encode() + bytes(size)
+    with pytest.raises(RuntimeError, match=message):
+        load(tmp_path, blob, "model.uq")
+
+
+# ---------------------------------------------------------------------- any bytes
+
+NASTY = [bytes([c]) for c in b"[]{}:-#'\"\n\r\t\0\xff"]
+NASTY += [b"", b"[[[[", b"- - - -", b" ,", b"nan", b"-1", b"0", b"8", b"24", b"256", b"1e400", b"1e-400"]
+NASTY += [b"99999999999999999999"]
+        elif kind == "replace":
+            data = (
+                data[:a]
+                + draw(st.sampled_from(NASTY))
+                + data[min(a + draw(st.integers(0, 8)), len(data)) :]
+            )
+        elif kind == "repeat":
+            data = data[:b] + data[a : min(b, a + 4096)] + data[b:]
+        elif kind == "token" and (words := list(re.finditer(rb"[\w.+-]+", data))):
+            word = words[draw(st.integers(0, len(words) - 1))]
+            data = data[: word.start()] + draw(st.sampled_from(NASTY)) + data[word.end() :]
+        elif a < len(data):
+            data = data[:a] + bytes([data[a] ^ (1 << draw(st.integers(0, 7)))]) + data[a + 1 :]
+    return data
+
+
+def check_survival(path, data):
+    path.write_bytes(data)
+    try:
+        model = _core.Model(path)
+    except RuntimeError as error:
+        assert str(path) in str(error)
+    else:
+        assert model.nreadout >= 0 and np.isfinite(model.weights).all()
+
+
+FUZZ = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+YACE = yace(**SMALL).encode()
+
+
+@FUZZ
+@given(data=damage(YACE))
+def test_damaged_yace(tmp_path_factory, data):
+    check_survival(tmp_path_factory.getbasetemp() / "damaged_yace.yace", data)
+
+
+@FUZZ
+@given(data=damage(posterior(YACE, 5)))
+def test_damaged_posterior(tmp_path_factory, data):
+    check_survival(tmp_path_factory.getbasetemp() / "damaged_posterior.uq", data)
+
+
+LEGACY = b"""# a comment
+nelements=1
+elements: Cu
+lmax=1
+embedding-function: FinnisSinclairShiftedScaled
+2 FS parameters:  1.0 0.5
+core energy-cutoff parameters: 100000.0 250.0
+E0: -0.5
+radbasename=ChebExpCos
+nradbase=2
+nradmax=1
+cutoffmax=4.5
+deltaSplineBins=0.001
+core repulsion parameters: 10.0 2.0
+radparameter= 3.0
+cutoff= 4.5
+dcut= 0.01
+crad= 1.0 0.3 -0.2 0.7
+rankmax=2
+ndensitymax=1
+num_c_tilde_max=2
+num_ms_combinations_max=2
+total_basis_size_rank1: 1
+ctilde_basis_func: rank=1 ndens=1 mu0=0 mu=( 0 )
+n=( 2 )
+l=( 0 )
+num_ms=1
+< 0 >:  1.5
+total_basis_size: 1
+ctilde_basis_func: rank=2 ndens=1 mu0=0 mu=( 0  0 )
+n=( 1  1 )
+l=( 1  1 )
+num_ms=2
+< 0  0 >:  0.3
+< 1  -1 >:  -0.6
+"""
+
+
+def test_legacy_format_equals_yace(tmp_path):
+    (tmp_path / "a.ace").write_bytes(LEGACY)
+    (tmp_path / "b.yace").write_text(
+        """
+elements: [Cu]
+E0: [-0.5]
+deltaSplineBins: 0.001
+embeddings:
+  0: {ndensity: 1, FS_parameters: [1.0, 0.5], npoti: FinnisSinclairShiftedScaled,
+      rho_core_cutoff: 100000.0, drho_core_cutoff: 250.0}
+bonds:
+  [0, 0]: {nradmax: 1, lmax: 1, nradbasemax: 2, radbasename: ChebExpCos, radparameters: [3.0],
+           radcoefficients: [[[1.0, -0.2], [0.3, 0.7]]], prehc: 10.0, lambdahc: 2.0, rcut: 4.5, dcut: 0.01}
+functions:
+  0:
+    - {mu0: 0, rank: 1, ndensity: 1, num_ms_combs: 1, mus: [0], ns: [2], ls: [0], ms_combs: [0], ctildes: [1.5]}
+    - {mu0: 0, rank: 2, ndensity: 1, num_ms_combs: 2, mus: [0, 0], ns: [1, 1], ls: [1, 1],
+       ms_combs: [0, 0, 1, -1], ctildes: [0.3, -0.6]}
+"""
+    )
+    atoms = bulk("Cu", a=3.8, cubic=True)
+    atoms.rattle(0.2, seed=1)
+    a, b = (Evaluator(tmp_path / name).compute(atoms) for name in ("a.ace", "b.yace"))
+    assert a["energy"] == b["energy"] != 0.0
+    np.testing.assert_array_equal(a["forces"], b["forces"])
+
+
+@FUZZ
+@given(data=damage(LEGACY))
+def test_damaged_ace(tmp_path_factory, data):
+    check_survival(tmp_path_factory.getbasetemp() / "damaged_ace.ace", data)
