@@ -223,14 +223,34 @@ def test_hostile_safetensors(tmp_path, header, size, message):
 # ---------------------------------------------------------------------- any bytes
 
 NASTY = [bytes([c]) for c in b"[]{}:-#'\"\n\r\t\0\xff"]
-NASTY += [b"", b"[[[[", b"- - - -", b" ,", b"nan", b"-1", b"0", b"8", b"24", b"256", b"1e400", b"1e-400"]
+NASTY += [
+    b"",
+    b"[[[[",
+    b"- - - -",
+    b" ,",
+    b"nan",
+    b"-1",
+    b"0",
+    b"8",
+    b"24",
+    b"256",
+    b"1e400",
+    b"1e-400",
+]
 NASTY += [b"99999999999999999999"]
+
+
+@st.composite
+def damage(draw, original: bytes):
+    """The original truncated, with pieces replaced by nasty ones, repeated or with flipped bits."""
+    data = original
+    for _ in range(draw(st.integers(1, 4))):
+        a, b = sorted(draw(st.tuples(*[st.integers(0, len(data))] * 2)))
+        kind = draw(st.sampled_from(["cut", "replace", "repeat", "token", "bits"]))
+        if kind == "cut":
+            data = data[:a]
         elif kind == "replace":
-            data = (
-                data[:a]
-                + draw(st.sampled_from(NASTY))
-                + data[min(a + draw(st.integers(0, 8)), len(data)) :]
-            )
+            data = data[:a] + draw(st.sampled_from(NASTY)) + data[a + draw(st.integers(0, 8)) :]
         elif kind == "repeat":
             data = data[:b] + data[a : min(b, a + 4096)] + data[b:]
         elif kind == "token" and (words := list(re.finditer(rb"[\w.+-]+", data))):
