@@ -153,8 +153,8 @@ np.savez(sys.argv[3], energies=r["energies"], forces=r["forces"], virial=r["viri
 
 def test_rotation_turns_forces_along():
     """With invariant functions, such as those of a fit's own export."""
-    evaluator = Evaluator(ROOT / "tests/data/yace_export/alsi.yace")
-    atoms = ase.io.read(ROOT / "tests/data/yace_export/alsi.xyz")
+    evaluator = Evaluator(ROOT / "tests/data/yace_export/alsi_sbessel.yace")
+    atoms = ase.io.read(ROOT / "tests/data/yace_export/alsi_sbessel.xyz")
     matrix = Rotation.from_rotvec([0.3, -1.2, 0.7]).as_matrix()
     turned = atoms.copy()
     turned.set_cell(atoms.cell.array @ matrix.T)
