@@ -97,10 +97,12 @@ steps = {steps}
 [bias]
 tau_rel = 0.2
 window = 50
+bound = 0.5                     # bias of any atom, as a part of its force
 
 [stop]
-threshold = 0.25
+threshold = 0.05
 epsilon = 0.2                   # eV/Å
+every = 5                       # steps
 
 [loop]
 labels = {labels}
