@@ -48,7 +48,7 @@ double Readout::variance(const double *phi, double *v) const {
   }
   std::fill(v, v + m, 0.0);
   if (covariance_.empty()) return 0.0;
-  matrix().times_vector(m, m, covariance_.data(), phi, v);
+  matrix().symmetric_times_vector(m, covariance_.data(), phi, v);
   double variance = 0.0;
   for (int i = 0; i < m; i++) variance += phi[i] * v[i];
   return variance;

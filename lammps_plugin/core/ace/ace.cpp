@@ -273,8 +273,14 @@ void Ace::forward(const Neighbors &nb, State &base, double *sum, double *per_ato
     double *a = state.components.data() + block.components, *rho = state.rho.data() + block.rho;
     components(nb, state, block, a);
     if (!sum && !per_atom && plan.nonlinear.empty()) continue;
-    products(state, block, a, rho);
-    features(state, block, rho, sum, per_atom);
+    if (per_atom || !plan.nonlinear.empty()) {
+      products(state, block, a, rho);
+      features(state, block, rho, sum, per_atom);
+    } else {
+      const Kernels &k = *state.kernels;
+      k.nodes(plan.products, a, state.nodes.data());
+      k.sum_products(plan.products, a, state.nodes.data(), state.scale.data(), state.sums.data());
+    }
     if (!sum || (b + 1 < state.blocks.size() && block.species == state.blocks[b + 1].species))
       continue;
     // The last block of its species: couple the sums of products.

@@ -540,6 +540,23 @@ void add_products(int nproduct, const double *products, const double *scale, dou
     store(sums + t, load(sums + t) + f * load(products + t));
 }
 
+void sum_products(const ProductPlan &plan, const double *components, const double *nodes,
+                  const double *scale, double *sums) {
+  const Vec f = load(scale);
+  for (int t = 0; t < plan.nlinear; t++)
+    store(sums + t * LANES,
+          load(sums + t * LANES) + f * load(components + plan.linear[t] * LANES));
+  double *pairs = sums + plan.nlinear * LANES;
+  for (int group = 0; group < plan.ngroup; group++) {
+    const Complex a = load_node(nodes, plan.group_a[group]);
+    const Vec re = f * a.re, im = f * a.im;
+    for (int t = plan.group_first[group]; t < plan.group_first[group + 1]; t++) {
+      const Complex b = load_node(nodes, plan.product_b[t]);
+      store(pairs + t * LANES, load(pairs + t * LANES) + re * b.re - im * b.im);
+    }
+  }
+}
+
 void combine(int nproduct, const double *weights, const double *products, double *out) {
   Vec s0 = fill(0.0), s1 = fill(0.0);
   int t = 0;
@@ -730,7 +747,7 @@ void adjoint_any(const ProductPlan &plan, const double *components, const double
 
 extern const Kernels kernel_table;
 const Kernels kernel_table = {
-    LANES,  normalise, accumulate,  make_nodes,        make_products,       add_products, combine,
+    LANES,  normalise, accumulate,  make_nodes,        make_products,       add_products, sum_products, combine,
     couple, spread,    adjoint_any, product_gradients, component_gradients, sparse_rows,  forces};
 
 }    // namespace UQ_SIMD_LEVEL

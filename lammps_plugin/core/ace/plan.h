@@ -100,8 +100,10 @@ struct Kernels {
   void (*products)(const ProductPlan &plan, const double *components, const double *nodes,
                    double *products);
 
-  // sums[t][lane] += scale[lane] * products[t][lane]
+  // sums[t][lane] += scale[lane] * products[t][lane], the products taken from memory or made here
   void (*add_products)(int nproduct, const double *products, const double *scale, double *sums);
+  void (*sum_products)(const ProductPlan &plan, const double *components, const double *nodes,
+                       const double *scale, double *sums);
   // out[lane] = Σ_t weights[t] products[t][lane]
   void (*combine)(int nproduct, const double *weights, const double *products, double *out);
   // out[row][lane] = Σ_t value[t] in[column[t]][lane], and the transposed: out[column[t]][lane] +=

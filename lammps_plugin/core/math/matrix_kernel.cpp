@@ -37,6 +37,48 @@ void times_vector(int n, int m, const double *a, const double *x, double *y) {
   }
 }
 
+// Four rows at a time: their dots with x to the right of the diagonal, and their multiples added to y.
+void symmetric_times_vector(int n, const double *a, const double *x, double *y) {
+  constexpr int R = 4;
+  memset(y, 0, n * sizeof(double));
+  for (int i = 0; i < n; i += R) {
+    const int rows = n - i < R ? n - i : R;
+    const double *row = a + static_cast<int64_t>(i) * n;
+    for (int q = 0; q < rows; q++) {    // the corner on the diagonal
+      y[i + q] += row[q * static_cast<int64_t>(n) + i + q] * x[i + q];
+      for (int p = q + 1; p < rows; p++) {
+        const double value = row[q * static_cast<int64_t>(n) + i + p];
+        y[i + q] += value * x[i + p];
+        y[i + p] += value * x[i + q];
+      }
+    }
+    if (rows < R) return;
+    Vec s[R], w[R];
+    for (int q = 0; q < R; q++) {
+      s[q] = fill(0.0);
+      w[q] = fill(x[i + q]);
+    }
+    int j = i + R;
+    for (; j + LANES <= n; j += LANES) {
+      const Vec xj = load_loose(x + j);
+      Vec yj = load_loose(y + j);
+      for (int q = 0; q < R; q++) {
+        const Vec value = load_loose(row + q * static_cast<int64_t>(n) + j);
+        s[q] += value * xj;
+        yj += value * w[q];
+      }
+      *reinterpret_cast<LooseVec *>(y + j) = yj;
+    }
+    for (int q = 0; q < R; q++) y[i + q] += sum(s[q]);
+    for (; j < n; j++)
+      for (int q = 0; q < R; q++) {
+        const double value = row[q * static_cast<int64_t>(n) + j];
+        y[i + q] += value * x[j];
+        y[j] += value * x[i + q];
+      }
+  }
+}
+
 // C tile [rows][WIDTH] += A [rows][depth] panel [depth][WIDTH]
 template <int R>
 void tile(int depth, const double *a, int lda, const double *panel, double *c, int ldc, int width) {
@@ -81,7 +123,7 @@ void multiply(int n, int m, int k, const double *a, int lda, const double *b, in
 }    // namespace
 
 extern const MatrixKernels matrix_kernels;
-const MatrixKernels matrix_kernels = {times_vector, multiply};
+const MatrixKernels matrix_kernels = {symmetric_times_vector, times_vector, multiply};
 
 }    // namespace UQ_SIMD_LEVEL
 }    // namespace uq
