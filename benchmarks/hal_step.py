@@ -78,18 +78,29 @@ def times(script: str, ranks: int, folder: Path) -> list[float]:
     env = launcher.environment() | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     command = [launcher.mpirun(), "-np", str(ranks), str(launcher.lammps_executable())]
     out = subprocess.run(
-        [*command, "-in", "in.bench", "-log", "none"], cwd=folder, env=env, capture_output=True, text=True
+        [*command, "-in", "in.bench", "-log", "none"],
+        cwd=folder,
+        env=env,
+        capture_output=True,
+        text=True,
     )
     if out.returncode:
         raise RuntimeError(out.stdout[-2000:] + out.stderr[-2000:])
-    found = re.findall(r"Loop time of (\S+) on \d+ procs for (\d+) steps with (\d+) atoms", out.stdout)
+    found = re.findall(
+        r"Loop time of (\S+) on \d+ procs for (\d+) steps with (\d+) atoms", out.stdout
+    )
     return [1e6 * float(t) * ranks / (int(steps) * int(n)) for t, steps, n in found]
 
 
-def measure(model: Path, system: str, ranks: int, steps: int, repeats: int, folder: Path) -> dict[str, float]:
+def measure(
+    model: Path, system: str, ranks: int, steps: int, repeats: int, folder: Path
+) -> dict[str, float]:
     """Medians of all variants and of SNAP."""
     ta06a = potentials("Ta06A.snapcoeff"), potentials("Ta06A.snapparam")
-    snap = f"pair_style snap\npair_coeff * * {ta06a[0]} {ta06a[1]} Ta\nfix n all nve\nrun 2\n" + f"run {steps}\n" * repeats
+    snap = (
+        f"pair_style snap\npair_coeff * * {ta06a[0]} {ta06a[1]} Ta\nfix n all nve\nrun 2\n"
+        + f"run {steps}\n" * repeats
+    )
     uq = f"pair_style uq\npair_coeff * * {model} Ta\nfix n all nve\nrun 2\n"
     for _ in range(repeats):
         for setup in VARIANTS.values():
@@ -110,15 +121,28 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2, 4])
-    parser.add_argument("--functions", type=int, nargs="+", default=list(MODELS), choices=list(MODELS))
-    parser.add_argument("--cells", type=int, default=5, help="bcc cells along each edge per rank (2 n³ atoms per rank)")
+    parser.add_argument(
+        "--functions", type=int, nargs="+", default=list(MODELS), choices=list(MODELS)
+    )
+    parser.add_argument(
+        "--cells",
+        type=int,
+        default=5,
+        help="bcc cells along each edge per rank (2 n³ atoms per rank)",
+    )
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args()
 
-    print(f"SIMD level: {os.environ.get('PYUQ_SIMD', 'chosen at run time')}; core-µs per atom and step")
+    print(
+        f"SIMD level: {os.environ.get('PYUQ_SIMD', 'chosen at run time')}; core-µs per atom and step"
+    )
     columns = [*VARIANTS, "snap"]
-    print(f"{'M':>5} {'ranks':>5} {'atoms':>6} " + " ".join(f"{c:>8}" for c in columns) + f" {'biased/plain':>13}")
+    print(
+        f"{'M':>5} {'ranks':>5} {'atoms':>6} "
+        + " ".join(f"{c:>8}" for c in columns)
+        + f" {'biased/plain':>13}"
+    )
     rng = np.random.default_rng(1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -129,7 +153,10 @@ def main() -> None:
                 system = SYSTEM.format(nx=n * ranks, ny=n, nz=n)
                 row = measure(folder / "model.uq", system, ranks, args.steps, args.repeats, folder)
                 cells = " ".join(f"{row[c]:8.2f}" for c in columns)
-                print(f"{m:5d} {ranks:5d} {2 * n**3 * ranks:6d} {cells} {row['ratio']:13.2f}", flush=True)
+                print(
+                    f"{m:5d} {ranks:5d} {2 * n**3 * ranks:6d} {cells} {row['ratio']:13.2f}",
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":
