@@ -82,7 +82,7 @@ class BasisTable:
     l_weight: float | tuple[float, ...] = 1.0
     nmax: int | tuple[int, ...] | None = None
     lmax: int | tuple[int, ...] | None = None
-    radial: str = "ChebExpCos"
+    radial: str = "SBessel"
     radial_parameter: float = 3.0
     dcut: float = 0.01
     species_weights: dict[str, float] = field(default_factory=dict)

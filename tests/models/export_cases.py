@@ -9,7 +9,9 @@ from pyuq.models.yace import Repulsion
 # name: (basis, one-body energies, repulsion)
 CASES = {
     "si_order4": (
-        ACEBasis(("Si",), 4.5, order=4, degree=(8, 7, 6, 5), lmax=(0, 5, 3, 2)),
+        ACEBasis(
+            ("Si",), 4.5, order=4, degree=(8, 7, 6, 5), lmax=(0, 5, 3, 2), radial="ChebExpCos"
+        ),
         {"Si": -0.75},
         None,
     ),
@@ -18,7 +20,7 @@ CASES = {
         {"Si": 0.5},
         None,
     ),
-    "si_radial_only": (ACEBasis(("Si",), 5.0, order=1, degree=7), {}, None),
+    "si_radial_only": (ACEBasis(("Si",), 5.0, order=1, degree=7, radial="ChebExpCos"), {}, None),
     "alsi_sbessel": (
         ACEBasis(
             ("Al", "Si"),
@@ -32,7 +34,7 @@ CASES = {
         None,
     ),
     "agi_zbl": (
-        ACEBasis(("Ag", "I"), 5.0, degree=(6, 6, 3), dcut=0.5),
+        ACEBasis(("Ag", "I"), 5.0, degree=(6, 6, 3), radial="ChebExpCos", dcut=0.5),
         {"Ag": -0.25},
         Repulsion({("Ag", "Ag"): 2.3, ("Ag", "I"): 2.4, ("I", "I"): 3.4}, width=0.4),
     ),

@@ -29,7 +29,7 @@ def test_known_coefficients():
 
 
 BASES = [
-    ACEBasis(("Si",), 5.0, order=4, degree=6, radial_parameter=1.0),
+    ACEBasis(("Si",), 5.0, order=4, degree=6, radial="ChebExpCos", radial_parameter=1.0),
     ACEBasis(("Al", "Si"), 5.0, order=3, degree=4, radial="ChebPow", radial_parameter=1.0),
     ACEBasis(("Si",), 5.0, order=5, degree=4, l_weight=0.8, radial="ChebLinear"),
     ACEBasis(("Ag", "I"), 5.0, order=2, degree=np.inf, nmax=(4, 3), lmax=(0, 2), radial="SBessel"),
