@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Write the structures of this example: 12 start cells, and a held-out set from the reference's own dynamics.
 
-    python prepare.py
+python prepare.py
 """
 
 from pathlib import Path
