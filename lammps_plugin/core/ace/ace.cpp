@@ -45,8 +45,8 @@ std::unique_ptr<FeatureMap::State> Ace::new_state() const {
 
 // ---------------------------------------------------------------------- neighbours
 
-// Sorts the centres into blocks and sizes the scratch memory; keep: with room for the environments of
-// all centres at once.
+// Sorts the centres into blocks and sizes the scratch memory; keep: with room for the environments
+// of all centres at once.
 void Ace::begin(const Neighbors &nb, AceState &state, bool keep) const {
   const int lanes = state.kernels->lanes, ne = static_cast<int>(elements_.size());
   state.min_distance = std::numeric_limits<double>::infinity();

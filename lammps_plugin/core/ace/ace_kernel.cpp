@@ -18,6 +18,7 @@ constexpr int BUNDLE = 4;    // vectors of neighbours that go together through a
 constexpr double PI = 3.14159265358979323846;
 
 // ---------------------------------------------------------------------- radial functions
+// With D false, derivatives are not wanted: dg is not touched.
 
 // A smooth factor and its derivative.
 struct Factor {
@@ -60,6 +61,7 @@ inline Vec power(Vec x, double exponent) {
 
 // ½ - ½ T_{k + first}(x) times the factor, k = 0 .. n - 1; T_0 itself where k + first = 0. dx =
 // dx/dr.
+template <bool D>
 inline void chebyshev(int n, int first, Vec x, Vec dx, const Factor &factor, int stride, Vec *g,
                       Vec *dg) {
   Vec t0 = fill(1.0), t1 = x, d0 = fill(0.0), d1 = dx;
@@ -68,7 +70,7 @@ inline void chebyshev(int n, int first, Vec x, Vec dx, const Factor &factor, int
       const bool constant = k + first == 0;
       const Vec v = constant ? t0 : 0.5 - 0.5 * t0, dv = constant ? d0 : -0.5 * d0;
       g[k * stride] = v * factor.f;
-      dg[k * stride] = v * factor.df + dv * factor.f;
+      if (D) dg[k * stride] = v * factor.df + dv * factor.f;
     }
     const Vec t2 = 2.0 * x * t1 - t0, d2 = 2.0 * (dx * t1 + x * d1) - d0;
     t0 = t1;
@@ -78,6 +80,7 @@ inline void chebyshev(int n, int first, Vec x, Vec dx, const Factor &factor, int
   }
 }
 
+template <bool D>
 inline void simplified_bessel(const RadialPlan &p, Vec r, const Factor &factor, int stride, Vec *g,
                               Vec *dg) {
   const Vec theta = r * (PI / p.rcut), inverse_theta = 1.0 / theta, inverse_r = 1.0 / r;
@@ -96,14 +99,14 @@ inline void simplified_bessel(const RadialPlan &p, Vec r, const Factor &factor, 
     previous = (constants[0] * (sinc + sinc_next) + constants[1] * previous) * constants[2];
     dprevious = (constants[0] * (dsinc + dsinc_next) + constants[1] * dprevious) * constants[2];
     g[n * stride] = previous * factor.f;
-    dg[n * stride] = previous * factor.df + dprevious * factor.f;
+    if (D) dg[n * stride] = previous * factor.df + dprevious * factor.f;
     sinc = sinc_next;
     dsinc = dsinc_next;
   }
 }
 
 // Cubic Hermite interpolation between the nodes of the table, zero from the last node on.
-inline void splines(const RadialPlan &p, Vec r, int stride, Vec *g, Vec *dg) {
+template <bool D> inline void splines(const RadialPlan &p, Vec r, int stride, Vec *g, Vec *dg) {
   const double per_length = p.nbins / p.rcut;
   for (int i = 0; i < LANES; i++) {
     const double x = r[i] * per_length;
@@ -117,84 +120,87 @@ inline void splines(const RadialPlan &p, Vec r, int stride, Vec *g, Vec *dg) {
       const double f0 = node[2 * k], d0 = node[2 * k + 1], f1 = next[2 * k], d1 = next[2 * k + 1];
       const double c2 = 3.0 * (f1 - f0) - d1 - 2.0 * d0, c3 = -2.0 * (f1 - f0) + d1 + d0;
       g[k * stride][i] = inside ? f0 + w * (d0 + w * (c2 + w * c3)) : 0.0;
-      dg[k * stride][i] = inside ? (d0 + w * (2.0 * c2 + w * 3.0 * c3)) * per_length : 0.0;
+      if (D) dg[k * stride][i] = inside ? (d0 + w * (2.0 * c2 + w * 3.0 * c3)) * per_length : 0.0;
     }
   }
 }
 
-void radial_base(const RadialPlan &p, Vec r, int stride, Vec *g, Vec *dg) {
-  if (p.table) return splines(p, r, stride, g, dg);
+template <bool D> void radial_base(const RadialPlan &p, Vec r, int stride, Vec *g, Vec *dg) {
+  if (p.table) return splines<D>(p, r, stride, g, dg);
   const IntVec inside = r < p.rcut;
   Factor factor = {select(inside, fill(1.0), fill(0.0)), fill(0.0)};
-  if (p.dcut_in > 0.0) factor = factor * inner_cutoff(r, p.rcut_in, p.dcut_in);
+  if (p.dcut_in > 0.0 && any(r < p.rcut_in))
+    factor = factor * inner_cutoff(r, p.rcut_in, p.dcut_in);
   const double per_cutoff = 1.0 / p.rcut;
   switch (p.basis) {
   case 0: {    // ChebExpCos
-    const double end = ::exp(-p.lambda), scale = 2.0 / (1.0 - end);
+    const double scale = 2.0 / (1.0 - p.end);
     const Vec y = exp(r * (-p.lambda * per_cutoff));
     factor = factor * cosine_cutoff(r, 0.0, p.rcut);
-    if (p.dcut > 0.0) factor = factor * cosine_cutoff(r, p.rcut - p.dcut, p.dcut);
-    chebyshev(p.nbase, 0, 1.0 - (y - end) * scale, y * (scale * p.lambda * per_cutoff), factor,
-              stride, g, dg);
+    if (p.dcut > 0.0 && any(r > p.rcut - p.dcut))
+      factor = factor * cosine_cutoff(r, p.rcut - p.dcut, p.dcut);
+    chebyshev<D>(p.nbase, 0, 1.0 - (y - p.end) * scale, y * (scale * p.lambda * per_cutoff), factor,
+                 stride, g, dg);
     break;
   }
   case 1: {    // ChebPow
     const Vec u = 1.0 - r * per_cutoff, low = power(u, p.lambda - 1.0);
-    chebyshev(p.nbase, 1, 1.0 - 2.0 * low * u, low * (2.0 * p.lambda * per_cutoff), factor, stride,
-              g, dg);
+    chebyshev<D>(p.nbase, 1, 1.0 - 2.0 * low * u, low * (2.0 * p.lambda * per_cutoff), factor,
+                 stride, g, dg);
     break;
   }
   case 2:    // ChebLinear
-    chebyshev(p.nbase, 1, 1.0 - r * per_cutoff, fill(-per_cutoff), factor, stride, g, dg);
+    chebyshev<D>(p.nbase, 1, 1.0 - r * per_cutoff, fill(-per_cutoff), factor, stride, g, dg);
     break;
   default:
-    simplified_bessel(p, r, factor, stride, g, dg);
+    simplified_bessel<D>(p, r, factor, stride, g, dg);
   }
 }
 
 // ---------------------------------------------------------------------- contractions
 
 // out_i = Σ_k c[k * sk + i * si] f_k, i < M, for functions f and df at once.
-template <int M>
+template <int M, bool D>
 inline void contract_tile(int nk, const double *c, int sk, int si, const Vec *f, const Vec *df,
                           int stride, Vec *out, Vec *dout, int ostride) {
   Vec a[M], b[M];
   for (int i = 0; i < M; i++) a[i] = b[i] = fill(0.0);
   for (int k = 0; k < nk; k++) {
-    const Vec v = f[k * stride], dv = df[k * stride];
+    const Vec v = f[k * stride], dv = D ? df[k * stride] : v;
     for (int i = 0; i < M; i++) {
       const Vec w = fill(c[k * sk + i * si]);
       a[i] += w * v;
-      b[i] += w * dv;
+      if (D) b[i] += w * dv;
     }
   }
   for (int i = 0; i < M; i++) {
     out[i * ostride] = a[i];
-    dout[i * ostride] = b[i];
+    if (D) dout[i * ostride] = b[i];
   }
 }
 
+template <bool D>
 void contract(int n, int nk, const double *c, int sk, int si, const Vec *f, const Vec *df,
               int stride, Vec *out, Vec *dout, int ostride) {
   int i = 0;
   for (; i + 5 <= n; i += 5)
-    contract_tile<5>(nk, c + i * si, sk, si, f, df, stride, out + i * ostride, dout + i * ostride,
-                     ostride);
+    contract_tile<5, D>(nk, c + i * si, sk, si, f, df, stride, out + i * ostride,
+                        D ? dout + i * ostride : dout, ostride);
   c += i * si;
   out += i * ostride;
-  dout += i * ostride;
+  if (D) dout += i * ostride;
   switch (n - i) {
   case 4:
-    contract_tile<4>(nk, c, sk, si, f, df, stride, out, dout, ostride);
+    contract_tile<4, D>(nk, c, sk, si, f, df, stride, out, dout, ostride);
     break;
   case 3:
-    contract_tile<3>(nk, c, sk, si, f, df, stride, out, dout, ostride);
+    contract_tile<3, D>(nk, c, sk, si, f, df, stride, out, dout, ostride);
     break;
   case 2:
-    contract_tile<2>(nk, c, sk, si, f, df, stride, out, dout, ostride);
+    contract_tile<2, D>(nk, c, sk, si, f, df, stride, out, dout, ostride);
     break;
   case 1:
-    contract_tile<1>(nk, c, sk, si, f, df, stride, out, dout, ostride);
+    contract_tile<1, D>(nk, c, sk, si, f, df, stride, out, dout, ostride);
     break;
   }
 }
@@ -390,9 +396,8 @@ void accumulate(const BondPlan &bond, const Legendre &legendre, int n, const dou
                 const double *y, const double *z, const double *r, double *scratch,
                 double *components) {
   const int nbase = bond.radial.nbase, nvectors = n / LANES;
-  Vec *g = reinterpret_cast<Vec *>(scratch), *dg = g + nbase * BUNDLE;
-  Vec *radial = dg + nbase * BUNDLE, *dradial = radial + bond.nradial * BUNDLE;
-  Vec *angular = dradial + bond.nradial * BUNDLE;
+  Vec *g = reinterpret_cast<Vec *>(scratch), *radial = g + nbase * BUNDLE;
+  Vec *angular = radial + bond.nradial * BUNDLE;
   Vec *sums = angular + (bond.lmax + 1) * (bond.lmax + 1) * BUNDLE;
   for (int c = 0; c < bond.ncomp; c++) sums[c] = fill(0.0);
 
@@ -400,13 +405,13 @@ void accumulate(const BondPlan &bond, const Legendre &legendre, int n, const dou
     const int nv = nvectors - start < BUNDLE ? nvectors - start : BUNDLE;
     for (int v = 0; v < nv; v++) {
       const int j = (start + v) * LANES;
-      radial_base(bond.radial, load(r + j), BUNDLE, g + v, dg + v);
+      radial_base<false>(bond.radial, load(r + j), BUNDLE, g + v, nullptr);
       for (int k = 0; k < bond.nrank1; k++) sums[bond.comp1 - bond.comp0 + k] += g[k * BUNDLE + v];
       if (bond.lmax >= 0)
         harmonics(legendre, bond.lmax, load(x + j), load(y + j), load(z + j), angular + v);
       for (int l = 0, row = 0; l <= bond.lmax && !bond.identity; row += bond.nchannels[l++])
-        contract(bond.nchannels[l], nbase, bond.crad[l], 1, nbase, g + v, dg + v, BUNDLE,
-                 radial + row * BUNDLE + v, dradial + row * BUNDLE + v, BUNDLE);
+        contract<false>(bond.nchannels[l], nbase, bond.crad[l], 1, nbase, g + v, nullptr, BUNDLE,
+                        radial + row * BUNDLE + v, nullptr, BUNDLE);
     }
     for (int l = 0, row = 0; l <= bond.lmax; row += bond.nchannels[l++])
       outer(bond.nchannels[l], 2 * l + 1, nv, bond.identity ? g : radial + row * BUNDLE,
@@ -425,18 +430,18 @@ void forces(const BondPlan &bond, const Legendre &legendre, int n, const double 
 
   for (int j = 0; j < n; j += LANES) {
     const Vec rx = load(x + j), ry = load(y + j), rz = load(z + j), distance = load(r + j);
-    radial_base(bond.radial, distance, 1, g, dg);
+    radial_base<true>(bond.radial, distance, 1, g, dg);
     for (int l = 0, row = 0; l <= bond.lmax && !bond.identity; row += bond.nchannels[l++])
-      contract(bond.nchannels[l], nbase, bond.crad[l], 1, nbase, g, dg, 1, radial + row,
-               dradial + row, 1);
+      contract<true>(bond.nchannels[l], nbase, bond.crad[l], 1, nbase, g, dg, 1, radial + row,
+                     dradial + row, 1);
     for (int s = 0; s < nseeds; s++) {
       const double *w = derivative + s * ncomp;
       Vec v = fill(0.0), gx = v, gy = v, gz = v;
       for (int k = 0; k < bond.nrank1; k++) v += w[bond.comp1 + k] * dg[k];
       for (int l = 0, row = 0; l <= bond.lmax; row += bond.nchannels[l++])
-        contract(2 * l + 1, bond.nchannels[l], w + bond.comp[l], 2 * l + 1, 1,
-                 bond.identity ? g : radial + row, bond.identity ? dg : dradial + row, 1, u + l * l,
-                 du + l * l, 1);
+        contract<true>(2 * l + 1, bond.nchannels[l], w + bond.comp[l], 2 * l + 1, 1,
+                       bond.identity ? g : radial + row, bond.identity ? dg : dradial + row, 1,
+                       u + l * l, du + l * l, 1);
       if (bond.lmax >= 0) angular_gradient(legendre, bond.lmax, rx, ry, rz, u, du, v, gx, gy, gz);
       const Vec inverse = 1.0 / distance, along = v - (rx * gx + ry * gy + rz * gz) * inverse;
       double *f = force + 3 * s * n + j;
@@ -463,10 +468,10 @@ void component_gradients(const BondPlan &bond, const Legendre &legendre, int n, 
   for (int j = 0; j < n; j += LANES) {
     const Vec rx = load(x + j), ry = load(y + j), rz = load(z + j), distance = load(r + j);
     const Vec inverse = 1.0 / distance;
-    radial_base(bond.radial, distance, 1, g, dg);
+    radial_base<true>(bond.radial, distance, 1, g, dg);
     for (int l = 0, row = 0; l <= bond.lmax && !bond.identity; row += bond.nchannels[l++])
-      contract(bond.nchannels[l], nbase, bond.crad[l], 1, nbase, g, dg, 1, radial + row,
-               dradial + row, 1);
+      contract<true>(bond.nchannels[l], nbase, bond.crad[l], 1, nbase, g, dg, 1, radial + row,
+                     dradial + row, 1);
     for (int k = 0; k < bond.nrank1; k++)
       put(bond.comp1 + k, j, dg[k] * rx, dg[k] * ry, dg[k] * rz);
     if (bond.lmax >= 0) harmonics_gradient(legendre, bond.lmax, rx, ry, rz, angular);

@@ -103,6 +103,7 @@ BondPlan compile_bond(const Potential &potential, int i, int j, double spline_st
   radial.rcut = bond.rcut;
   radial.dcut = bond.dcut;
   radial.lambda = bond.lambda;
+  radial.end = std::exp(-bond.lambda);
   if (potential.inner == InnerCutoff::Distance) {
     radial.rcut_in = bond.rcut_in;
     radial.dcut_in = bond.dcut_in;

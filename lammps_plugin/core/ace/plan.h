@@ -21,8 +21,8 @@ namespace ace {
 struct RadialPlan {
   int basis = 0;    // of enum RadialBasis
   int nbase = 0;
-  double rcut = 0.0, dcut = 0.0;    // Å
-  double lambda = 0.0;
+  double rcut = 0.0, dcut = 0.0;          // Å
+  double lambda = 0.0, end = 0.0;         // end: exp(-lambda)
   double rcut_in = 0.0, dcut_in = 0.0;    // Å; dcut_in = 0: no inner cutoff of the radial functions
   const double *bessel = nullptr;         // [nbase][3]: prefactor of h_n, √(e_n/d_{n-1}), 1/√d_n
   const double *table =

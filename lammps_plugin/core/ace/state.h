@@ -14,7 +14,7 @@ struct Environment {
   int center = -1, species = -1;
   AlignedArray memory;
   double *x = nullptr, *y = nullptr, *z = nullptr, *r = nullptr;    // unit vector and distance, Å
-  std::vector<int> index;          // neighbour, -1: padding
+  std::vector<int> index;                                           // neighbour, -1: padding
   std::vector<int> first, size;    // [species]: begin and padded number
   double min_distance = 0.0;
 
@@ -26,7 +26,7 @@ struct Environment {
 
 struct Ace::Block {
   int species = 0, natoms = 0;
-  const int *rows = nullptr;    // [natoms], which centres
+  const int *rows = nullptr;                          // [natoms], which centres
   size_t components = 0, rho = 0, environment = 0;    // where its data begin in the state
 };
 

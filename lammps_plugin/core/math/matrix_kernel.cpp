@@ -16,11 +16,15 @@ namespace {
 typedef double LooseVec __attribute__((vector_size(8 * LANES), aligned(8), may_alias));
 
 constexpr int ROWS = LANES == 8 ? 12 : LANES == 4 ? 6 : 4;
-constexpr int DEPTH = 192;
+constexpr int DEPTH = 128;
 constexpr int WIDTH = 2 * LANES;
 
 inline Vec load_loose(const double *p) {
   return *reinterpret_cast<const LooseVec *>(p);
+}
+
+inline void store_loose(double *p, Vec v) {
+  *reinterpret_cast<LooseVec *>(p) = v;
 }
 
 void times_vector(int n, int m, const double *a, const double *x, double *y) {
@@ -92,9 +96,15 @@ void tile(int depth, const double *a, int lda, const double *panel, double *c, i
       sums[i][1] += w * b1;
     }
   }
-  for (int i = 0; i < R; i++)
-    for (int j = 0; j < width; j++)
-      c[static_cast<int64_t>(i) * ldc + j] += sums[i][j / LANES][j % LANES];
+  for (int i = 0; i < R; i++) {
+    double *row = c + static_cast<int64_t>(i) * ldc;
+    if (width == WIDTH) {
+      store_loose(row, load_loose(row) + sums[i][0]);
+      store_loose(row + LANES, load_loose(row + LANES) + sums[i][1]);
+    } else {
+      for (int j = 0; j < width; j++) row[j] += sums[i][j / LANES][j % LANES];
+    }
+  }
 }
 
 void multiply(int n, int m, int k, const double *a, int lda, const double *b, int ldb, double *c,
@@ -107,6 +117,11 @@ void multiply(int n, int m, int k, const double *a, int lda, const double *b, in
       const int width = m - j0 < WIDTH ? m - j0 : WIDTH;
       for (int kk = 0; kk < depth; kk++) {
         const double *row = b + static_cast<int64_t>(k0 + kk) * ldb + j0;
+        if (width == WIDTH) {
+          store(panel + kk * WIDTH, load_loose(row));
+          store(panel + kk * WIDTH + LANES, load_loose(row + LANES));
+          continue;
+        }
         for (int j = 0; j < WIDTH; j++) panel[kk * WIDTH + j] = j < width ? row[j] : 0.0;
       }
       int i = 0;

@@ -44,6 +44,16 @@ inline Vec select(IntVec mask, Vec a, Vec b) {
   return mask ? a : b;
 }
 
+inline bool any(IntVec mask) {
+#if defined(__AVX512F__)
+  return _mm512_movepi64_mask((__m512i)mask) != 0;
+#elif defined(__AVX2__)
+  return _mm256_movemask_pd((__m256d)mask) != 0;
+#else
+  return (mask[0] | mask[1]) != 0;
+#endif
+}
+
 inline double sum(Vec v) {
 #if defined(__AVX512F__)
   return _mm512_reduce_add_pd(v);
