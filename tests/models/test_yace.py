@@ -8,6 +8,7 @@ import pytest
 from ase import Atoms
 
 from pyuq.models.basis import ACEBasis
+from pyuq.models.evaluator import Evaluator
 from pyuq.models.yace import (
     Repulsion,
     format_yace,
@@ -100,3 +101,31 @@ def test_shortest_distances_and_repulsion_inside_them():
 
 def test_repulsion_narrows_for_short_bonds():
     assert repulsion_inside([line_of("HH", 0.0, 0.5)], ("H",), 3.0).width == pytest.approx(0.25)
+
+
+def zbl(r, za, zb):
+    """Energy of a pair by Ziegler, Biersack and Littmark, eV."""
+    x = r * (za**0.23 + zb**0.23) / 0.4685
+    terms = [(0.18175, 3.1998), (0.50986, 0.94229), (0.28022, 0.4029), (0.02817, 0.20162)]
+    return 14.399645 * za * zb / r * sum(c * np.exp(-k * x) for c, k in terms)
+
+
+def test_repulsion_takes_over_at_close_approach(tmp_path):
+    """A potential that would fall into a hole, with and without repulsion."""
+    repulsion = Repulsion({("Ag", "Ag"): 2.2, ("Ag", "I"): 2.4, ("I", "I"): 2.6}, width=0.4)
+    e0 = {"Ag": -1.0, "I": -2.0}
+    attraction = np.full(BASIS.nfunctions, -3.0)
+    write_yace(tmp_path / "bare.yace", BASIS, attraction, e0)
+    write_yace(tmp_path / "safe.yace", BASIS, attraction, e0, repulsion)
+    bare, safe = (Evaluator(tmp_path / name) for name in ("bare.yace", "safe.yace"))
+
+    def energy(model, r):
+        return model.compute(line_of("AgI", 0.0, r))["energy"]
+
+    assert energy(safe, 2.41) == pytest.approx(energy(bare, 2.41), rel=1e-14)
+    for r in (0.3, 1.0, 1.99):
+        tail = energy(safe, r) - sum(e0.values()) - zbl(r, 47, 53)
+        assert abs(tail) < 0.02  # eV, what makes ZBL end at the cutoff
+    distances = np.linspace(0.3, 2.4, 60)
+    assert (np.diff([energy(safe, r) for r in distances]) < 0).all()
+    assert energy(bare, 0.3) < energy(bare, 2.4)
