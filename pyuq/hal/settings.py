@@ -190,7 +190,7 @@ class Stop:
     epsilon : float
         ε, eV/Å.
     every : int
-        Steps from one look to the next.
+        Steps from one look to the next. An uncertain walker can run away within a few steps.
     min_distance : float, optional
         Å; below it a frame is thrown away. Default: 0.6 of the shortest distance in the start structures.
     max_force : float
@@ -203,7 +203,7 @@ class Stop:
 
     threshold: float = 0.2
     epsilon: float = 0.2
-    every: int = 10
+    every: int = 1
     min_distance: float | None = None
     max_force: float = 50.0
     max_temperature: float = 5.0

@@ -29,6 +29,7 @@ SCRIPT, DATA, FINAL, OUTCOME, ERROR = (
     "error.txt",
 )
 BAR_PER_GPA = 1.0e4
+TRACE_EVERY = 10  # steps
 
 # What LAMMPS says when a trajectory has blown up. Any other error is a mistake in the set-up and ends the loop.
 BLOW_UPS = (
@@ -112,6 +113,7 @@ def conditions(
 def script(settings: Settings, atoms: Atoms, c: Conditions, potential: str) -> str:
     """LAMMPS input of a walker; `potential` as seen from its folder."""
     stop, every = settings.stop, settings.stop.every
+    traced = every * max(1, TRACE_EVERY // every)
     lines = [
         "# Uncertainty-biased dynamics; made by `pyuq hal run`, to be run again or edited at will.",
         "units           metal",
@@ -136,9 +138,9 @@ def script(settings: Settings, atoms: Atoms, c: Conditions, potential: str) -> s
         f" || (f_watch[2] > {stop.max_force:g})"
         f' || (f_watch[1] > {stop.max_temperature * max(c.temperature):g})"',
         f"fix             stop all halt {every} v_stop > 0.5 error soft message no",
-        f"fix             trace all ave/time {every} 1 {every} c_thermo_temp c_thermo_press "
+        f"fix             trace all ave/time {traced} 1 {traced} c_thermo_temp c_thermo_press "
         "c_thermo_pe f_bias[1] f_bias[2] f_bias[5] f_bias[7] file trace.txt",
-        f"thermo          {10 * every}",
+        f"thermo          {10 * traced}",
         "thermo_style    custom step temp press pe f_bias[1] f_bias[2] f_bias[5] f_bias[7]",
         *settings.md.commands,
         "",

@@ -59,16 +59,14 @@ def read(path) -> list[Atoms]:
     if not path.is_file():
         raise ValueError(f"no file {path}")
     try:
-        frames = ase.io.read(path, index=":", format="extxyz" if ".xyz" in _suffix(path) else None)
+        kind = "extxyz" if path.suffix in (".xyz", ".extxyz") else None
+        # Under mpirun ASE would otherwise take reading for a collective operation.
+        frames = ase.io.read(path, index=":", format=kind, parallel=False)
     except Exception as error:
         raise ValueError(f"{path} cannot be read as structures: {error}") from error
     if not frames:
         raise ValueError(f"{path} holds no structure")
     return frames
-
-
-def _suffix(path: Path) -> str:
-    return path.suffix.replace("extxyz", "xyz")
 
 
 def write(path, frames: Iterable[Atoms]) -> None:

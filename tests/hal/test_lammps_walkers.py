@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The loop with real walkers: LAMMPS, the plugin, MPI."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from fakes import EMTLabeller, make_inputs
+from test_loop import database
+
+from pyuq.hal import walker
+from pyuq.hal.loop import Loop
+from pyuq.hal.settings import load_settings
+from pyuq.io import extxyz
+from pyuq.io.files import sha256
+from pyuq.lmp import mpirun
+from pyuq.models.fit import fit
+
+TOML = """
+name = "cu"
+folder = "run"
+[start]
+structures = ["start.extxyz"]
+[labels]
+kind = "ase"
+calculator = "ase.calculators.emt:EMT"
+[basis]
+elements = ["Cu"]
+cutoff = 4.0
+order = 2
+degree = 4
+[md]
+temperature = 600
+pressure = 0.5
+barostat = "aniso"
+steps = 120
+[bias]
+window = 20
+[stop]
+threshold = 0.3
+[loop]
+iterations = 2
+walkers = 2
+"""
+
+
+@pytest.fixture
+def toml(tmp_path):
+    path = make_inputs(tmp_path, TOML)
+    for name in ("start", "test"):
+        frames = [a * 2 for a in extxyz.read(tmp_path / f"{name}.extxyz")]
+        extxyz.write(tmp_path / f"{name}.extxyz", frames)
+    return path
+
+
+@pytest.fixture
+def potential(toml):
+    """Folder with a fitted potential, its settings and a start structure."""
+    settings = load_settings(toml)
+    structures = extxyz.read(toml.parent / "start.extxyz")
+    fit([EMTLabeller().one(a) for a in structures], settings.fit).save(toml.parent, "cu")
+    return toml.parent, settings, structures[0]
+
+
+def run_one(potential, name="walker", **changes):
+    folder, settings, atoms = potential
+    c = walker.conditions(settings, 0, 0, 0, min_distance=1.0)
+    walker.prepare(folder / f".{name}", settings, atoms, c, "../cu.uq")
+    script = folder / f".{name}" / walker.SCRIPT
+    text = script.read_text()
+    for old, new in changes.items():
+        assert old in text
+        text = text.replace(old, new)
+    script.write_text(text)
+    walker.run_walkers([(folder / f".{name}", folder / name)], settings)
+    return walker.outcome(folder / name, settings, c)
+
+
+def test_walker_stops_at_the_threshold_and_not_before(potential):
+    found = run_one(potential)
+    trace = np.loadtxt(potential[0] / "walker/trace.txt")
+    if found.reason == "uncertain":
+        assert found.values["max_relative"] > 0.3
+        assert np.all(trace[trace[:, 0] < found.values["step"], 6] <= 0.3)
+    else:
+        assert found.values["step"] == 120
+        assert np.all(trace[1:, 6] <= 0.3)
+    assert len(found.atoms) == 32
+
+
+def test_trigger_names_the_frame_that_it_was_seen_in(potential):
+    folder, settings, _ = potential
+    never = run_one(potential, "never", **{"> 0.3)": "> 1e9)"})
+    always = run_one(potential, "always", **{"> 0.3)": "> -1)"})
+    assert never.values["step"] == 120
+    assert always.values["step"] == 1
+    # The uncertainty in the outcome is that of the frame beside it.
+    script = (folder / "always" / walker.SCRIPT).read_text()
+    again = folder / "again"
+    shutil.copytree(folder / "always", again)
+    shutil.move(again / walker.FINAL, again / walker.DATA)
+    text = script.replace("> -1)", "> 1e9)").replace("run             120", "run             0")
+    (again / walker.SCRIPT).write_text(text)
+    walker.run_walkers([(again, folder / "final")], settings)
+    repeated = walker.outcome(folder / "final", settings, walker.conditions(settings, 0, 0, 0, 1.0))
+    assert repeated.values["max_relative"] == pytest.approx(always.values["max_relative"], rel=1e-9)
+
+
+def test_lost_atoms_are_a_blow_up_and_a_wrong_command_is_not(potential):
+    found = run_one(potential, "lost", **{"timestep        0.001": "timestep        1.0"})
+    assert found.reason == "discarded"
+    with pytest.raises(RuntimeError, match="no/such"):
+        run_one(potential, "wrong", **{"thermo_style": "fix x all no/such\nthermo_style"})
+
+
+def run_command(toml, *launcher):
+    command = [*launcher, sys.executable, "-m", "pyuq", "hal", "run", str(toml)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+
+def test_jobs_and_sub_communicators_give_the_same_database(toml, tmp_path):
+    done = run_command(toml)
+    assert done.returncode == 0, done.stderr
+    spawned = sha256(tmp_path / "run/database.extxyz")
+    assert len(database(tmp_path / "run")) > 3
+    shutil.rmtree(tmp_path / "run")
+    done = run_command(toml, mpirun(), "-np", "2")
+    assert done.returncode == 0, done.stderr
+    assert sha256(tmp_path / "run/database.extxyz") == spawned
+
+
+def test_kill_minus_nine_and_the_same_command_again(toml, tmp_path):
+    assert run_command(toml).returncode == 0
+    reference = sha256(tmp_path / "run/database.extxyz")
+    shutil.rmtree(tmp_path / "run")
+    rng, killed = np.random.default_rng(1), 0
+    for _ in range(3):
+        victim = subprocess.Popen(
+            [sys.executable, "-m", "pyuq", "hal", "run", str(toml)], stdout=subprocess.DEVNULL
+        )
+        time.sleep(rng.uniform(1.5, 3.5))
+        os.kill(victim.pid, signal.SIGKILL)
+        killed += victim.wait() == -signal.SIGKILL
+    assert killed > 0
+    assert run_command(toml).returncode == 0
+    assert sha256(tmp_path / "run/database.extxyz") == reference
+
+
+def test_two_ranks_for_a_walker(toml, tmp_path):
+    toml.write_text(TOML.replace("walkers = 2", "walkers = 1\nranks = 2"))
+    loop = Loop(load_settings(toml), toml, labeller=EMTLabeller())
+    loop.run()
+    assert len(database(tmp_path / "run")) == 5
+    log = (tmp_path / "run/iterations/0000/walker0/log.lammps").read_text()
+    assert "MPI processor grid" in log
+    assert "1 by 1 by 1 MPI" not in log
