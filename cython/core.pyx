@@ -12,8 +12,12 @@ from libcpp.utility cimport move
 from libcpp.vector cimport vector
 
 
-cdef extern from "error.h" namespace "uq":
-    pass
+cdef extern from "simd/dispatch.h" namespace "uq":
+    cdef enum class SimdLevel:
+        pass
+
+    SimdLevel c_simd_level "uq::simd_level"() except +
+    const char *simd_name(SimdLevel level)
 
 
 cdef extern from "neighbors.h" namespace "uq":
@@ -94,6 +98,11 @@ cdef extern from "model.h" namespace "uq":
 
     ModelFiles read_model_files(const string &path) except +
     CModel load_model(const ModelFiles &files, const LoadOptions &options) except +
+
+
+def simd_level():
+    """Instruction set of the kernels: baseline, avx2 or avx512 (``PYUQ_SIMD`` asks for less)."""
+    return simd_name(c_simd_level()).decode()
 
 
 cdef object as_doubles(values, shape, name):

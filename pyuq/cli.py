@@ -42,8 +42,9 @@ def add_lmp(verbs) -> None:
         "lmp",
         help="run LAMMPS with the plugin (all further arguments go to LAMMPS)",
         add_help=False,
+        prefix_chars="\0",  # no argument is an option of ours
     )
-    parser.add_argument("arguments", nargs=argparse.REMAINDER)
+    parser.add_argument("arguments", nargs="*")
 
     def run(args) -> int:
         from pyuq.lmp import exec_lmp
