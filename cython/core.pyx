@@ -347,6 +347,43 @@ cdef class Model:
             "virials": virials,
         }
 
+    def backward(self, NeighborView nb, weights, fixed):
+        """Energies and forces of several sets of readout weights from one pass over the geometry.
+
+        Parameters
+        ----------
+        nb : NeighborView
+        weights : array_like, shape (k, M)
+            Readout weights.
+        fixed : array_like, shape (k,)
+            Weights of the part without readout.
+
+        Returns
+        -------
+        energies : ndarray, shape (k,)
+            eV.
+        forces : ndarray, shape (k, n, 3)
+            eV/Å; ghosts are not folded back.
+        """
+        cdef const double[:, ::1] w = as_doubles(weights, (-1, self.nreadout), "weights")
+        cdef const double[::1] e0 = as_doubles(fixed, (w.shape[0],), "fixed")
+        cdef int s, k = w.shape[0], n = nb.view.ntotal
+        energies, forces = np.zeros(k), np.zeros((k, n, 3))
+        cdef double[:, :, ::1] forces_view = forces
+        cdef vector[Seed] seeds
+        cdef vector[Result] results
+        seeds.resize(k)
+        results.resize(k)
+        for s in range(k):
+            seeds[s].shared = &w[s, 0] if w.shape[1] else NULL
+            seeds[s].fixed = e0[s]
+            results[s].forces = &forces_view[s, 0, 0] if n else NULL
+        deref(self.model.map).forward(nb.view, deref(self.state), NULL, NULL)
+        deref(self.model.map).backward(nb.view, deref(self.state), k, seeds.data(), results.data())
+        for s in range(k):
+            energies[s] = results[s].energy
+        return energies, forces
+
     def features(self, NeighborView nb):
         """Features of each centre, shape (c, max_features), padded with zeros, and their sum, shape (M,)."""
         cdef int m = self.nreadout

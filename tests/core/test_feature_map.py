@@ -89,6 +89,19 @@ def test_atomic_weights_equal_shared_ones(evaluator, crystal, weights):
         np.testing.assert_allclose(atomic[key], value, rtol=1e-10, atol=1e-10, err_msg=key)
 
 
+@pytest.mark.parametrize("k", [1, 2, 3, 5])
+def test_several_seeds_share_one_pass(evaluator, crystal, k):
+    view, _ = evaluator.neighbors(crystal(evaluator.elements))
+    rng = np.random.default_rng(4)
+    weights, fixed = rng.normal(size=(k, evaluator.nreadout)), rng.normal(size=k)
+    energies, forces = evaluator.model.backward(view, weights, fixed)
+    for s in range(k):
+        single = evaluator.model.evaluate(view, weights[s], fixed[s])
+        assert energies[s] == pytest.approx(single["energy"], rel=1e-12)
+        scale = np.abs(single["forces"]).max()
+        np.testing.assert_allclose(forces[s], single["forces"], rtol=1e-11, atol=1e-12 * scale)
+
+
 def test_energy_is_weights_times_features(evaluator, crystal, weights):
     view, _ = evaluator.neighbors(crystal(evaluator.elements))
     per_atom, summed = evaluator.model.features(view)
@@ -230,6 +243,18 @@ def test_close_contacts_stay_finite(evaluator, distance):
     if distance >= 1e-3:
         assert np.isfinite(result["energy"])
         assert np.isfinite(result["forces"]).all()
+
+
+@pytest.mark.parametrize("two_pass", [True, False])
+def test_nan_is_not_hidden(evaluator, crystal, two_pass):
+    atoms = crystal(evaluator.elements, n=1)
+    view, _ = evaluator.neighbors(atoms)
+    x = view.x.copy()
+    x[1, 2] = np.nan
+    broken = _core.NeighborView(x, view.species, view.centers, view.first, view.indices)
+    result = evaluator.model.evaluate(broken, two_pass=two_pass)
+    assert np.isnan(result["energy"])
+    assert np.isnan(result["forces"][1]).any()
 
 
 def dimer_view(atoms):

@@ -80,32 +80,29 @@ void Ace::begin(const Neighbors &nb, AceState &state, bool keep) const {
   if (state.environments.size() < nkept) state.environments.resize(nkept);
 }
 
-void Ace::gather(const Neighbors &nb, AceState &state, int center, Environment &env) const {
-  const int lanes = state.kernels->lanes, ne = static_cast<int>(elements_.size());
-  env.center = center;
-  env.species = nb.species[center];
+// Neighbours inside the cutoff, in the order of the list, into the state's scratch; their numbers
+// into env.size. Returns how many.
+int Ace::find_neighbors(const Neighbors &nb, AceState &state, Environment &env) const {
   const std::vector<BondPlan> &bonds = plans_[env.species].bonds;
-  const int *list = nb.neighbors[center];
-  const size_t nlist = nb.counts[center];
+  const int *list = nb.neighbors[env.center];
+  const size_t nlist = nb.counts[env.center];
   state.displacements.reserve(4 * nlist);
   if (state.neighbors.size() < nlist) {
     state.neighbors.resize(nlist);
     state.species.resize(nlist);
   }
   double *d = state.displacements.data();
-  env.size.assign(ne, 0);
-
-  const double *xi = nb.x + 3 * static_cast<size_t>(center);
-  int n = 0;
+  env.size.assign(elements_.size(), 0);
+  const double *xi = nb.x + 3 * static_cast<size_t>(env.center);
   double closest = std::numeric_limits<double>::infinity();
+  int n = 0;
   for (size_t k = 0; k < nlist; k++) {
     const int j = list[k] & nb.mask, s = nb.species[j];
     if (s < 0) continue;
     const double *xj = nb.x + 3 * static_cast<size_t>(j);
-    const double dx = xj[0] - xi[0], dy = xj[1] - xi[1], dz = xj[2] - xi[2],
-                 d2 = dx * dx + dy * dy + dz * dz;
-    const double rcut = bonds[s].radial.rcut;
-    if (!(d2 < rcut * rcut)) continue;
+    const double dx = xj[0] - xi[0], dy = xj[1] - xi[1], dz = xj[2] - xi[2];
+    const double d2 = dx * dx + dy * dy + dz * dz, rcut = bonds[s].radial.rcut;
+    if (d2 >= rcut * rcut) continue;    // a NaN goes on, to be seen in energy and forces
     d[4 * n] = dx;
     d[4 * n + 1] = dy;
     d[4 * n + 2] = dz;
@@ -116,21 +113,38 @@ void Ace::gather(const Neighbors &nb, AceState &state, int center, Environment &
     closest = std::min(closest, d2);
   }
   env.min_distance = std::sqrt(closest);
+  return n;
+}
 
-  env.first.assign(ne, 0);
-  std::vector<int> &next =
-      env.first;    // moves through each species' range, then back to its begin
+// Finds the neighbours of a centre and lays them out for the kernels.
+void Ace::gather(const Neighbors &nb, AceState &state, int center, Environment &env) const {
+  const int lanes = state.kernels->lanes, ne = static_cast<int>(elements_.size());
+  env.center = center;
+  env.species = nb.species[center];
+  const int n = find_neighbors(nb, state, env);
+  const auto padded = [&](int s) { return (env.size[s] + lanes - 1) / lanes * lanes; };
   int total = 0;
+  env.first.resize(ne);
   for (int s = 0; s < ne; s++) {
-    next[s] = total;
-    total += (env.size[s] + lanes - 1) / lanes * lanes;
+    env.first[s] = total;
+    total += padded(s);
   }
   env.memory.reserve(4 * static_cast<size_t>(total));
-  env.index.resize(total);
+  env.index.assign(total, -1);
   env.x = env.memory.data();
   env.y = env.x + total;
   env.z = env.y + total;
   env.r = env.z + total;
+  for (int s = 0; s < ne; s++) {    // padding stands at the cutoff
+    const double rcut = plans_[env.species].bonds[s].radial.rcut;
+    for (int k = env.first[s] + env.size[s]; k < env.first[s] + padded(s); k++) {
+      env.x[k] = env.y[k] = 0.0;
+      env.z[k] = rcut;
+      env.r[k] = rcut * rcut;
+    }
+  }
+  std::vector<int> &next = env.first;    // moves through the range of its species
+  const double *d = state.displacements.data();
   for (int k = 0; k < n; k++) {
     const int slot = next[state.species[k]]++;
     env.x[slot] = d[4 * k];
@@ -140,16 +154,8 @@ void Ace::gather(const Neighbors &nb, AceState &state, int center, Environment &
     env.index[slot] = state.neighbors[k];
   }
   for (int s = 0; s < ne; s++) {
-    const int padded = (env.size[s] + lanes - 1) / lanes * lanes, begin = next[s] - env.size[s];
-    const double rcut = bonds[s].radial.rcut;
-    for (int k = env.size[s]; k < padded; k++) {
-      env.x[begin + k] = env.y[begin + k] = 0.0;
-      env.z[begin + k] = rcut;
-      env.r[begin + k] = rcut * rcut;
-      env.index[begin + k] = -1;
-    }
-    env.first[s] = begin;
-    env.size[s] = padded;
+    env.first[s] -= env.size[s];
+    env.size[s] = padded(s);
   }
   state.kernels->normalise(total, env.x, env.y, env.z, env.r);
 }

@@ -54,6 +54,7 @@ class Ace : public FeatureMap {
       inner_cutoffs_;    // [centre][neighbour] rcut_in, dcut_in
 
   void begin(const Neighbors &nb, AceState &state, bool keep) const;
+  int find_neighbors(const Neighbors &nb, AceState &state, Environment &env) const;
   void gather(const Neighbors &nb, AceState &state, int center, Environment &env) const;
   void add_core(Environment &env) const;
   void components(const Neighbors &nb, AceState &state, const Block &block, double *a) const;

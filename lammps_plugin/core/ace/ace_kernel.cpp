@@ -383,7 +383,7 @@ void angular_gradient(const Legendre &legendre, int lmax, Vec x, Vec y, Vec z, c
 void normalise(int n, double *x, double *y, double *z, double *r) {
   for (int j = 0; j < n; j += LANES) {
     Vec r2 = load(r + j);
-    r2 = select(r2 > 1e-24, r2, fill(1e-24));
+    r2 = select(r2 < 1e-24, fill(1e-24), r2);
     const Vec distance = square_root(r2), inverse = 1.0 / distance;
     store(r + j, distance);
     store(x + j, load(x + j) * inverse);
@@ -549,8 +549,7 @@ void sum_products(const ProductPlan &plan, const double *components, const doubl
                   const double *scale, double *sums) {
   const Vec f = load(scale);
   for (int t = 0; t < plan.nlinear; t++)
-    store(sums + t * LANES,
-          load(sums + t * LANES) + f * load(components + plan.linear[t] * LANES));
+    store(sums + t * LANES, load(sums + t * LANES) + f * load(components + plan.linear[t] * LANES));
   double *pairs = sums + plan.nlinear * LANES;
   for (int group = 0; group < plan.ngroup; group++) {
     const Complex a = load_node(nodes, plan.group_a[group]);
@@ -751,9 +750,21 @@ void adjoint_any(const ProductPlan &plan, const double *components, const double
 }    // namespace
 
 extern const Kernels kernel_table;
-const Kernels kernel_table = {
-    LANES,  normalise, accumulate,  make_nodes,        make_products,       add_products, sum_products, combine,
-    couple, spread,    adjoint_any, product_gradients, component_gradients, sparse_rows,  forces};
+const Kernels kernel_table = {LANES,
+                              normalise,
+                              accumulate,
+                              make_nodes,
+                              make_products,
+                              add_products,
+                              sum_products,
+                              combine,
+                              couple,
+                              spread,
+                              adjoint_any,
+                              product_gradients,
+                              component_gradients,
+                              sparse_rows,
+                              forces};
 
 }    // namespace UQ_SIMD_LEVEL
 }    // namespace ace
