@@ -127,7 +127,6 @@ class Loop:
         while state.stage != "done":
             getattr(self, state.stage)()
             state.save(self.folder / STATE)
-        self.report()
         return state.finished
 
     def close(self) -> None:
@@ -174,8 +173,9 @@ class Loop:
                 "test_stress": test.stress_rmse,
             }
         self.state.row = row
-        self.report()
         self.state.stage = "walk" if self._budget_left() else "done"
+        drawn = self.state.iteration % self.settings.loop.refit_every == 0
+        write_report(self.folder, self.state, self.settings, drawn or self.state.stage == "done")
 
     def walk(self) -> None:
         """Run the walkers of this iteration and collect what they end with."""
@@ -258,10 +258,6 @@ class Loop:
             done += 1
         self._model = (done, model)
         return model
-
-    def report(self) -> None:
-        """Write history, plots and report."""
-        write_report(self.folder, self.state, self.settings)
 
     def _budget_left(self) -> bool:
         loop, state = self.settings.loop, self.state

@@ -47,21 +47,20 @@ def say(text: str) -> None:
     print(text, file=sys.stdout, flush=True)
 
 
-def write_report(folder: Path, state: State, settings: Settings) -> None:
-    """Write ``history.csv``, the plots and ``report.md``."""
+def write_report(folder: Path, state: State, settings: Settings, pictures: bool = True) -> None:
+    """Write ``history.csv``, ``report.md`` and, as they take a second, on request the pictures."""
     rows = state.history + ([state.row] if state.row else [])
     with atomic_write(folder / "history.csv") as file:
         writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
         writer.writeheader()
         writer.writerows(rows)
-    plot_history(folder / "history.png", rows)
-    traces = read_traces(folder)
-    if traces:
-        plot_traces(folder / "traces.png", traces, settings.stop.threshold)
-    write_text(folder / "report.md", report(folder, state, settings, bool(traces)))
+    write_text(folder / "report.md", report(folder, state, settings))
+    if pictures:
+        plot_history(folder / "history.png", rows)
+        plot_traces(folder / "traces.png", read_traces(folder), settings.stop.threshold)
 
 
-def report(folder: Path, state: State, settings: Settings, traces: bool) -> str:
+def report(folder: Path, state: State, settings: Settings) -> str:
     """Text of the report."""
     bias = f"tau_rel = {settings.bias.tau_rel}" if settings.bias.tau_rel else "no bias"
     lines = [
@@ -89,9 +88,7 @@ def report(folder: Path, state: State, settings: Settings, traces: bool) -> str:
     for row in rows:
         lines.append("| " + " | ".join(cell(row.get(name)) for name in names) + " |")
     lines += ["", *(f"- {n}: {COLUMNS[n]}" for n in names if COLUMNS[n]), ""]
-    lines.append("![history](history.png)")
-    if traces:
-        lines.append("![traces](traces.png)")
+    lines += ["![history](history.png)", "![traces](traces.png)"]
     return "\n".join(lines) + "\n"
 
 

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The loop with walkers that need no LAMMPS: resume, failures, budgets, messages."""
 
+import dataclasses
 import errno
+import json
 import os
 import signal
 import subprocess
 import sys
+import typing
 from pathlib import Path
 
 import numpy as np
@@ -15,22 +18,25 @@ from fakes import TOML, EMTLabeller, make_inputs, make_loop, walk
 from pyuq.hal import walker
 from pyuq.hal.report import status
 from pyuq.hal.selection import diverse
-from pyuq.hal.settings import load_settings
+from pyuq.hal.settings import Settings, load_settings
 from pyuq.hal.state import STAGES
 from pyuq.io import extxyz, files
 from pyuq.io.files import sha256
 from pyuq.labels import FileLabeller, Waiting
+from pyuq.models.fit import FitSettings
 from pyuq.models.posterior import PosteriorFile
 
+ROOT = Path(__file__).resolve().parents[2]
 
-@pytest.fixture
-def finished(tmp_path):
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
     """Folder of an uninterrupted run, and its reason to end."""
-    path = make_inputs(tmp_path)
+    path = make_inputs(tmp_path_factory.mktemp("finished"))
     loop = make_loop(path)
     reason = loop.run()
     loop.close()
-    return tmp_path / "run", reason
+    return path.parent / "run", reason
 
 
 def database(folder: Path):
@@ -94,7 +100,7 @@ def test_a_larger_budget_goes_on_as_if_it_had_been_there(finished, tmp_path_fact
 
 def test_changed_settings_are_refused_by_name(finished):
     folder, _ = finished
-    path = folder.parent / "hal.toml"
+    path = folder.parent / "changed.toml"
     path.write_text(
         TOML.replace("cutoff = 4.0", "cutoff = 4.5").replace("steps = 20", "steps = 30")
     )
@@ -167,8 +173,6 @@ def test_guards_throw_a_frame_away(tmp_path, values, message):
     walk([(running, final)], settings)
     good = walker.outcome(final, settings, c)
     assert good.reason in ("uncertain", "end")
-    import json
-
     text = json.loads((final / walker.OUTCOME).read_text())
     (final / walker.OUTCOME).write_text(json.dumps(text | values))
     found = walker.outcome(final, settings, c)
@@ -296,3 +300,17 @@ def test_diverse_choice_avoids_repetition():
     determinants = [np.linalg.det(covariance[np.ix_([first, k], [first, k])]) for k in range(4)]
     assert chosen[1] == int(np.argmax(determinants))
     assert len(diverse(covariance, 4, redundancy=0.01)) == 2
+
+
+def test_guide_explains_every_key():
+    guide = (ROOT / "docs/guide/hal.md").read_text()
+    shared = {f.name for f in dataclasses.fields(FitSettings)}
+    for table in dataclasses.fields(Settings):
+        if table.name in shared:
+            continue
+        assert table.name in guide
+        cls = typing.get_type_hints(Settings)[table.name]
+        for key in dataclasses.fields(cls) if dataclasses.is_dataclass(cls) else ():
+            assert f"`{key.name}`" in guide or f"{key.name} = " in guide, (
+                f"[{table.name}] {key.name}"
+            )
