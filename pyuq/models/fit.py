@@ -5,7 +5,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from pyuq.io.files import write_text
 from pyuq.models.basis import ACEBasis
 from pyuq.models.evaluator import Evaluator
 from pyuq.models.posterior import Posterior, PosteriorFile, sha256
-from pyuq.models.regression import ARDRegression, BayesianRidge, NormalEquations, condition
+from pyuq.models.regression import ARDRegression, BayesianRidge, NormalEquations
 from pyuq.models.yace import Repulsion, format_yace, repulsion_inside
 
 SOLVERS = ("ridge", "ard")
@@ -150,6 +150,8 @@ class FitResult:
     repulsion : Repulsion or None
     normal : NormalEquations
         Of all structures taken in.
+    regression : BayesianRidge or ARDRegression
+        Fitted; knows the hyperparameters.
     posterior : Posterior
     structures : list of Atoms
         The training set.
@@ -159,6 +161,7 @@ class FitResult:
     one_body: dict[str, float]
     repulsion: Repulsion | None
     normal: NormalEquations
+    regression: BayesianRidge | ARDRegression
     posterior: Posterior
     structures: list[Atoms]
 
@@ -180,19 +183,17 @@ class FitResult:
         FitResult
             A new one; equals the fit of all structures with the same hyperparameters.
         """
-        normal, before = self.normal.copy(), self.posterior
+        normal = self.normal.copy()
         for atoms in structures:
             normal.add(*weighted_rows(self.features, atoms, self.settings))
         # From the updated normal equations and not Posterior.update: as exact, and a subtraction of
         # covariances would lose digits where the prior is wide and the data are sharp.
-        posterior = condition(normal, before.prior_variance, before.noise_variance)
-        result = FitResult(
-            self.settings,
-            self.one_body,
-            self.repulsion,
-            normal,
-            posterior,
-            [*self.structures, *structures],
+        posterior = self.regression.condition(normal)
+        result = replace(
+            self,
+            normal=normal,
+            posterior=posterior,
+            structures=[*self.structures, *structures],
         )
         result.__dict__["features"] = self.features
         return result
@@ -333,7 +334,9 @@ def fit(structures: Sequence[Atoms], settings: FitSettings, comm=None) -> FitRes
         normal.add(*weighted_rows(features, atoms, settings))
     if comm is not None:
         normal.allreduce(comm)
-    posterior = settings.solver.estimator(basis).fit_statistics(normal).posterior_
-    result = FitResult(settings, one_body, repulsion, normal, posterior, structures)
+    regression = settings.solver.estimator(basis).fit_statistics(normal)
+    result = FitResult(
+        settings, one_body, repulsion, normal, regression, regression.posterior_, structures
+    )
     result.__dict__["features"] = features
     return result

@@ -13,9 +13,9 @@ from os import PathLike
 from typing import TextIO
 
 import numpy as np
+import vesin
 from ase import Atoms
 from ase.data import atomic_numbers, covalent_radii
-from ase.neighborlist import neighbor_list
 
 from pyuq.io.files import write_text
 from pyuq.models.basis import ACEBasis, Function
@@ -85,7 +85,9 @@ def shortest_distances(
     """
     shortest: dict[tuple[str, str], float] = {}
     for atoms in structures:
-        i, j, d = neighbor_list("ijd", atoms, cutoff)
+        i, j, d = vesin.NeighborList(cutoff=cutoff, full_list=True).compute(
+            atoms.positions, atoms.cell.array, atoms.pbc, quantities="ijd"
+        )
         symbols = np.array(atoms.get_chemical_symbols())
         for a, b in combinations_with_replacement(elements, 2):
             found = d[(symbols[i] == a) & (symbols[j] == b)]

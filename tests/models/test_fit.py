@@ -12,7 +12,14 @@ from ase.calculators.lj import LennardJones
 from pyuq.io import extxyz
 from pyuq.models.basis import ACEBasis
 from pyuq.models.evaluator import Evaluator
-from pyuq.models.fit import FitSettings, RepulsionSettings, Weights, fit, weighted_rows
+from pyuq.models.fit import (
+    FitSettings,
+    RepulsionSettings,
+    Solver,
+    Weights,
+    fit,
+    weighted_rows,
+)
 from pyuq.models.metrics import error_table, predict
 from pyuq.models.posterior import PosteriorFile
 from pyuq.models.regression import NormalEquations, condition
@@ -98,6 +105,22 @@ def test_update_equals_full_fit_at_the_same_hyperparameters(trained):
     )
     assert not np.allclose(before.mean, full.mean, rtol=1e-6)
     assert len(updated.structures) == 15
+
+
+def test_update_of_a_sparse_fit_stays_sparse():
+    settings = FitSettings(BASIS, solver=Solver("ard"))
+    start = fit(labelled_argon(8, 1), settings)
+    pruned = start.posterior.mean == 0.0
+    assert pruned.any()
+    more = labelled_argon(3, 5)
+    updated = start.update(more)
+    normal = NormalEquations(BASIS.nfunctions)
+    for atoms in [*start.structures, *more]:
+        normal.add(*weighted_rows(start.features, atoms, settings))
+    again = start.regression.condition(normal)
+    np.testing.assert_array_equal(updated.posterior.mean == 0.0, pruned)
+    np.testing.assert_allclose(updated.posterior.mean, again.mean, rtol=1e-6, atol=1e-9)
+    assert (np.diag(updated.posterior.covariance)[pruned] > 0.0).all()
 
 
 def test_saved_potential_is_the_fitted_one(trained, tmp_path):
