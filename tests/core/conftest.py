@@ -35,7 +35,7 @@ def crystal():
 
     def build(elements, n=2, seed=1) -> Atoms:
         rng = np.random.default_rng(seed)
-        atoms = bulk("Al", "fcc", a=3.9, cubic=True) * (n, n, n)
+        atoms = bulk("Al", "fcc", a=3.3, cubic=True) * (n, n, n)
         atoms.symbols[:] = rng.choice(elements, len(atoms))
         atoms.set_cell(
             atoms.cell.array @ (np.eye(3) + 0.05 * rng.normal(size=(3, 3))), scale_atoms=True

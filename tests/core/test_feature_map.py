@@ -7,11 +7,12 @@ import sys
 from pathlib import Path
 
 import ase.io
+import naive
 import numpy as np
 import pytest
 from ase import Atoms
 from scipy.spatial.transform import Rotation
-from synthetic import CASES
+from synthetic import CASES, RADIALS
 
 from pyuq import _core
 from pyuq.models.evaluator import Evaluator
@@ -29,34 +30,39 @@ def weights(evaluator):
     return np.random.default_rng(3).normal(size=evaluator.nreadout)
 
 
+def slope(function, h):
+    """Derivative at 0 by five points."""
+    a, b, c, d = (function(step * h) for step in (-2, -1, 1, 2))
+    return (a - 8 * b + 8 * c - d) / (12 * h)
+
+
 def test_forces_are_the_gradient(evaluator, crystal, weights):
     atoms = crystal(evaluator.elements, n=1)
     forces = evaluator.compute(atoms, weights)["forces"]
-    h = 1e-4
     for i, c in [(0, 0), (1, 2), (3, 1)]:
-        shifted = []
-        for steps in (-2, -1, 1, 2):
+
+        def energy(x, i=i, c=c):
             moved = atoms.copy()
-            moved.positions[i, c] += steps * h
-            shifted.append(total(evaluator, moved, weights))
-        slope = (shifted[0] - 8 * shifted[1] + 8 * shifted[2] - shifted[3]) / (12 * h)
-        assert forces[i, c] == pytest.approx(-slope, rel=1e-6, abs=1e-6)
+            moved.positions[i, c] += x
+            return total(evaluator, moved, weights)
+
+        assert forces[i, c] == pytest.approx(-slope(energy, 1e-5), rel=1e-6, abs=1e-6)
 
 
 def test_virial_is_the_strain_derivative(evaluator, crystal, weights):
     atoms = crystal(evaluator.elements, n=1)
     view, _ = evaluator.neighbors(atoms)
     virial = evaluator.model.evaluate(view, weights)["virial"]
-    h = 1e-5
     for (a, b), found in zip(NINE, virial, strict=True):
-        strained = []
-        for sign in (-1, 1):
+
+        def energy(x, a=a, b=b):
             strain = np.eye(3)
-            strain[a, b] += sign * h
+            strain[a, b] += x
             moved = atoms.copy()
             moved.set_cell(atoms.cell.array @ strain, scale_atoms=True)
-            strained.append(total(evaluator, moved, weights))
-        assert found == pytest.approx((strained[0] - strained[1]) / (2 * h), rel=1e-5, abs=1e-4)
+            return total(evaluator, moved, weights)
+
+        assert found == pytest.approx(-slope(energy, 2e-6), rel=1e-6, abs=1e-5)
 
 
 def test_atomic_virials_sum_to_the_virial(evaluator, crystal):
@@ -285,3 +291,30 @@ def test_cutoff_longer_than_the_cell(evaluator, crystal):
     double = evaluator.compute(atoms * (2, 1, 2))
     assert double["energy"] == pytest.approx(4 * single["energy"], rel=1e-11)
     np.testing.assert_allclose(double["virial"], 4 * single["virial"], rtol=1e-9, atol=1e-8)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_energies_from_the_definition(write_potential, crystal, case):
+    path = write_potential(case)
+    evaluator, potential = Evaluator(path), naive.parse(path.read_text())
+    atoms = crystal(evaluator.elements, n=1)
+    view, _ = evaluator.neighbors(atoms)
+    energies = evaluator.model.evaluate(view)["energies"]
+    for row, i in enumerate(view.centers):
+        found = view.indices[view.first[row] : view.first[row + 1]]
+        neighbors = [(view.species[j], view.x[j] - view.x[i]) for j in found]
+        wanted = naive.atomic_energy(potential, view.species[i], neighbors)
+        assert energies[i] == pytest.approx(wanted, rel=1e-11, abs=1e-11)
+
+
+@pytest.mark.parametrize("radial", RADIALS)
+def test_radial_functions_to_the_last_digits(write_potential, radial):
+    """One neighbour, functions of rank 1: features are g_k. Covers the kernels' exp, sin and cos."""
+    path = write_potential(radial=radial, elements=("Cu",), functions_per_rank=(12,))
+    model, potential = _core.Model(path), naive.parse(path.read_text())
+    bond, functions = potential["bonds"]["[0, 0]"], potential["functions"][0]
+    for r in np.linspace(0.3, 4.499, 997):
+        view = _core.NeighborView([[0, 0, 0], [0, 0, r]], [0, 0], [0], [0, 1], [1])
+        g = naive.radial(bond, r)
+        wanted = [f["ctildes"][0] * g[f["ns"][0] - 1] for f in functions]
+        np.testing.assert_allclose(model.sums(view), wanted, rtol=0, atol=3e-14)
