@@ -122,18 +122,6 @@ cdef object as_ints(values, shape, name):
     return array
 
 
-cdef extern from "simd/dispatch.h" namespace "uq":
-    cdef enum class SimdLevel:
-        Baseline
-    SimdLevel active_level "uq::simd_level"() except +
-    const char *simd_name(SimdLevel)
-
-
-def simd_level() -> str:
-    """Instruction set of the kernels: baseline, avx2 or avx512 (``$PYUQ_SIMD`` forces one)."""
-    return simd_name(active_level()).decode()
-
-
 def check_shape(array, shape, name):
     if array.ndim != len(shape) or any(
         want >= 0 and have != want for have, want in zip(array.shape, shape)

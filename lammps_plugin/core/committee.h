@@ -1,11 +1,12 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
 // Several models of one material, of any families, with the law of total variance:
 //
 //     E  = (1/K) Σ_k E_k,                                   E_k = w_k · Φ_k (+ E_k⁰)
 //     σ² = (1/K) Σ_k Φ_kᵀ Σ_k Φ_k + (1/K) Σ_k (E_k - E)²
 //     ∇σ = (1/Kσ) Σ_k [Σ_k Φ_k + (E_k - E) w_k] · ∇Φ_k      (and (E_k - E) ∇E_k⁰)
 //
-// so that mean, bias and their sum are one backward pass for each member with the right seed. A single model is
-// a committee of one.
+// so that mean, bias and their sum are one backward pass for each member with the right seed. A
+// single model is a committee of one.
 
 #ifndef UQ_COMMITTEE_H
 #define UQ_COMMITTEE_H
@@ -25,8 +26,8 @@ class Committee {
   double cutoff() const;
   bool has_uncertainty() const;    // a posterior, or more than one member
 
-  // The global reduction of one step: Φ of every member and the fixed energies, contiguous, to be summed
-  // over ranks by the caller before solve().
+  // The global reduction of one step: Φ of every member and the fixed energies, contiguous, to be
+  // summed over ranks by the caller before solve().
   int nsums() const { return nsums_; }
   double *sums() { return sums_.data(); }
   int sums_offset(int k) const { return offsets_[k]; }    // Φ_k, followed by E_k⁰
@@ -37,8 +38,9 @@ class Committee {
   double sigma() const { return sigma_; }                       // eV
   double member_energy(int k) const { return energies_[k]; }    // eV
 
-  // Seeds of member k: mean (1/K) w_k; sigma: ∇σ; merged: mean - tau * sigma. They point into the committee
-  // and stay valid until the next solve() or merge(). `fixed` energies are scaled by fixed_weight.
+  // Seeds of member k: mean (1/K) w_k; sigma: ∇σ; merged: mean - tau * sigma. They point into the
+  // committee and stay valid until the next solve() or merge(). `fixed` energies are scaled by
+  // fixed_weight.
   struct MemberSeed {
     const double *shared;
     double fixed_weight;

@@ -1,4 +1,6 @@
-// The one exception type of the core. The message says what was wrong, the value found, what was expected.
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The one exception type of the core. The message says what was wrong, the value found, what was
+// expected.
 
 #ifndef UQ_ERROR_H
 #define UQ_ERROR_H

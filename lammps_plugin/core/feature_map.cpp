@@ -6,16 +6,14 @@
 
 using namespace uq;
 
-int FeatureMap::max_features() const
-{
+int FeatureMap::max_features() const {
   int n = 0;
   for (size_t z = 0; z < elements().size(); z++) n = std::max(n, count(static_cast<int>(z)));
   return n;
 }
 
 void FeatureMap::jacobian(const Neighbors &nb, State &state, int nowners, const int *owner,
-                          double *rows) const
-{
+                          double *rows) const {
   static constexpr int voigt[6] = {0, 1, 2, 5, 4, 3};    // xx yy zz yz xz xy of the nine components
   const int m = nreadout();
   std::vector<double> unit(m, 0.0), forces(3 * static_cast<size_t>(nb.ntotal));
@@ -33,7 +31,9 @@ void FeatureMap::jacobian(const Neighbors &nb, State &state, int nowners, const 
     unit[k] = 0.0;
     for (int j = 0; j < nb.ntotal; j++)
       for (int c = 0; c < 3; c++)
-        rows[(3 * static_cast<size_t>(owner[j]) + c) * m + k] += forces[3 * static_cast<size_t>(j) + c];
-    for (int v = 0; v < 6; v++) rows[(3 * static_cast<size_t>(nowners) + v) * m + k] += virial[voigt[v]];
+        rows[(3 * static_cast<size_t>(owner[j]) + c) * m + k] +=
+            forces[3 * static_cast<size_t>(j) + c];
+    for (int v = 0; v < 6; v++)
+      rows[(3 * static_cast<size_t>(nowners) + v) * m + k] += virial[voigt[v]];
   }
 }

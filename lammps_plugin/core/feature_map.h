@@ -1,10 +1,12 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
 // Every potential is a feature map with a linear readout,
 //
 //     E = Σ_i e_i,   e_i = w_z(i) · φ_i + e_i⁰,
 //
-// φ_i: features of atom i; w: readout weights; e_i⁰: the part that carries no readout weight (one-body
-// energies, core repulsion). A family of potentials (ACE, MTP, NEP, network) implements this interface and
-// nothing else; means, committees and bias forces are only different weights ("seeds") put into it.
+// φ_i: features of atom i; w: readout weights; e_i⁰: the part that carries no readout weight
+// (one-body energies, core repulsion). A family of potentials (ACE, MTP, NEP, network) implements
+// this interface and nothing else; means, committees and bias forces are only different weights
+// ("seeds") put into it.
 
 #ifndef UQ_FEATURE_MAP_H
 #define UQ_FEATURE_MAP_H
@@ -24,21 +26,25 @@ struct Seed {
   double fixed = 0.0;                  // weight of e_i⁰
 };
 
-// What a pass adds to. Every array is accumulated into (+=) and owned by the caller; null: not wanted.
+// What a pass adds to. Every array is accumulated into (+=) and owned by the caller; null: not
+// wanted.
 struct Result {
-  double energy = 0.0;          // S, eV
-  double *eatom = nullptr;      // [ntotal], s_i on the centres, eV
-  double *forces = nullptr;     // [ntotal][3], -∂S/∂x, eV/Å; ghosts included, not folded back
-  double *virial = nullptr;     // [9], Σ r ⊗ f in the order xx yy zz xy xz yz yx zx zy, eV
-  double *vatom = nullptr;      // [ntotal][9], centroid form: (r_j - r_i) ⊗ f_j on the neighbour j, eV
+  double energy = 0.0;         // S, eV
+  double *eatom = nullptr;     // [ntotal], s_i on the centres, eV
+  double *forces = nullptr;    // [ntotal][3], -∂S/∂x, eV/Å; ghosts included, not folded back
+  double *virial = nullptr;    // [9], Σ r ⊗ f in the order xx yy zz xy xz yz yx zx zy, eV
+  double *vatom =
+      nullptr;    // [ntotal][9], centroid form: (r_j - r_i) ⊗ f_j on the neighbour j, eV
 };
 
 class FeatureMap {
  public:
-  // Scratch memory and what a forward pass leaves for the backward pass. One for each caller and thread.
+  // Scratch memory and what a forward pass leaves for the backward pass. One for each caller and
+  // thread.
   struct State {
     virtual ~State() = default;
-    double min_distance = 0.0;    // shortest distance in the latest pass, Å; infinity without neighbours
+    double min_distance =
+        0.0;    // shortest distance in the latest pass, Å; infinity without neighbours
     double fixed_energy = 0.0;    // Σ_i e_i⁰ of the latest forward or evaluate pass, eV
   };
 
@@ -49,8 +55,9 @@ class FeatureMap {
   virtual double cutoff() const = 0;                               // Å, the largest
   virtual double cutoff(int si, int sj) const = 0;                 // Å, centre si, neighbour sj
 
-  // Readout weights form one vector of nreadout() numbers. An atom of species z uses the contiguous block
-  // [offset(z), offset(z) + count(z)); blocks of different species may coincide (MTP) or not (ACE, NEP).
+  // Readout weights form one vector of nreadout() numbers. An atom of species z uses the contiguous
+  // block [offset(z), offset(z) + count(z)); blocks of different species may coincide (MTP) or not
+  // (ACE, NEP).
   virtual int nreadout() const = 0;
   virtual int offset(int species) const = 0;
   virtual int count(int species) const = 0;
@@ -60,22 +67,25 @@ class FeatureMap {
 
   virtual std::unique_ptr<State> new_state() const = 0;
 
-  // Forward: sum[nreadout] += Σ_i φ_i (each species into its block); per_atom[ncenters][max_features] = φ_i,
-  // padded with zeros. Either may be null. Keeps in `state` what backward() needs.
+  // Forward: sum[nreadout] += Σ_i φ_i (each species into its block);
+  // per_atom[ncenters][max_features] = φ_i, padded with zeros. Either may be null. Keeps in `state`
+  // what backward() needs.
   virtual void forward(const Neighbors &nb, State &state, double *sum, double *per_atom) const = 0;
 
-  // Backward at the positions of the latest forward() on this state: one geometry pass for all seeds.
+  // Backward at the positions of the latest forward() on this state: one geometry pass for all
+  // seeds.
   virtual void backward(const Neighbors &nb, State &state, int nseeds, const Seed *seeds,
                         Result *results) const = 0;
 
   // One seed, known before the pass: forward and backward fused atom by atom, nothing kept.
-  virtual void evaluate(const Neighbors &nb, State &state, const Seed &seed, Result &result) const = 0;
+  virtual void evaluate(const Neighbors &nb, State &state, const Seed &seed,
+                        Result &result) const = 0;
 
   // Derivatives of the summed features: rows[3*nowners + 6][nreadout] +=
-  //   row 3*a+c:          -∂Φ/∂x of owner a, component c, with the force on atom j booked on owner[j];
-  //   row 3*nowners + v:  Σ r ⊗ f of the features, v = xx yy zz yz xz xy.
-  // These are the design-matrix rows of forces and virials. The default makes one backward pass for each
-  // weight; families whose features are many override it.
+  //   row 3*a+c:          -∂Φ/∂x of owner a, component c, with the force on atom j booked on
+  //   owner[j]; row 3*nowners + v:  Σ r ⊗ f of the features, v = xx yy zz yz xz xy.
+  // These are the design-matrix rows of forces and virials. The default makes one backward pass for
+  // each weight; families whose features are many override it.
   virtual void jacobian(const Neighbors &nb, State &state, int nowners, const int *owner,
                         double *rows) const;
 };

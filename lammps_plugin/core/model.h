@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
 // Model = feature map + readout, and how one is loaded.
 
 #ifndef UQ_MODEL_H
@@ -18,11 +19,12 @@ struct Model {
 };
 
 struct LoadOptions {
-  bool radial_spline = false;    // ACE: reproduce the reference evaluator's splines instead of exact radials
+  bool radial_spline =
+      false;    // ACE: reproduce the reference evaluator's splines instead of exact radials
 };
 
-// The bytes of a model: the file that was named and, where one lies beside it, its posterior (NAME.uq beside
-// NAME.yace). Kept apart from parsing so that one MPI rank can read and broadcast.
+// The bytes of a model: the file that was named and, where one lies beside it, its posterior
+// (NAME.uq beside NAME.yace). Kept apart from parsing so that one MPI rank can read and broadcast.
 struct ModelFiles {
   std::string name;
   std::string model;

@@ -1,5 +1,6 @@
-// A view of atoms and neighbour lists. Nothing here is owned: the caller (a LAMMPS pair style, the Python
-// binding) keeps the arrays alive while the view is in use.
+// SPDX-License-Identifier: GPL-2.0-or-later
+// A view of atoms and neighbour lists. Nothing here is owned: the caller (a LAMMPS pair style, the
+// Python binding) keeps the arrays alive while the view is in use.
 
 #ifndef UQ_NEIGHBORS_H
 #define UQ_NEIGHBORS_H
@@ -7,13 +8,15 @@
 namespace uq {
 
 struct Neighbors {
-  int ntotal = 0;                  // atoms with coordinates: owned and ghost
-  const double *x = nullptr;       // [ntotal][3], Å
-  const int *species = nullptr;    // [ntotal], species index of the model; -1: not of this model, skipped
+  int ntotal = 0;               // atoms with coordinates: owned and ghost
+  const double *x = nullptr;    // [ntotal][3], Å
+  const int *species =
+      nullptr;    // [ntotal], species index of the model; -1: not of this model, skipped
 
-  int ncenters = 0;                         // atoms whose energy is evaluated
-  const int *centers = nullptr;             // [ncenters], index into x; a centre has species >= 0
-  const int *counts = nullptr;              // [ntotal], neighbours of atom i (full list, may exceed the cutoff)
+  int ncenters = 0;                // atoms whose energy is evaluated
+  const int *centers = nullptr;    // [ncenters], index into x; a centre has species >= 0
+  const int *counts =
+      nullptr;    // [ntotal], neighbours of atom i (full list, may exceed the cutoff)
   const int *const *neighbors = nullptr;    // [ntotal], list of atom i; entries are index & mask
   int mask = ~0;                            // bits of a list entry that hold the index
 };

@@ -1,5 +1,6 @@
-// Readout weights and what is known of them: w ~ N(mean, Σ), Σ dense (exact posterior) or Σ = F Fᵀ/K from K
-// samples. Both go through the same two questions: variance along Φ and the product ΣΦ.
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Readout weights and what is known of them: w ~ N(mean, Σ), Σ dense (exact posterior) or Σ = F
+// Fᵀ/K from K samples. Both go through the same two questions: variance along Φ and the product ΣΦ.
 
 #ifndef UQ_READOUT_H
 #define UQ_READOUT_H
@@ -16,7 +17,8 @@ class Readout {
 
   // Exact covariance, [m][m], symmetric.
   void set_covariance(std::vector<double> covariance);
-  // Samples of the weights, [k][m]; deviations are taken from the mean: Σ = (1/k) Σ_s (w_s - mean)(w_s - mean)ᵀ.
+  // Samples of the weights, [k][m]; deviations are taken from the mean: Σ = (1/k) Σ_s (w_s -
+  // mean)(w_s - mean)ᵀ.
   void set_samples(int k, std::vector<double> samples);
 
   int size() const { return static_cast<int>(mean_.size()); }
@@ -27,9 +29,10 @@ class Readout {
   // v = ΣΦ, returns Φ·v = σ² (eV²).
   double variance(const double *phi, double *v) const;
 
-  // The same for n atoms whose features occupy block [offset, offset+count): phi, v [n][stride], var [n].
-  // Matrix-matrix products; v may be null.
-  void variances(int n, int stride, int offset, int count, const double *phi, double *v, double *var) const;
+  // The same for n atoms whose features occupy block [offset, offset+count): phi, v [n][stride],
+  // var [n]. Matrix-matrix products; v may be null.
+  void variances(int n, int stride, int offset, int count, const double *phi, double *v,
+                 double *var) const;
 
  private:
   std::vector<double> mean_;
