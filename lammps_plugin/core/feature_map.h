@@ -33,8 +33,7 @@ struct Result {
   double *eatom = nullptr;     // [ntotal], s_i on the centres, eV
   double *forces = nullptr;    // [ntotal][3], -∂S/∂x, eV/Å; ghosts included, not folded back
   double *virial = nullptr;    // [9], Σ r ⊗ f in the order xx yy zz xy xz yz yx zx zy, eV
-  double *vatom =
-      nullptr;    // [ntotal][9], centroid form: (r_j - r_i) ⊗ f_j on the neighbour j, eV
+  double *vatom = nullptr;     // [ntotal][9], centroid: (r_j - r_i) ⊗ f_j on neighbour j, eV
 };
 
 class FeatureMap {
@@ -43,9 +42,8 @@ class FeatureMap {
   // thread.
   struct State {
     virtual ~State() = default;
-    double min_distance =
-        0.0;    // shortest distance in the latest pass, Å; infinity without neighbours
-    double fixed_energy = 0.0;    // Σ_i e_i⁰ of the latest forward or evaluate pass, eV
+    double min_distance = 0.0;    // Å, shortest in the latest pass; infinity without neighbours
+    double fixed_energy = 0.0;    // eV, Σ_i e_i⁰ of the latest forward or evaluate pass
   };
 
   virtual ~FeatureMap() = default;
