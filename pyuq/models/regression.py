@@ -35,9 +35,9 @@ from typing import Self
 import numpy as np
 from numpy.typing import ArrayLike
 from safetensors.numpy import load_file, save
-from scipy.linalg import lapack
+from scipy.linalg import eigvalsh_tridiagonal, lapack
 from scipy.linalg.blas import dsyrk
-from scipy.optimize import minimize_scalar
+from scipy.optimize import brentq
 
 from pyuq.io.files import atomic_write
 from pyuq.models.posterior import FloatArray, Posterior, weighted
@@ -355,39 +355,34 @@ class BayesianRidge(_Estimator):
         """Return prior and noise variance of the highest evidence."""
         gram = normal.gram
         gram *= root_shape[:, None] * root_shape
-        scale = np.abs(gram).sum(axis=0).max()  # bounds the largest eigenvalue
         diagonal, off, rhs = _tridiagonal(gram, root_shape * normal.rhs)
-        n, m = normal.nrows, normal.nfeatures
+        eigenvalues = eigvalsh_tridiagonal(diagonal, off).clip(min=0.0)
+        n, m, floor = normal.nrows, normal.nfeatures, _EPS * normal.yty
 
-        def variances(log_r: float, quadratic: float) -> tuple[float, float]:
+        def evidence(log_r: float) -> tuple[float, float, float]:
+            """Return −2 log evidence (less n log 2π), its derivative by log r, and v_e."""
             r = np.exp(log_r)
+            solution = lapack.dptsv(diagonal + r, off, rhs)[2]
+            misfit = max(normal.yty - rhs @ solution, floor)
             v_e = self.noise_variance
-            if v_e is None and self.prior_variance is not None:
-                v_e = r * self.prior_variance
             if v_e is None:
-                v_e = max(normal.yty - quadratic, _EPS * normal.yty) / n
-            return v_e / r, v_e
+                v_e = misfit / n if self.prior_variance is None else r * self.prior_variance
+            value = n * np.log(v_e) + np.log1p(eigenvalues / r).sum() + misfit / v_e
+            slope = r * (solution @ solution) / v_e - (eigenvalues / (eigenvalues + r)).sum()
+            if self.prior_variance is not None:
+                slope += n - misfit / v_e
+            return value, slope, v_e
 
-        def objective(log_r: float) -> tuple[float, float]:  # −2 log evidence − n log 2π
-            r = np.exp(log_r)
-            pivots, multipliers, info = lapack.dpttrf(diagonal + r, off)
-            if info != 0:
-                return np.inf, 0.0
-            solution, _ = lapack.dpttrs(pivots, multipliers, rhs)
-            quadratic = float(rhs @ solution)
-            _, v_e = variances(log_r, quadratic)
-            log_det = np.log(pivots).sum() - m * log_r
-            misfit = max(normal.yty - quadratic, _EPS * normal.yty)
-            return n * np.log(v_e) + log_det + misfit / v_e, quadratic
-
+        # The best of a grid, then the zero of the derivative: a minimum is only known to √ε.
+        scale = eigenvalues[-1]
         grid = np.linspace(np.log(scale * m * _EPS), np.log(scale * 1e6), 100)
-        best = grid[np.argmin([objective(x)[0] for x in grid])]
-        step = grid[1] - grid[0]
-        bounds = (max(best - step, grid[0]), min(best + step, grid[-1]))
-        result = minimize_scalar(
-            lambda x: objective(x)[0], bounds=bounds, method="bounded", options={"xatol": 1e-8}
-        )
-        return variances(result.x, objective(result.x)[1])
+        best = int(np.argmin([evidence(x)[0] for x in grid]))
+        low, high = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
+        log_r = grid[best]
+        if evidence(low)[1] < 0.0 < evidence(high)[1]:
+            log_r = brentq(lambda x: evidence(x)[1], low, high, xtol=1e-14, rtol=1e-14)
+        v_e = evidence(log_r)[2]
+        return v_e / np.exp(log_r), v_e
 
 
 class ARDRegression(_Estimator):
