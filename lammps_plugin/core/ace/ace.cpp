@@ -39,7 +39,7 @@ Ace::Ace(const Potential &potential, const LoadOptions &options)
 std::unique_ptr<FeatureMap::State> Ace::new_state() const {
   auto state = std::make_unique<AceState>();
   state->kernels = &kernels();
-  state->scale.reserve(state->kernels->lanes);
+  state->scale.reserve(static_cast<size_t>(sum_blocks) * state->kernels->lanes);
   return state;
 }
 
@@ -72,7 +72,7 @@ void Ace::begin(const Neighbors &nb, AceState &state, bool keep) const {
       nrho += plans_[z].nonlinear.size() * lanes;
       state.blocks.push_back(block);
     }
-    state.nodes.reserve(2 * static_cast<size_t>(plan.nnode) * lanes);
+    state.nodes.reserve(sum_blocks * 2 * static_cast<size_t>(plan.nnode) * lanes);
     state.products.reserve(static_cast<size_t>(plan.nproduct) * lanes);
     for (const BondPlan &bond : plans_[z].bonds) state.scratch.reserve(scratch_size(bond, lanes));
   }
@@ -197,11 +197,12 @@ void Ace::add_core(Environment &env) const {
 // ---------------------------------------------------------------------- forward
 
 // A of a block, its environments, fixed energies and shortest distance.
-void Ace::components(const Neighbors &nb, AceState &state, const Block &block, double *a) const {
+void Ace::components(const Neighbors &nb, AceState &state, const Block &block, double *a,
+                     double *scale) const {
   const SpeciesPlan &plan = plans_[block.species];
   const Kernels &k = *state.kernels;
   std::fill(a, a + static_cast<size_t>(plan.products.ncomp) * k.lanes, 0.0);
-  state.scale.zero(k.lanes);
+  std::fill(scale, scale + k.lanes, 0.0);
   for (int lane = 0; lane < block.natoms; lane++) {
     Environment &env = state.environments[block.environment + lane];
     gather(nb, state, nb.centers[block.rows[lane]], env);
@@ -212,7 +213,7 @@ void Ace::components(const Neighbors &nb, AceState &state, const Block &block, d
         k.accumulate(plan.bonds[s], legendre(), env.size[s], env.x + at, env.y + at, env.z + at,
                      env.r + at, state.scratch.data(), a + lane);
     }
-    state.scale.data()[lane] = env.f;
+    scale[lane] = env.f;
     state.min_distance = std::min(state.min_distance, env.min_distance);
     state.fixed_energy += plan.e0 + env.rho * (inner_ == InnerCutoff::Zbl ? 1.0 - env.f : 1.0);
   }
@@ -262,41 +263,51 @@ void Ace::features(AceState &state, const Block &block, const double *rho, doubl
   }
 }
 
+// The sums of products of a species become sums of its linear features.
+void Ace::couple_sums(AceState &state, int species, double *sum) const {
+  const SpeciesPlan &plan = plans_[species];
+  const int lanes = state.kernels->lanes;
+  std::vector<double> totals(plan.products.nproduct, 0.0);
+  for (size_t t = 0; t < totals.size(); t++)
+    for (int lane = 0; lane < lanes; lane++) totals[t] += state.sums.data()[t * lanes + lane];
+  const Sparse &c = plan.coupling;
+  for (int f = 0; f < c.rows(); f++)
+    for (int t = c.first[f]; t < c.first[f + 1]; t++)
+      sum[offsets_[species] + f] += c.value[t] * totals[c.column[t]];
+}
+
 void Ace::forward(const Neighbors &nb, State &base, double *sum, double *per_atom) const {
   auto &state = static_cast<AceState &>(base);
-  const int lanes = state.kernels->lanes;
+  const Kernels &k = *state.kernels;
   begin(nb, state, true);
   if (state.blocks.empty()) return;
   const Block &last = state.blocks.back();
   state.components.reserve(last.components +
-                           static_cast<size_t>(plans_[last.species].products.ncomp) * lanes);
-  state.rho.reserve(last.rho + plans_[last.species].nonlinear.size() * lanes);
+                           static_cast<size_t>(plans_[last.species].products.ncomp) * k.lanes);
+  state.rho.reserve(last.rho + plans_[last.species].nonlinear.size() * k.lanes);
+  int waiting = 0;    // blocks whose nodes are made and whose products are not summed yet
   for (size_t b = 0; b < state.blocks.size(); b++) {
     const Block &block = state.blocks[b];
     const SpeciesPlan &plan = plans_[block.species];
-    if (sum && (b == 0 || block.species != state.blocks[b - 1].species))
-      state.sums.zero(static_cast<size_t>(plan.products.nproduct) * lanes);
+    const bool begins = b == 0 || block.species != state.blocks[b - 1].species;
+    const bool ends = b + 1 == state.blocks.size() || block.species != state.blocks[b + 1].species;
+    if (sum && begins) state.sums.zero(static_cast<size_t>(plan.products.nproduct) * k.lanes);
     double *a = state.components.data() + block.components, *rho = state.rho.data() + block.rho;
-    components(nb, state, block, a);
-    if (!sum && !per_atom && plan.nonlinear.empty()) continue;
+    components(nb, state, block, a, state.scale.data() + waiting * k.lanes);
     if (per_atom || !plan.nonlinear.empty()) {
       products(state, block, a, rho);
       features(state, block, rho, sum, per_atom);
-    } else {
-      const Kernels &k = *state.kernels;
-      k.nodes(plan.products, a, state.nodes.data());
-      k.sum_products(plan.products, a, state.nodes.data(), state.scale.data(), state.sums.data());
+    } else if (sum) {
+      const size_t size = 2 * static_cast<size_t>(plan.products.nnode) * k.lanes;
+      k.nodes(plan.products, a, state.nodes.data() + waiting * size);
+      if (++waiting == sum_blocks || ends) {
+        const Block &first = state.blocks[b + 1 - waiting];
+        k.sum_products(plan.products, waiting, state.components.data() + first.components,
+                       state.nodes.data(), state.scale.data(), state.sums.data());
+        waiting = 0;
+      }
     }
-    if (!sum || (b + 1 < state.blocks.size() && block.species == state.blocks[b + 1].species))
-      continue;
-    // The last block of its species: couple the sums of products.
-    std::vector<double> totals(plan.products.nproduct, 0.0);
-    for (size_t t = 0; t < totals.size(); t++)
-      for (int lane = 0; lane < lanes; lane++) totals[t] += state.sums.data()[t * lanes + lane];
-    const Sparse &c = plan.coupling;
-    for (int f = 0; f < c.rows(); f++)
-      for (int t = c.first[f]; t < c.first[f + 1]; t++)
-        sum[offsets_[block.species] + f] += c.value[t] * totals[c.column[t]];
+    if (sum && ends) couple_sums(state, block.species, sum);
   }
 }
 
@@ -486,7 +497,7 @@ void Ace::evaluate(const Neighbors &nb, State &base, const Seed &seed, Result &r
     state.components.reserve(static_cast<size_t>(plan.products.ncomp) * state.kernels->lanes);
     state.rho.reserve(plan.nonlinear.size() * state.kernels->lanes);
     double *a = state.components.data(), *rho = state.rho.data();
-    components(nb, state, block, a);
+    components(nb, state, block, a, state.scale.data());
     if (plan.nonlinear.empty())
       state.kernels->nodes(plan.products, a, state.nodes.data());
     else

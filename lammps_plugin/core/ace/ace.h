@@ -57,7 +57,9 @@ class Ace : public FeatureMap {
   int find_neighbors(const Neighbors &nb, AceState &state, Environment &env) const;
   void gather(const Neighbors &nb, AceState &state, int center, Environment &env) const;
   void add_core(Environment &env) const;
-  void components(const Neighbors &nb, AceState &state, const Block &block, double *a) const;
+  void components(const Neighbors &nb, AceState &state, const Block &block, double *a,
+                  double *scale) const;
+  void couple_sums(AceState &state, int species, double *sum) const;
   void products(AceState &state, const Block &block, const double *a, double *rho) const;
   void features(AceState &state, const Block &block, const double *rho, double *sum,
                 double *per_atom) const;

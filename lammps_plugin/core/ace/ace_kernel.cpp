@@ -545,20 +545,44 @@ void add_products(int nproduct, const double *products, const double *scale, dou
     store(sums + t, load(sums + t) + f * load(products + t));
 }
 
-void sum_products(const ProductPlan &plan, const double *components, const double *nodes,
-                  const double *scale, double *sums) {
-  const Vec f = load(scale);
-  for (int t = 0; t < plan.nlinear; t++)
-    store(sums + t * LANES, load(sums + t * LANES) + f * load(components + plan.linear[t] * LANES));
+template <int N>
+void sum_of_blocks(const ProductPlan &plan, const double *components, const double *nodes,
+                   const double *scale, double *sums) {
+  const int64_t component_stride = static_cast<int64_t>(plan.ncomp) * LANES;
+  const int64_t node_stride = 2 * static_cast<int64_t>(plan.nnode) * LANES;
+  for (int t = 0; t < plan.nlinear; t++) {
+    Vec s = load(sums + t * LANES);
+    for (int b = 0; b < N; b++)
+      s += load(scale + b * LANES) *
+           load(components + b * component_stride + plan.linear[t] * LANES);
+    store(sums + t * LANES, s);
+  }
   double *pairs = sums + plan.nlinear * LANES;
   for (int group = 0; group < plan.ngroup; group++) {
-    const Complex a = load_node(nodes, plan.group_a[group]);
-    const Vec re = f * a.re, im = f * a.im;
+    Vec re[N], im[N];
+    for (int b = 0; b < N; b++) {
+      const Complex a = load_node(nodes + b * node_stride, plan.group_a[group]);
+      re[b] = load(scale + b * LANES) * a.re;
+      im[b] = load(scale + b * LANES) * a.im;
+    }
     for (int t = plan.group_first[group]; t < plan.group_first[group + 1]; t++) {
-      const Complex b = load_node(nodes, plan.product_b[t]);
-      store(pairs + t * LANES, load(pairs + t * LANES) + re * b.re - im * b.im);
+      Vec s = load(pairs + t * LANES);
+      for (int b = 0; b < N; b++) {
+        const Complex node = load_node(nodes + b * node_stride, plan.product_b[t]);
+        s += re[b] * node.re - im[b] * node.im;
+      }
+      store(pairs + t * LANES, s);
     }
   }
+}
+
+void sum_products(const ProductPlan &plan, int nblocks, const double *components,
+                  const double *nodes, const double *scale, double *sums) {
+  static_assert(sum_blocks == 4, "one case for each number of blocks");
+  if (nblocks == 1) sum_of_blocks<1>(plan, components, nodes, scale, sums);
+  if (nblocks == 2) sum_of_blocks<2>(plan, components, nodes, scale, sums);
+  if (nblocks == 3) sum_of_blocks<3>(plan, components, nodes, scale, sums);
+  if (nblocks == 4) sum_of_blocks<4>(plan, components, nodes, scale, sums);
 }
 
 void combine(int nproduct, const double *weights, const double *products, double *out) {

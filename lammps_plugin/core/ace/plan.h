@@ -83,6 +83,8 @@ struct ProductWeights {
   const double *extra_lane = nullptr;
 };
 
+constexpr int sum_blocks = 4;
+
 // One set for each instruction set. Arrays are aligned to 64 bytes, counts of neighbours are
 // multiples of `lanes`.
 struct Kernels {
@@ -100,10 +102,12 @@ struct Kernels {
   void (*products)(const ProductPlan &plan, const double *components, const double *nodes,
                    double *products);
 
-  // sums[t][lane] += scale[lane] * products[t][lane], the products taken from memory or made here
+  // sums[t][lane] += scale[lane] * products[t][lane]
   void (*add_products)(int nproduct, const double *products, const double *scale, double *sums);
-  void (*sum_products)(const ProductPlan &plan, const double *components, const double *nodes,
-                       const double *scale, double *sums);
+  // The same for up to sum_blocks blocks of atoms that follow one another in memory, the products
+  // made on the way: the sums, more than the first-level cache holds, pass once for all of them.
+  void (*sum_products)(const ProductPlan &plan, int nblocks, const double *components,
+                       const double *nodes, const double *scale, double *sums);
   // out[lane] = Σ_t weights[t] products[t][lane]
   void (*combine)(int nproduct, const double *weights, const double *products, double *out);
   // out[row][lane] = Σ_t value[t] in[column[t]][lane], and the transposed: out[column[t]][lane] +=

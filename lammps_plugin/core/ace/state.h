@@ -36,7 +36,7 @@ struct AceState : FeatureMap::State {
   std::vector<Ace::Block> blocks;
   AlignedArray components, rho;             // of all blocks, forward() to backward()
   std::vector<Environment> environments;    // of all blocks likewise; evaluate(): of one block
-  AlignedArray scale;                       // [lanes], f of the core repulsion; 0 for empty lanes
+  AlignedArray scale;    // [sum_blocks][lanes], f of the core repulsion; 0 for empty lanes
 
   AlignedArray displacements;    // neighbours of one centre as listed: x, y, z, r²
   std::vector<int> neighbors, species;
