@@ -506,16 +506,22 @@ void PairUQ::check_finite() {
   MPI_Allreduce(MPI_IN_PLACE, &bad, 1, MPI_INT, MPI_MAX, world);
   if (!bad) return;
 
-  tagint id = MAXTAGINT;
+  // A bad position spoils the forces of its neighbours: it is the one to name.
+  tagint ids[2] = {MAXTAGINT, MAXTAGINT};    // smallest ID with a bad position, with a bad force
   for (int i = 0; i < nall; i++)
-    for (int n = 3 * i; n < 3 * i + 3; n++)
-      if (!std::isfinite(f[n] + x[n])) id = std::min(id, atom->tag[i]);
-  MPI_Allreduce(MPI_IN_PLACE, &id, 1, MPI_LMP_TAGINT, MPI_MIN, world);
+    for (int n = 3 * i; n < 3 * i + 3; n++) {
+      if (!std::isfinite(x[n])) ids[0] = std::min(ids[0], atom->tag[i]);
+      if (!std::isfinite(f[n])) ids[1] = std::min(ids[1], atom->tag[i]);
+    }
+  MPI_Allreduce(MPI_IN_PLACE, ids, 2, MPI_LMP_TAGINT, MPI_MIN, world);
+  std::string which = "the energy";
+  if (ids[1] < MAXTAGINT) which = "the force on atom " + std::to_string(ids[1]);
+  if (ids[0] < MAXTAGINT) which = "the position of atom " + std::to_string(ids[0]);
   const std::string step = std::to_string(update->ntimestep),
                     file = "uq_nonfinite." + step + ".dump";
   input->one("write_dump all custom " + file + " id type x y z modify sort id");
-  const std::string which =
-      id == MAXTAGINT ? "energy" : "position or force of atom " + std::to_string(id);
-  error->all(FLERR, "pair_style uq: " + which + " is not finite at step " + step + ", sigma " +
-                        std::to_string(uncertainty_) + "; the frame is in " + file);
+  const std::string sigma =
+      bias_.expired() ? "" : " (uncertainty " + std::to_string(uncertainty_) + ")";
+  error->all(FLERR, "pair_style uq: " + which + " is not finite at step " + step + sigma +
+                        "; the frame is in " + file);
 }
