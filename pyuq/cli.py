@@ -88,12 +88,19 @@ def add_fit(verbs) -> None:
     parser = verbs.add_parser("fit", help="fit a potential with error bars to labelled structures")
     parser.add_argument("settings", help="TOML file, see docs/guide/fitting.md")
     parser.add_argument("--out", help="folder to write instead of the file's `output`")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change a setting, e.g. solver.kind=ard; may be repeated",
+    )
 
     def run(args) -> int:
         from pyuq.lmp import world
         from pyuq.models.run_fit import run_fit
 
-        run_fit(args.settings, output=args.out, comm=world())
+        run_fit(args.settings, output=args.out, comm=world(), assignments=args.set)
         return 0
 
     parser.set_defaults(run=run)

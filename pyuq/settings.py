@@ -6,6 +6,7 @@ import difflib
 import tomllib
 import types
 import typing
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,6 +29,33 @@ def load_toml(path) -> dict:
         raise ValueError(f"no file {path}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def assign(table: dict, assignments: Iterable[str]) -> None:
+    """Change values of a TOML table in place: ``solver.kind=ard``, ``basis.degree=[12, 8]``.
+
+    A value that is not TOML is taken as a string. Whether a key exists is for `from_table` to say.
+
+    Raises
+    ------
+    ValueError
+        An assignment without ``=``, or into something that is not a table.
+    """
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not (equals and key.strip()):
+            raise ValueError(f"found {assignment!r}; expected key=value, e.g. solver.kind=ard")
+        try:
+            value = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            value = text.strip()
+        *tables, name = (part.strip() for part in key.split("."))
+        target = table
+        for part in tables:
+            target = target.setdefault(part, {})
+            if not isinstance(target, dict):
+                raise ValueError(f"{assignment}: {part} is a value, not a table")
+        target[name] = value
 
 
 def from_table(cls: type[T], table: dict, where: str) -> T:

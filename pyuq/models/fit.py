@@ -19,7 +19,7 @@ from pyuq.models.basis import ACEBasis
 from pyuq.models.evaluator import Evaluator
 from pyuq.models.posterior import Posterior, PosteriorFile, sha256
 from pyuq.models.regression import ARDRegression, BayesianRidge, NormalEquations
-from pyuq.models.yace import Repulsion, format_yace, repulsion_inside
+from pyuq.models.yace import Repulsion, format_yace, repulsion_inside, shortest_distances
 
 SOLVERS = ("ridge", "ard")
 
@@ -101,7 +101,8 @@ class FitSettings:
     solver : Solver
     repulsion : RepulsionSettings
     one_body : dict, optional
-        {element: energy in eV}; default: least squares of the energies on the composition.
+        {element: energy in eV}; default: isolated atoms of the training set, or, without them, least
+        squares of the energies on the composition.
     max_force : float
         A structure with a larger force component keeps only its smaller ones, eV/Å.
     """
@@ -122,6 +123,18 @@ def fit_one_body(structures: Sequence[Atoms], elements: Sequence[str]) -> dict[s
     energies = np.array([a.calc.results["energy"] for a in structures])
     e0 = np.linalg.lstsq(counts / size[:, None], energies / size, rcond=1e-8)[0]
     return dict(zip(elements, map(float, e0), strict=True))
+
+
+def isolated_atoms(
+    structures: Sequence[Atoms], elements: Sequence[str], cutoff: float
+) -> dict[str, float] | None:
+    """Energies (eV) of atoms without neighbours; None unless there is one of every element."""
+    energies = {
+        atoms.get_chemical_symbols()[0]: float(atoms.calc.results["energy"])
+        for atoms in structures
+        if len(atoms) == 1 and not shortest_distances([atoms], elements, cutoff)
+    }
+    return energies if energies.keys() >= set(elements) else None
 
 
 def training_hash(structures: Iterable[Atoms]) -> str:
@@ -325,7 +338,11 @@ def fit(structures: Sequence[Atoms], settings: FitSettings, comm=None) -> FitRes
         raise ValueError("no training structures")
     if unlabelled := [k for k, atoms in enumerate(structures) if not is_labelled(atoms)]:
         raise ValueError(f"structures {unlabelled[:5]} have no label; expected energy and forces")
-    one_body = settings.one_body or fit_one_body(structures, basis.elements)
+    one_body = (
+        settings.one_body
+        or isolated_atoms(structures, basis.elements, basis.largest_cutoff)
+        or fit_one_body(structures, basis.elements)
+    )
     repulsion = settings.repulsion.choose(structures, basis)
     features = feature_evaluator(basis, one_body, repulsion)
     normal = NormalEquations(basis.nfunctions)

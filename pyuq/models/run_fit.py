@@ -3,6 +3,7 @@
 
 import csv
 import time
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from pyuq.io.structures import expand, read_structures
 from pyuq.models.basis import ACEBasis
 from pyuq.models.fit import FitResult, FitSettings, RepulsionSettings, Solver, Weights, fit
 from pyuq.models.metrics import Predictions, error_table, format_table, predict
-from pyuq.settings import from_table, load_toml
+from pyuq.settings import assign, from_table, load_toml
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ def basis_from_table(table: dict, where: str) -> ACEBasis:
         raise ValueError(f"{where}: {error}") from error
 
 
-def run_fit(path, output=None, comm=None) -> FitResult:
+def run_fit(path, output=None, comm=None, assignments: Iterable[str] = ()) -> FitResult:
     """Fit as a TOML file says, and write potential, posterior, error tables and parity plots.
 
     Parameters
@@ -116,6 +117,8 @@ def run_fit(path, output=None, comm=None) -> FitResult:
         Folder to write instead of the file's.
     comm : mpi4py.MPI.Comm, optional
         Ranks that share the work; rank 0 writes.
+    assignments : iterable of str, optional
+        Settings to change: ``solver.kind=ard``.
 
     Returns
     -------
@@ -128,6 +131,7 @@ def run_fit(path, output=None, comm=None) -> FitResult:
     """
     path = Path(path)
     table = load_toml(path)
+    assign(table, assignments)
     file = from_table(FitFile, table, str(path))
     settings = file.settings(str(path))
     train = read_structures(expand(p, path.parent) for p in file.train)

@@ -9,6 +9,7 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.lj import LennardJones
 
+from pyuq.cli import main
 from pyuq.io import extxyz
 from pyuq.models.basis import ACEBasis
 from pyuq.models.evaluator import Evaluator
@@ -173,6 +174,16 @@ def test_repulsion_closes_the_hole(trained):
     assert bare.repulsion is None
 
 
+@pytest.mark.parametrize("pbc", [True, False])
+def test_isolated_atoms_give_the_one_body_energies(pbc):
+    atom = extxyz.labelled(Atoms("Ar", cell=[20.0] * 3, pbc=pbc), -3.25, np.zeros((1, 3)))
+    result = fit([*labelled_argon(4, 1), atom], SETTINGS)
+    assert result.one_body == {"Ar": -3.25}
+    assert result.predict(atom)["energy"] == -3.25
+    crystal = extxyz.labelled(bulk("Ar", a=5.3), -0.3, np.zeros((1, 3)))  # one atom, not alone
+    assert fit([*labelled_argon(4, 1), crystal], SETTINGS).one_body["Ar"] != -0.3
+
+
 def test_missing_labels_and_foreign_elements_are_named():
     with pytest.raises(ValueError, match="no label"):
         fit([bulk("Ar")], SETTINGS)
@@ -208,6 +219,19 @@ def test_run_fit_writes_everything(tmp_path, capsys):
     names = {p.name for p in (tmp_path / "fit").iterdir()}
     assert names == {"ar.yace", "ar.uq", "report.md", "errors.csv", "parity.png"}
     assert "test errors" in capsys.readouterr().out
+
+
+def test_settings_from_the_command_line(tmp_path, capsys):
+    path = write_files(tmp_path)
+    given = ["--set", "solver.kind=ard", "--set", "basis.degree=[6, 2]", "--set", "name=x"]
+    assert main(["fit", str(path), *given]) == 0
+    record = PosteriorFile.read(tmp_path / "fit/x.uq").provenance["settings"]
+    assert record["solver"]["kind"] == "ard"
+    assert record["basis"]["degree"] == [6.0, 2.0]
+    assert main(["fit", str(path), "--set", "solver.kid=ard"]) == 1
+    assert "nearest valid key: 'kind'" in capsys.readouterr().err
+    for wrong in ("solver", "name.x=1"):
+        assert main(["fit", str(path), "--set", wrong]) == 1
 
 
 @pytest.mark.parametrize(
