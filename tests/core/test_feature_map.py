@@ -95,7 +95,7 @@ def test_atomic_weights_equal_shared_ones(evaluator, crystal, weights):
         np.testing.assert_allclose(atomic[key], value, rtol=1e-10, atol=1e-10, err_msg=key)
 
 
-@pytest.mark.parametrize("k", [1, 2, 3, 5])
+@pytest.mark.parametrize("k", [0, 1, 2, 3, 5])
 def test_several_seeds_share_one_pass(evaluator, crystal, k):
     view, _ = evaluator.neighbors(crystal(evaluator.elements))
     rng = np.random.default_rng(4)

@@ -475,6 +475,7 @@ void Ace::atom_forces(const Neighbors &, AceState &state, const Block &block, in
 void Ace::backward(const Neighbors &nb, State &base, int nseeds, const Seed *seeds,
                    Result *results) const {
   auto &state = static_cast<AceState &>(base);
+  if (nseeds == 0) return;
   if (nseeds > 2) {    // the kernels take two at a time
     backward(nb, base, 2, seeds, results);
     return backward(nb, base, nseeds - 2, seeds + 2, results + 2);
