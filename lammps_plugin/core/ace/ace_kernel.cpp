@@ -398,15 +398,16 @@ void accumulate(const BondPlan &bond, const Legendre &legendre, int n, const dou
   const int nbase = bond.radial.nbase, nvectors = n / LANES;
   Vec *g = reinterpret_cast<Vec *>(scratch), *radial = g + nbase * BUNDLE;
   Vec *angular = radial + bond.nradial * BUNDLE;
-  Vec *sums = angular + (bond.lmax + 1) * (bond.lmax + 1) * BUNDLE;
-  for (int c = 0; c < bond.ncomp; c++) sums[c] = fill(0.0);
+  Vec *partial = angular + (bond.lmax + 1) * (bond.lmax + 1) * BUNDLE;
+  for (int c = 0; c < bond.ncomp; c++) partial[c] = fill(0.0);
 
   for (int start = 0; start < nvectors; start += BUNDLE) {
     const int nv = nvectors - start < BUNDLE ? nvectors - start : BUNDLE;
     for (int v = 0; v < nv; v++) {
       const int j = (start + v) * LANES;
       radial_base<false>(bond.radial, load(r + j), BUNDLE, g + v, nullptr);
-      for (int k = 0; k < bond.nrank1; k++) sums[bond.comp1 - bond.comp0 + k] += g[k * BUNDLE + v];
+      for (int k = 0; k < bond.nrank1; k++)
+        partial[bond.comp1 - bond.comp0 + k] += g[k * BUNDLE + v];
       if (bond.lmax >= 0)
         harmonics(legendre, bond.lmax, load(x + j), load(y + j), load(z + j), angular + v);
       for (int l = 0, row = 0; l <= bond.lmax && !bond.identity; row += bond.nchannels[l++])
@@ -415,9 +416,15 @@ void accumulate(const BondPlan &bond, const Legendre &legendre, int n, const dou
     }
     for (int l = 0, row = 0; l <= bond.lmax; row += bond.nchannels[l++])
       outer(bond.nchannels[l], 2 * l + 1, nv, bond.identity ? g : radial + row * BUNDLE,
-            angular + l * l * BUNDLE, sums + bond.comp[l] - bond.comp0);
+            angular + l * l * BUNDLE, partial + bond.comp[l] - bond.comp0);
   }
-  for (int c = 0; c < bond.ncomp; c++) components[(bond.comp0 + c) * LANES] = sum(sums[c]);
+  double *out = components + bond.comp0 * LANES;
+  int c = 0;
+  for (; c + LANES <= bond.ncomp; c += LANES) {
+    const Vec totals = sums(partial + c);
+    for (int i = 0; i < LANES; i++) out[(c + i) * LANES] = totals[i];
+  }
+  for (; c < bond.ncomp; c++) out[c * LANES] = sum(partial[c]);
 }
 
 void forces(const BondPlan &bond, const Legendre &legendre, int n, const double *x, const double *y,

@@ -56,17 +56,36 @@ inline bool any(IntVec mask) {
 
 inline double sum(Vec v) {
 #if defined(__AVX512F__)
-  return _mm512_reduce_add_pd(v);
+  v += __builtin_shufflevector(v, v, 4, 5, 6, 7, 0, 1, 2, 3);
+  v += __builtin_shufflevector(v, v, 2, 3, 0, 1, 6, 7, 4, 5);
+#elif defined(__AVX2__)
+  v += __builtin_shufflevector(v, v, 2, 3, 0, 1);
+#endif
+  return v[0] + v[1];
+}
+
+// The sums of LANES vectors side by side.
+inline Vec sums(const Vec *v) {
+#if defined(__AVX512F__)
+  Vec pairs[4], fours[2];    // sums of two lanes of two vectors, of four lanes of four vectors
+  for (int i = 0; i < 4; i++)
+    pairs[i] = __builtin_shufflevector(v[2 * i], v[2 * i + 1], 0, 8, 2, 10, 4, 12, 6, 14) +
+               __builtin_shufflevector(v[2 * i], v[2 * i + 1], 1, 9, 3, 11, 5, 13, 7, 15);
+  for (int i = 0; i < 2; i++)
+    fours[i] = __builtin_shufflevector(pairs[2 * i], pairs[2 * i + 1], 0, 1, 8, 9, 4, 5, 12, 13) +
+               __builtin_shufflevector(pairs[2 * i], pairs[2 * i + 1], 2, 3, 10, 11, 6, 7, 14, 15);
+  return __builtin_shufflevector(fours[0], fours[1], 0, 1, 2, 3, 8, 9, 10, 11) +
+         __builtin_shufflevector(fours[0], fours[1], 4, 5, 6, 7, 12, 13, 14, 15);
 #else
-  double s = 0.0;
-  for (int i = 0; i < LANES; i++) s += v[i];
-  return s;
+  Vec out;
+  for (int i = 0; i < LANES; i++) out[i] = sum(v[i]);
+  return out;
 #endif
 }
 
 inline Vec square_root(Vec v) {
 #if defined(__AVX512F__)
-  return _mm512_sqrt_pd(v);
+  return _mm512_maskz_sqrt_pd(0xff, v);
 #elif defined(__AVX2__)
   return _mm256_sqrt_pd(v);
 #else
