@@ -196,6 +196,7 @@ class FitResult:
         FitResult
             A new one; equals the fit of all structures with the same hyperparameters.
         """
+        check_structures(structures, self.basis.elements)
         normal = self.normal.copy()
         for atoms in structures:
             normal.add(*weighted_rows(self.features, atoms, self.settings))
@@ -283,17 +284,7 @@ def weights_of(atoms: Atoms, settings: FitSettings) -> Weights:
 def weighted_rows(
     features: Evaluator, atoms: Atoms, settings: FitSettings
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows (n, M), targets (n,) and weights (n,) of one structure: energy, forces, virial.
-
-    Raises
-    ------
-    ValueError
-        The structure has no energy or forces.
-    """
-    if not is_labelled(atoms):
-        raise ValueError(
-            f"a structure of {len(atoms)} atoms ({atoms.get_chemical_formula()}) has no label"
-        )
+    """Rows (n, M), targets (n,) and weights (n,) of one labelled structure."""
     rows, label, weights = features.rows(atoms), atoms.calc.results, weights_of(atoms, settings)
     forces = np.asarray(label["forces"]).reshape(-1)
     kept = np.abs(forces) <= settings.max_force
@@ -310,6 +301,31 @@ def weighted_rows(
             targets.append(-np.asarray(label["stress"]) * atoms.get_volume() - rows.fixed_virial)
             scale.append(np.full(6, 1.0 / (weights.virial * extensive)))
     return np.vstack(blocks), np.concatenate(targets), np.concatenate(scale)
+
+
+def check_structures(structures: Sequence[Atoms], elements: Sequence[str]) -> None:
+    """Refuse what cannot be fitted; on every rank alike, so that none waits for one that failed.
+
+    Raises
+    ------
+    ValueError
+        Missing labels, NaN, wrong shapes, an element that the basis does not know.
+    """
+    for k, atoms in enumerate(structures):
+        where = f"structure {k} ({atoms.get_chemical_formula()})"
+        if not is_labelled(atoms):
+            raise ValueError(f"{where} has no label; expected energy and forces")
+        if unknown := sorted(set(atoms.symbols) - set(elements)):
+            raise ValueError(
+                f"{where}: element {', '.join(unknown)} is not in the basis: {' '.join(elements)}"
+            )
+        shapes = {"energy": (), "forces": (len(atoms), 3), "stress": (6,)}
+        for name, shape in shapes.items():
+            value = np.asarray(atoms.calc.results.get(name, np.zeros(shape)), dtype=float)
+            if value.shape != shape or not np.isfinite(value).all():
+                raise ValueError(f"{where}: {name} must be finite numbers of shape {shape}")
+        if not np.isfinite(atoms.positions).all():
+            raise ValueError(f"{where}: positions are not finite")
 
 
 def fit(structures: Sequence[Atoms], settings: FitSettings, comm=None) -> FitResult:
@@ -330,14 +346,13 @@ def fit(structures: Sequence[Atoms], settings: FitSettings, comm=None) -> FitRes
     Raises
     ------
     ValueError
-        No structures, an element that the basis does not know, missing labels.
+        No structures, or one that `check_structures` refuses.
     """
     structures = list(structures)
     basis = settings.basis
     if not structures:
         raise ValueError("no training structures")
-    if unlabelled := [k for k, atoms in enumerate(structures) if not is_labelled(atoms)]:
-        raise ValueError(f"structures {unlabelled[:5]} have no label; expected energy and forces")
+    check_structures(structures, basis.elements)
     one_body = (
         settings.one_body
         or isolated_atoms(structures, basis.elements, basis.largest_cutoff)

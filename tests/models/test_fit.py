@@ -106,6 +106,7 @@ def test_update_equals_full_fit_at_the_same_hyperparameters(trained):
     )
     assert not np.allclose(before.mean, full.mean, rtol=1e-6)
     assert len(updated.structures) == 15
+    np.testing.assert_array_equal(trained.update([]).posterior.mean, before.mean)
 
 
 def test_update_of_a_sparse_fit_stays_sparse():
@@ -193,6 +194,16 @@ def test_missing_labels_and_foreign_elements_are_named():
         fit([krypton], SETTINGS)
     with pytest.raises(ValueError, match="no training structures"):
         fit([], SETTINGS)
+
+
+@pytest.mark.parametrize("name", ["energy", "forces", "stress"])
+def test_labels_that_are_not_numbers_are_named(trained, name):
+    good, bad = labelled_argon(2, 1)
+    bad.calc.results[name] = bad.calc.results[name] * np.nan
+    with pytest.raises(ValueError, match=rf"structure 1 \(Ar8\): {name} must be finite"):
+        fit([good, bad], SETTINGS)
+    with pytest.raises(ValueError, match=f"structure 0 .*: {name} must be finite"):
+        trained.update([bad])
 
 
 TOML = """
