@@ -174,7 +174,9 @@ def test_nan_stops_with_frame(potential, tmp_path):
     x = positions(lmp)
     x[4] = np.nan
     set_positions(lmp, x)
-    with pytest.raises(Exception, match=r"position of atom 5 is not finite at step 3.*uq_nonfinite\.3\.dump"):
+    with pytest.raises(
+        Exception, match=r"position of atom 5 is not finite at step 3.*uq_nonfinite\.3\.dump"
+    ):
         lmp.command("run 5 pre no")
     lines = (tmp_path / "uq_nonfinite.3.dump").read_text().splitlines()
     assert len(lines) == 9 + len(x)

@@ -41,7 +41,8 @@ void times_vector(int n, int m, const double *a, const double *x, double *y) {
   }
 }
 
-// Four rows at a time: their dots with x to the right of the diagonal, and their multiples added to y.
+// Four rows at a time: their dots with x to the right of the diagonal, and their multiples added to
+// y.
 void symmetric_times_vector(int n, const double *a, const double *x, double *y) {
   constexpr int R = 4;
   memset(y, 0, n * sizeof(double));
