@@ -28,21 +28,9 @@ SCRIPT, DATA, FINAL, OUTCOME, ERROR = (
     "outcome.json",
     "error.txt",
 )
+TRACE = "trace.txt"
 BAR_PER_GPA = 1.0e4
 TRACE_EVERY = 10  # steps
-
-# What LAMMPS says when a trajectory has blown up. Any other error is a mistake in the set-up and ends the loop.
-BLOW_UPS = (
-    "lost atoms",
-    "non-numeric",
-    "not finite",
-    "nan",
-    "out of range",
-    "too far",
-    "box",
-    "signal",
-    "timed out",
-)
 
 
 @dataclass(frozen=True)
@@ -139,7 +127,7 @@ def script(settings: Settings, atoms: Atoms, c: Conditions, potential: str) -> s
         f' || (f_watch[1] > {stop.max_temperature * max(c.temperature):g})"',
         f"fix             stop all halt {every} v_stop > 0.5 error soft message no",
         f"fix             trace all ave/time {traced} 1 {traced} c_thermo_temp c_thermo_press "
-        "c_thermo_pe f_bias[1] f_bias[2] f_bias[5] f_bias[7] file trace.txt",
+        f"c_thermo_pe f_bias[1] f_bias[2] f_bias[5] f_bias[7] file {TRACE}",
         f"thermo          {10 * traced}",
         "thermo_style    custom step temp press pe f_bias[1] f_bias[2] f_bias[5] f_bias[7]",
         *settings.md.commands,
@@ -256,6 +244,12 @@ def clear_unfinished(folder: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
+def _has_moved(folder: Path) -> bool:
+    """Tell whether the first force evaluation went well: errors after it are blow-ups, not mistakes."""
+    trace = folder / TRACE
+    return trace.exists() and any(line[0] != "#" for line in trace.read_text().splitlines())
+
+
 def outcome(folder: Path, settings: Settings, c: Conditions) -> Outcome:
     """Read what came of a walker.
 
@@ -266,9 +260,11 @@ def outcome(folder: Path, settings: Settings, c: Conditions) -> Outcome:
     """
     if (folder / ERROR).exists():
         error = (folder / ERROR).read_text().strip()
-        if not any(word in error.lower() for word in BLOW_UPS):
+        if not _has_moved(folder):
             raise RuntimeError(f"LAMMPS failed in {folder}: {error}")
-        return Outcome("discarded", error.splitlines()[-1], None, {})
+        lines = error.splitlines()
+        message = next((line for line in lines if "ERROR" in line), lines[-1])
+        return Outcome("discarded", message, None, {})
     values = json.loads((folder / OUTCOME).read_text())
     stop = settings.stop
     limit = stop.max_temperature * max(c.temperature)

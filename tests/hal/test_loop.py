@@ -138,6 +138,7 @@ def test_a_blown_up_walker_is_not_labelled_and_a_mistake_ends_the_run(tmp_path):
     def exploding(jobs, settings, comm=None):
         walk(jobs[1:], settings, comm)
         running, final = jobs[0]
+        (running / walker.TRACE).write_text("# Time-averaged data\n0 300.0\n")
         (running / walker.ERROR).write_text("ERROR: Lost atoms: original 4 current 3\n")
         os.replace(running, final)
 
