@@ -21,7 +21,7 @@ def expand(path: str, folder: Path) -> Path:
     Raises
     ------
     ValueError
-        A variable is not set and has no default.
+        A variable is not set and has no default, or no file is where it points.
     """
 
     def value(match):
@@ -31,7 +31,12 @@ def expand(path: str, folder: Path) -> Path:
             raise ValueError(f"{path}: the environment variable {name} is not set")
         return found
 
-    return folder / VARIABLE.sub(value, path)
+    found = folder / VARIABLE.sub(value, path)
+    if (variable := VARIABLE.search(path)) and not found.exists():
+        raise ValueError(
+            f"no file {found}: set the environment variable {variable[1]} so that {path} exists"
+        )
+    return found
 
 
 def read_structures(paths: Iterable[Path]) -> list[Atoms]:

@@ -95,12 +95,15 @@ def test_extxyz_keeps_every_digit(tmp_path):
 
 
 def test_variables_in_paths(monkeypatch, tmp_path):
-    monkeypatch.setenv("DATA_DIR", "/data")
+    (tmp_path / "a.json").touch()
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))
     monkeypatch.delenv("OTHER_DIR", raising=False)
-    assert str(expand("${DATA_DIR:-x}/a.json", tmp_path)) == "/data/a.json"
-    assert expand("${OTHER_DIR:-x}/a.json", tmp_path) == tmp_path / "x/a.json"
+    assert expand("${DATA_DIR:-x}/a.json", tmp_path / "elsewhere") == tmp_path / "a.json"
+    assert expand("${OTHER_DIR:-.}/a.json", tmp_path) == tmp_path / "a.json"
     with pytest.raises(ValueError, match="OTHER_DIR is not set"):
         expand("${OTHER_DIR}/a.json", tmp_path)
+    with pytest.raises(ValueError, match=r"no file .*b\.json: set .* OTHER_DIR"):
+        expand("${OTHER_DIR:-x}/b.json", tmp_path)
 
 
 def test_mlearn_stress_is_the_strain_derivative_of_the_energy(shared_data):
