@@ -287,6 +287,15 @@ std::vector<int> lay_out_products(const ProductTable &table, const std::vector<B
   for (size_t rank = 2; rank <= max_rank; rank++)
     for (const auto &[factors, index] : higher)
       if (factors.size() == rank) pairs.push_back({graph.cut(factors), index, &factors});
+  // The node with more partners leads the group: fewer, longer groups.
+  std::map<int, int> partners;
+  for (const Pair &pair : pairs) {
+    partners[pair.nodes.first]++;
+    partners[pair.nodes.second]++;
+  }
+  for (Pair &pair : pairs)
+    if (partners[pair.nodes.second] > partners[pair.nodes.first])
+      std::swap(pair.nodes.first, pair.nodes.second);
   std::sort(pairs.begin(), pairs.end());
   plan.factor_first.push_back(0);
   for (const auto &[nodes, index, factors] : pairs) {
