@@ -388,8 +388,8 @@ void Ace::weigh(AceState &state, const Block &block, const double *rho, int nsee
 }
 
 // Energies and forces of a block whose environments are gathered.
-void Ace::block_forces(const Neighbors &nb, AceState &state, const Block &block, const double *a,
-                       const double *rho, int nseeds, const Seed *seeds, Result *results) const {
+void Ace::block_forces(AceState &state, const Block &block, const double *a, const double *rho,
+                       int nseeds, const Seed *seeds, Result *results) const {
   const SpeciesPlan &plan = plans_[block.species];
   const Kernels &k = *state.kernels;
   const int nnonlinear = static_cast<int>(plan.nonlinear.size()), nlinear = plan.coupling.rows();
@@ -412,7 +412,7 @@ void Ace::block_forces(const Neighbors &nb, AceState &state, const Block &block,
             state.extra_lanes.data()[(s * nnonlinear + p) * k.lanes + lane] * density;
       }
   for (int lane = 0; lane < block.natoms; lane++)
-    atom_forces(nb, state, block, lane, nseeds, seeds, results);
+    atom_forces(state, block, lane, nseeds, seeds, results);
 }
 
 // Adds the force `f` = ∂s/∂r_j of a neighbour at the vector d from the centre.
@@ -430,8 +430,8 @@ static void add_pair(Result &result, int i, int j, const double *d, const double
     for (int c = 0; c < 9; c++) result.vatom[9 * static_cast<size_t>(j) + c] += w[c];
 }
 
-void Ace::atom_forces(const Neighbors &, AceState &state, const Block &block, int lane, int nseeds,
-                      const Seed *seeds, Result *results) const {
+void Ace::atom_forces(AceState &state, const Block &block, int lane, int nseeds, const Seed *seeds,
+                      Result *results) const {
   const SpeciesPlan &plan = plans_[block.species];
   const Kernels &k = *state.kernels;
   const Environment &env = state.environments[block.environment + lane];
@@ -485,7 +485,7 @@ void Ace::backward(const Neighbors &nb, State &base, int nseeds, const Seed *see
     const double *a = state.components.data() + block.components,
                  *rho = state.rho.data() + block.rho;
     state.kernels->nodes(plans_[block.species].products, a, state.nodes.data());
-    block_forces(nb, state, block, a, rho, nseeds, seeds, results);
+    block_forces(state, block, a, rho, nseeds, seeds, results);
   }
 }
 
@@ -503,6 +503,6 @@ void Ace::evaluate(const Neighbors &nb, State &base, const Seed &seed, Result &r
       state.kernels->nodes(plan.products, a, state.nodes.data());
     else
       products(state, block, a, rho);
-    block_forces(nb, state, block, a, rho, 1, &seed, &result);
+    block_forces(state, block, a, rho, 1, &seed, &result);
   }
 }

@@ -66,10 +66,10 @@ class Ace : public FeatureMap {
   void fold(AceState &state, int nseeds, const Seed *seeds) const;
   void weigh(AceState &state, const Block &block, const double *rho, int nseeds,
              const Seed *seeds) const;
-  void block_forces(const Neighbors &nb, AceState &state, const Block &block, const double *a,
-                    const double *rho, int nseeds, const Seed *seeds, Result *results) const;
-  void atom_forces(const Neighbors &nb, AceState &state, const Block &block, int lane, int nseeds,
-                   const Seed *seeds, Result *results) const;
+  void block_forces(AceState &state, const Block &block, const double *a, const double *rho,
+                    int nseeds, const Seed *seeds, Result *results) const;
+  void atom_forces(AceState &state, const Block &block, int lane, int nseeds, const Seed *seeds,
+                   Result *results) const;
 
   double switch_slope(const Environment &env, int species, int slot) const;
   int gradient_matrix(AceState &state, const Environment &env, const int *owner) const;

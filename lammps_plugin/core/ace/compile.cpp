@@ -261,6 +261,21 @@ ProductTable collect_products(const Species &species) {
   return table;
 }
 
+// Leaves: components with the sign of m.
+void lay_out_leaves(const std::vector<int> &codes, const std::vector<BondPlan> &bonds,
+                    SpeciesPlan &plan) {
+  for (int code : codes) {
+    const int m = (code & 63) - 32, l = code / 64 % 32, n = code / (64 * 32) % max_channels;
+    const BondPlan &bond = bonds[code / (64 * 32 * max_channels)];
+    const int base = bond.comp[l] + n * (2 * l + 1), absolute = std::abs(m);
+    const double parity = absolute % 2 ? -1.0 : 1.0;    // A_{l,-m} = (-1)^m conj A_lm
+    plan.leaf_re.push_back(m ? base + 2 * absolute - 1 : base);
+    plan.leaf_im.push_back(m ? base + 2 * absolute : -1);
+    plan.sign_re.push_back(m < 0 ? parity : 1.0);
+    plan.sign_im.push_back(m < 0 ? -parity : 1.0);
+  }
+}
+
 // Lays out products: rank 1 first, then pairs of nodes sorted by the first. Returns table index →
 // final index.
 std::vector<int> lay_out_products(const ProductTable &table, const std::vector<BondPlan> &bonds,
@@ -309,16 +324,7 @@ std::vector<int> lay_out_products(const ProductTable &table, const std::vector<B
     plan.factor_first.push_back(static_cast<int>(plan.factor_leaf.size()));
   }
   plan.group_first.push_back(static_cast<int>(plan.product_b.size()));
-  for (int code : graph.leaves) {
-    const int m = (code & 63) - 32, l = code / 64 % 32, n = code / (64 * 32) % max_channels;
-    const BondPlan &bond = bonds[code / (64 * 32 * max_channels)];
-    const int base = bond.comp[l] + n * (2 * l + 1), absolute = std::abs(m);
-    const double parity = absolute % 2 ? -1.0 : 1.0;    // A_{l,-m} = (-1)^m conj A_lm
-    plan.leaf_re.push_back(m ? base + 2 * absolute - 1 : base);
-    plan.leaf_im.push_back(m ? base + 2 * absolute : -1);
-    plan.sign_re.push_back(m < 0 ? parity : 1.0);
-    plan.sign_im.push_back(m < 0 ? -parity : 1.0);
-  }
+  lay_out_leaves(graph.leaves, bonds, plan);
   for (const auto &[a, b] : graph.products) {
     plan.node_a.push_back(a);
     plan.node_b.push_back(b);
