@@ -201,7 +201,7 @@ class Stop:
         Label the last frame of a walker that was not stopped.
     """
 
-    threshold: float = 0.2
+    threshold: float = 0.05
     epsilon: float = 0.2
     every: int = 1
     min_distance: float | None = None
