@@ -45,6 +45,10 @@ std::unique_ptr<FeatureMap::State> Ace::new_state() const {
 
 // ---------------------------------------------------------------------- neighbours
 
+// Nodes stay from the forward to the backward pass where all of them take at most this many bytes:
+// beyond the caches, making them again is faster than reading them.
+static constexpr size_t largest_kept = size_t(4) << 20;
+
 // Sorts the centres into blocks and sizes the scratch memory; keep: with room for the environments
 // of all centres at once.
 void Ace::begin(const Neighbors &nb, AceState &state, bool keep) const {
@@ -54,7 +58,8 @@ void Ace::begin(const Neighbors &nb, AceState &state, bool keep) const {
   state.blocks.clear();
   state.order.clear();
   state.order.reserve(nb.ncenters);
-  size_t ncomponents = 0, nrho = 0;
+  size_t ncomponents = 0, nrho = 0, nnodes = 0, largest = 0;
+  state.nodes_kept = false;
   for (int z = 0; z < ne; z++) {
     const size_t start = state.order.size();
     for (int k = 0; k < nb.ncenters; k++)
@@ -68,14 +73,18 @@ void Ace::begin(const Neighbors &nb, AceState &state, bool keep) const {
       block.components = ncomponents;
       block.rho = nrho;
       block.environment = keep ? k : 0;
+      block.nodes = nnodes;
+      nnodes += 2 * static_cast<size_t>(plan.nnode) * lanes;
       ncomponents += static_cast<size_t>(plan.ncomp) * lanes;
       nrho += plans_[z].nonlinear.size() * lanes;
       state.blocks.push_back(block);
     }
-    state.nodes.reserve(sum_blocks * 2 * static_cast<size_t>(plan.nnode) * lanes);
+    largest = std::max(largest, 2 * static_cast<size_t>(plan.nnode) * lanes);
     state.products.reserve(static_cast<size_t>(plan.nproduct) * lanes);
     for (const BondPlan &bond : plans_[z].bonds) state.scratch.reserve(scratch_size(bond, lanes));
   }
+  state.nodes_fit = keep && nnodes * sizeof(double) <= largest_kept;
+  state.nodes.reserve(state.nodes_fit ? std::max(nnodes, largest) : sum_blocks * largest);
   const size_t nkept = keep ? state.order.size() : state.kernels->lanes;
   if (state.environments.size() < nkept) state.environments.resize(nkept);
 }
@@ -299,16 +308,21 @@ void Ace::forward(const Neighbors &nb, State &base, double *sum, double *per_ato
       features(state, block, rho, sum, per_atom);
     } else if (sum) {
       const size_t size = 2 * static_cast<size_t>(plan.products.nnode) * k.lanes;
-      k.nodes(plan.products, a, state.nodes.data() + waiting * size);
+      double *first_nodes = state.nodes.data();    // of the blocks that wait
+      if (state.nodes_fit) first_nodes += state.blocks[b - waiting].nodes;
+      k.nodes(plan.products, a, first_nodes + waiting * size);
       if (++waiting == sum_blocks || ends) {
         const Block &first = state.blocks[b + 1 - waiting];
         k.sum_products(plan.products, waiting, state.components.data() + first.components,
-                       state.nodes.data(), state.scale.data(), state.sums.data());
+                       first_nodes, state.scale.data(), state.sums.data());
         waiting = 0;
       }
     }
     if (sum && ends) couple_sums(state, block.species, sum);
   }
+  const auto linear = [](const SpeciesPlan &plan) { return plan.nonlinear.empty(); };
+  state.nodes_kept =
+      state.nodes_fit && sum && !per_atom && std::all_of(plans_.begin(), plans_.end(), linear);
 }
 
 // ---------------------------------------------------------------------- backward
@@ -397,8 +411,9 @@ void Ace::block_forces(AceState &state, const Block &block, const double *a, con
   state.derivative.reserve(static_cast<size_t>(nseeds) * plan.products.ncomp * k.lanes);
   state.value.reserve(static_cast<size_t>(nseeds) * k.lanes);
   weigh(state, block, rho, nseeds, seeds);
-  k.adjoint(plan.products, a, state.nodes.data(), nseeds, state.weights.data(),
-            state.adjoint.data(), state.value.data(), state.derivative.data());
+  const double *nodes = state.nodes.data() + (state.nodes_kept ? block.nodes : 0);
+  k.adjoint(plan.products, a, nodes, nseeds, state.weights.data(), state.adjoint.data(),
+            state.value.data(), state.derivative.data());
   // The products gave Σ_p ∂s/∂ρ_p ρ_p where the seed asks for F(ρ_p).
   for (int s = 0; s < nseeds; s++)
     for (int p = 0; p < nnonlinear; p++)
@@ -484,7 +499,8 @@ void Ace::backward(const Neighbors &nb, State &base, int nseeds, const Seed *see
   for (const Block &block : state.blocks) {
     const double *a = state.components.data() + block.components,
                  *rho = state.rho.data() + block.rho;
-    state.kernels->nodes(plans_[block.species].products, a, state.nodes.data());
+    if (!state.nodes_kept)
+      state.kernels->nodes(plans_[block.species].products, a, state.nodes.data());
     block_forces(state, block, a, rho, nseeds, seeds, results);
   }
 }
