@@ -13,8 +13,6 @@
 
 using namespace LAMMPS_NS;
 
-static constexpr double EPSILON = 0.2;    // eV/Å
-
 ComputeUQ::ComputeUQ(LAMMPS *lmp, int narg, char **arg) : Compute(lmp, narg, arg) {
   vector_flag = 1;
   size_vector = 6;
@@ -24,7 +22,7 @@ ComputeUQ::ComputeUQ(LAMMPS *lmp, int narg, char **arg) : Compute(lmp, narg, arg
   if (igroup != 0)
     error->all(FLERR, "compute uq acts on the whole system: its group must be `all`");
   init();
-  epsilon_ = EPSILON * pair_->energy_unit();
+  epsilon_ = PairUQ::EPSILON * pair_->energy_unit();
   if (narg == 3) return;
   if (narg != 5 || std::string(arg[3]) != "eps")
     error->all(FLERR, "compute uq: expected no further arguments or `eps E`, E a force above 0");

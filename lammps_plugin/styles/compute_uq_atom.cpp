@@ -16,12 +16,10 @@
 
 using namespace LAMMPS_NS;
 
-static constexpr double EPSILON = 0.2;    // eV/Å
-
 ComputeUQAtom::ComputeUQAtom(LAMMPS *lmp, int narg, char **arg) : Compute(lmp, narg, arg) {
   peratom_flag = 1;
   init();
-  epsilon_ = EPSILON * pair_->energy_unit();
+  epsilon_ = PairUQ::EPSILON * pair_->energy_unit();
 
   for (int iarg = 3; iarg < narg; iarg++) {
     const std::string key = arg[iarg];

@@ -24,8 +24,6 @@
 using namespace LAMMPS_NS;
 using namespace FixConst;
 
-static constexpr double EPSILON = 0.2;    // eV/Å
-
 FixUQHAL::FixUQHAL(LAMMPS *lmp, int narg, char **arg)
     : Fix(lmp, narg, arg), bias_(std::make_shared<UQBias>()) {
   scalar_flag = vector_flag = 1;
@@ -49,7 +47,7 @@ FixUQHAL::FixUQHAL(LAMMPS *lmp, int narg, char **arg)
     error->all(
         FLERR,
         "fix uq/hal needs one `pair_style uq` (alone or in a hybrid), defined before the fix");
-  epsilon_ = EPSILON * pair->energy_unit();
+  epsilon_ = PairUQ::EPSILON * pair->energy_unit();
 
   for (int iarg = 3; iarg < narg; iarg += 2) {
     const std::string key = arg[iarg];

@@ -22,8 +22,6 @@
 
 using namespace LAMMPS_NS;
 
-static constexpr double EPSILON = 0.2;    // eV/Å, default of the relative force uncertainty
-
 UQForces::Norms UQForces::norms(int i, double epsilon) const {
   const double *a = &mean[3 * static_cast<size_t>(i)], *b = &sigma[3 * static_cast<size_t>(i)];
   Norms n;

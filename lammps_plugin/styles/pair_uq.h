@@ -50,6 +50,8 @@ struct UQStatistics {
 
 class PairUQ : public Pair {
  public:
+  static constexpr double EPSILON = 0.2;    // eV/Å, default ε of the relative force uncertainty
+
   PairUQ(class LAMMPS *);
   ~PairUQ() override;
   void compute(int, int) override;

@@ -4,6 +4,8 @@
 import numpy as np
 import pytest
 from crystal import atoms, forces, positions, posterior_file, run, set_positions
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
 ZBL = "zbl 2.0 3.0"
 
@@ -113,6 +115,22 @@ def test_committee(tmp_path, potential):
     assert both.get_thermo("pe") == pytest.approx(np.mean(energies) - 2.0 * sigma, rel=1e-9)
     driven = run(atoms(potential, coeff=coeff, pair="uq driver 2") + "run 0")
     assert driven.get_thermo("pe") == pytest.approx(energies[1], rel=1e-12)
+
+
+def test_samples(tmp_path):
+    """K readout samples are the covariance of their deviations from the mean."""
+    sampled = posterior_file(tmp_path, "sampled", samples=12)
+    with safe_open(sampled, "np") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        metadata = file.metadata()
+    deviation = (tensors.pop("samples") - tensors["mean"]) / np.sqrt(12)
+    exact = tmp_path / "exact.uq"
+    save_file(tensors | {"covariance": deviation.T @ deviation}, exact, metadata=metadata)
+    for mode in ("global", "local"):
+        command = f"fix h all uq/hal tau 2.0 mode {mode}\nrun 1"
+        a, b = run(atoms(sampled) + command), run(atoms(exact) + command)
+        assert a.extract_fix("h", 0, 1, 1) == pytest.approx(b.extract_fix("h", 0, 1, 1), rel=1e-8)
+        np.testing.assert_allclose(forces(a), forces(b), rtol=1e-7, atol=1e-8)
 
 
 def test_computes_need_no_fix(potential):
