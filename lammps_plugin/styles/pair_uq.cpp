@@ -214,6 +214,8 @@ void PairUQ::attach(const std::shared_ptr<UQBias> &bias) {
   const auto other = bias_.lock();
   if (other && other != bias)
     error->all(FLERR, "two fixes uq/hal act on one pair_style uq: remove one");
+  if (!compute_flag)
+    error->all(FLERR, "fix uq/hal: pair_style uq is switched off: drop `pair_modify compute no`");
   if (driver_ > 0)
     error->all(FLERR, "fix uq/hal biases the mean of the models: use `pair_style uq driver mean`");
   if (!engine_->committee().has_uncertainty())

@@ -50,6 +50,10 @@ FIX = {
         "compute ID all pe pair",
     ),
     "virial no": ("fix h all uq/hal tau 1\nfix_modify h virial no\nrun 0", "virial no"),
+    "no forces": (
+        "fix h all uq/hal tau 1\npair_modify compute no\nrun 0",
+        "pair_modify compute no",
+    ),
     "respa": ("fix h all uq/hal tau 1\nrun_style respa 2 2\nrun 0", "respa"),
     "compute uq": ("compute u all uq width 2", "compute uq"),
     "compute uq/atom": ("compute u all uq/atom", "name one or more"),
