@@ -2,6 +2,8 @@
 
 #include "feature_map.h"
 
+#include "error.h"
+
 #include <algorithm>
 
 using namespace uq;
@@ -36,4 +38,9 @@ void FeatureMap::jacobian(const Neighbors &nb, State &state, int nowners, const 
     for (int v = 0; v < 6; v++)
       rows[(3 * static_cast<size_t>(nowners) + v) * m + k] += virial[voigt[v]];
   }
+}
+
+void FeatureMap::grades(const Neighbors &, State &, double *) const {
+  throw Error(std::string("a model of the family ") + family() +
+              " carries no active set in its file");
 }

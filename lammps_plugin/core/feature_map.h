@@ -86,6 +86,11 @@ class FeatureMap {
   // each weight; families whose features are many override it.
   virtual void jacobian(const Neighbors &nb, State &state, int nowners, const int *owner,
                         double *rows) const;
+
+  // Extrapolation grade of each centre, [ncenters], by an active set that the model file itself
+  // carries (MLIP's .almtp). Most files carry none.
+  virtual bool has_grades() const { return false; }
+  virtual void grades(const Neighbors &nb, State &state, double *grades) const;
 };
 
 }    // namespace uq

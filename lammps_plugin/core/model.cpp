@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <sstream>
 
 using namespace uq;
 namespace fs = std::filesystem;
@@ -64,7 +65,13 @@ static std::string joined(const std::vector<std::string> &words) {
   return s;
 }
 
-// A posterior carries its own feature map, with unit coefficients.
+static std::vector<std::string> words(const std::string &text) {
+  std::istringstream stream(text);
+  return {std::istream_iterator<std::string>(stream), {}};
+}
+
+// A posterior carries its own feature map (ACE: with unit coefficients) and the names of its
+// species.
 static Model load_posterior(const std::string &name, std::string_view bytes,
                             const LoadOptions &options) {
   const SafeTensors file(name, bytes);
@@ -79,7 +86,9 @@ static Model load_posterior(const std::string &name, std::string_view bytes,
 
   Model model;
   model.name = name;
-  model.map = load_map(name + "(model)", native.bytes, options);
+  LoadOptions named = options;
+  named.elements = words(file.metadata("elements"));
+  model.map = load_map(name + "(model)", native.bytes, named);
   if (file.metadata("family") != model.map->family() ||
       file.metadata("elements") != joined(model.map->elements()))
     file.fail("metadata says " + file.metadata("family") + " of " + file.metadata("elements") +

@@ -9,6 +9,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 namespace uq {
 
@@ -21,6 +22,8 @@ struct Model {
 struct LoadOptions {
   bool radial_spline =
       false;    // ACE: reproduce the reference evaluator's splines instead of exact radials
+  // Names of the species, in file order, for formats that store none (MTP); others ignore it.
+  std::vector<std::string> elements;
 };
 
 // The bytes of a model: the file that was named and, where one lies beside it, its posterior
