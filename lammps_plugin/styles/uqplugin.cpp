@@ -9,6 +9,7 @@
 #include "compute_uq_atom.h"
 #include "error.h"
 #include "fix_uq_hal.h"
+#include "fix_uq_rom.h"
 #include "lammps.h"
 #include "pair_uq.h"
 #include "plugin_abi.h"
@@ -62,6 +63,11 @@ extern "C" __attribute__((visibility("default"))) void lammpsplugin_init(void *l
   plugin.name = "uq/hal";
   plugin.info = "pyuq: fix uq/hal, uncertainty-biased dynamics";
   plugin.creator.v2 = &create<FixUQHAL, Fix>;
+  add(&plugin, lmp);
+
+  plugin.name = "uq/rom";
+  plugin.info = "pyuq: fix uq/rom, dynamics in a reduced basis";
+  plugin.creator.v2 = &create<FixUQROM, Fix>;
   add(&plugin, lmp);
 
   plugin.style = "compute";
