@@ -84,6 +84,7 @@ cdef extern from "readout.h" namespace "uq":
 cdef extern from "model.h" namespace "uq":
     cdef struct LoadOptions:
         cbool radial_spline
+        vector[string] elements
 
     cdef struct ModelFiles:
         string name
@@ -207,6 +208,8 @@ cdef class Model:
         Native model file or posterior (``NAME.uq``). A posterior beside a native file is used.
     radial_spline : bool
         ACE only: reproduce the reference evaluator's radial splines.
+    elements : iterable of str
+        Names of the species, in file order, for formats that store none (MTP).
 
     Raises
     ------
@@ -217,9 +220,11 @@ cdef class Model:
     cdef CModel model
     cdef unique_ptr[State] state
 
-    def __init__(self, path, radial_spline=False):
+    def __init__(self, path, radial_spline=False, elements=()):
         cdef LoadOptions options
         options.radial_spline = radial_spline
+        for element in elements:
+            options.elements.push_back(str(element).encode())
         self.model = load_model(read_model_files(str(path).encode()), options)
         self.state = deref(self.model.map).new_state()
 

@@ -99,7 +99,8 @@ void PairUQ::check_units() {
 }
 
 /* ----------------------------------------------------------------------
-   pair_coeff * * FILE [FILE ...] El1 El2 ...: the last ntypes arguments are elements
+   pair_coeff * * FILE [FILE ...] El1 El2 ...: the last ntypes arguments are elements. They also name
+   the species of a format that stores no names, in order of first appearance, unless FILE:El1,El2 does
 ------------------------------------------------------------------------- */
 
 void PairUQ::coeff(int narg, char **arg) {
@@ -111,13 +112,18 @@ void PairUQ::coeff(int narg, char **arg) {
   if (!allocated) allocate();
 
   const int nfiles = narg - 2 - ntypes;
-  const std::vector<uq::ModelFiles> files = uq_read_files(lmp, nfiles, arg + 2);
+  const std::vector<UQModelFile> files = uq_read_files(lmp, nfiles, arg + 2);
+  map_element2type(ntypes, arg + narg - ntypes);
+  const std::vector<std::string> named(elements, elements + nelements);
   uq::LoadOptions options;
   options.radial_spline = radial_spline_;
   std::vector<uq::Model> models;
   std::vector<std::vector<int>> species;
   try {
-    for (const uq::ModelFiles &f : files) models.push_back(uq::load_model(f, options));
+    for (const UQModelFile &file : files) {
+      options.elements = file.elements.empty() ? named : file.elements;
+      models.push_back(uq::load_model(file.files, options));
+    }
   } catch (const std::exception &e) {
     error->all(FLERR, e.what());
   }
@@ -125,7 +131,6 @@ void PairUQ::coeff(int narg, char **arg) {
     error->all(FLERR, "pair_style uq: driver is " + std::to_string(driver_) +
                           ", but pair_coeff names " + std::to_string(nfiles) + " model(s)");
 
-  map_element2type(ntypes, arg + narg - ntypes);
   for (const uq::Model &model : models) species.push_back(species_of_types(model));
   print_table(models);
   try {

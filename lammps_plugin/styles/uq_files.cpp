@@ -23,7 +23,25 @@ static void broadcast(std::string &text, MPI_Comm world) {
     MPI_Bcast(&text[at], static_cast<int>(std::min(CHUNK, text.size() - at)), MPI_CHAR, 0, world);
 }
 
-static uq::ModelFiles read_one(LAMMPS *lmp, const char *path) {
+// Splits FILE:El1,El2. What follows the last colon names elements unless it can be part of a path.
+static UQModelFile parse(const std::string &argument) {
+  UQModelFile model;
+  const size_t colon = argument.rfind(':');
+  model.files.name = argument.substr(0, colon);
+  if (colon == argument.npos) return model;
+  const std::string names = argument.substr(colon + 1);
+  if (names.find_first_of("/.") != names.npos) {
+    model.files.name = argument;
+    return model;
+  }
+  for (size_t from = 0, comma = 0; comma != names.npos; from = comma + 1) {
+    comma = names.find(',', from);
+    model.elements.push_back(names.substr(from, comma - from));
+  }
+  return model;
+}
+
+static uq::ModelFiles read_one(LAMMPS *lmp, const std::string &path) {
   uq::ModelFiles files;
   std::string failure;
   if (lmp->comm->me == 0) {
@@ -42,8 +60,11 @@ static uq::ModelFiles read_one(LAMMPS *lmp, const char *path) {
   return files;
 }
 
-std::vector<uq::ModelFiles> LAMMPS_NS::uq_read_files(LAMMPS *lmp, int n, char **paths) {
-  std::vector<uq::ModelFiles> files;
-  for (int k = 0; k < n; k++) files.push_back(read_one(lmp, paths[k]));
-  return files;
+std::vector<UQModelFile> LAMMPS_NS::uq_read_files(LAMMPS *lmp, int n, char **arguments) {
+  std::vector<UQModelFile> models;
+  for (int k = 0; k < n; k++) {
+    models.push_back(parse(arguments[k]));
+    models.back().files = read_one(lmp, models.back().files.name);
+  }
+  return models;
 }

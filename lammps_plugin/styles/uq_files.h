@@ -6,14 +6,21 @@
 
 #include "core/model.h"
 
+#include <string>
 #include <vector>
 
 namespace LAMMPS_NS {
 
 class LAMMPS;
 
+// What pair_coeff says of a model: FILE, or FILE:El1,El2 with the names of its species.
+struct UQModelFile {
+  uq::ModelFiles files;
+  std::vector<std::string> elements;    // empty: not given
+};
+
 // Collective. Ends in a LAMMPS error on all ranks where a file cannot be read.
-std::vector<uq::ModelFiles> uq_read_files(LAMMPS *lmp, int n, char **paths);
+std::vector<UQModelFile> uq_read_files(LAMMPS *lmp, int n, char **arguments);
 
 }    // namespace LAMMPS_NS
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Evaluate a model on periodic structures: energies, forces, virials, features and design-matrix rows."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,10 +50,12 @@ class Evaluator:
         Native model file or posterior; see :class:`pyuq._core.Model`.
     radial_spline : bool
         ACE only: reproduce the reference evaluator's radial splines.
+    elements : sequence of str
+        Names of the species, in file order, for formats that store none (MTP).
     """
 
-    def __init__(self, path, radial_spline: bool = False):
-        self.model = _core.Model(path, radial_spline=radial_spline)
+    def __init__(self, path, radial_spline: bool = False, elements: Sequence[str] = ()):
+        self.model = _core.Model(path, radial_spline=radial_spline, elements=elements)
         self.elements = self.model.elements
         self.nreadout = self.model.nreadout
 
