@@ -6,6 +6,7 @@
 #include "error.h"
 #include "files/safetensors.h"
 #include "files/sha256.h"
+#include "nep/nep.h"
 
 #include <filesystem>
 #include <fstream>
@@ -54,9 +55,10 @@ static std::unique_ptr<const FeatureMap> load_map(const std::string &name, std::
   for (const char *key : {"elements:", "E0:", "deltaSplineBins:", "embeddings:", "bonds:",
                           "functions:", "global:", "species:", "metadata:", "lmax:"})
     if (starts(key)) return std::make_unique<ace::Ace>(ace::read_yace(name, text), options);
-  throw Error(
-      name +
-      ":1: not a potential of a known format; expected .yace or .ace, or a pyuq posterior (.uq)");
+  if (starts("nep") && first.size() > 3 && first[3] >= '0' && first[3] <= '9')
+    return std::make_unique<nep::Nep>(nep::read_nep(name, text));
+  throw Error(name + ":1: not a potential of a known format; expected .yace, .ace or nep.txt, or a "
+                     "pyuq posterior (.uq)");
 }
 
 static std::string joined(const std::vector<std::string> &words) {

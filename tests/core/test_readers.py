@@ -120,7 +120,7 @@ def test_block_style_reads_like_flow_style(tmp_path):
 
 @pytest.mark.parametrize(
     "name, content",
-    [("a.yace", ""), ("b.yace", "hello\n"), ("c.yace", "\0\0\0\0"), ("d", "nep4 1 Si")],
+    [("a.yace", ""), ("b.yace", "hello\n"), ("c.yace", "\0\0\0\0"), ("d", "net 1 Si")],
 )
 def test_other_content_is_refused(tmp_path, name, content):
     with pytest.raises(RuntimeError, match="not a potential of a known format"):

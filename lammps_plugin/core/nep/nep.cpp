@@ -1,0 +1,569 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Orchestrates the kernels: blocks of atoms of one species go through neighbours → sums → network,
+// and back. evaluate() takes one block all the way before the next; forward() keeps neighbours,
+// sums and hidden layers of every block for backward().
+
+#include "nep.h"
+
+#include "math/elements.h"
+#include "simd/dispatch.h"
+#include "state.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+using namespace uq;
+using namespace uq::nep;
+
+namespace uq {
+namespace nep {
+UQ_SELECT_KERNELS(Kernels, kernel_table, kernels)
+}
+}    // namespace uq
+
+static constexpr int block_atoms = 8;    // share one reading of the network's weights
+
+// Whether forming g_n = Σ_k c_nk f_k (and its slope) at every neighbour takes fewer multiplications
+// than contracting sums over neighbours, once for the neighbours of each species.
+static bool channels_are_cheaper(const Hyperparameters &shape, int ncomp) {
+  static constexpr int neighbors = 30;    // a typical number inside the angular cutoff
+  const double k = shape.angular_base, n = shape.nangular, c = ncomp;
+  const double base = neighbors * 3.0 * k * c + 2.0 * shape.nspecies() * k * n * c;
+  const double channels = neighbors * (3.0 * n * c + 2.0 * k * n);
+  return channels < base;
+}
+
+Nep::Nep(const Potential &potential)
+    : Nep(potential, {std::make_shared<const Member>(potential)}) {}
+
+Nep::Nep(const Hyperparameters &shape, std::vector<std::shared_ptr<const Member>> members)
+    : shape_(shape), members_(std::move(members)), harmonics_(harmonics(shape.lmax)),
+      invariants_(shape_) {
+  const int n = shape_.nspecies();
+  for (int i = 0; i < n; i++)
+    for (int j = 0; j < n; j++) {
+      double cutoff = std::max(shape_.radial_cutoff[pair(i, j)], shape_.angular_cutoff[pair(i, j)]);
+      if (!shape_.zbl.empty()) {
+        repulsion_.emplace_back(shape_.zbl[pair(i, j)], atomic_number(shape_.elements[i]),
+                                atomic_number(shape_.elements[j]));
+        cutoff = std::max(cutoff, repulsion_.back().range());
+      }
+      cutoffs_.push_back(cutoff);
+      cutoff_ = std::max(cutoff_, cutoff);
+    }
+  // Sums of f_k serve all members, channels only their own.
+  channels_first_ = members_.size() == 1 && channels_are_cheaper(shape_, harmonics_.ncomp);
+  for (const auto &member : members_) count_ += member->count();
+  for (int z = 0; z < n; z++)
+    for (const auto &member : members_)
+      weights_.insert(weights_.end(), member->weights(z), member->weights(z) + member->count());
+}
+
+std::unique_ptr<FeatureMap::State> Nep::new_state() const {
+  auto state = std::make_unique<NepState>();
+  state->kernels = &kernels();
+  state->functions.resize(block_atoms);
+  const size_t nm = members_.size(), wide = width_of(shape_.nangular), c = harmonics_.width;
+  state->radial.zero(nm * width_of(shape_.nradial));
+  state->invariants.zero(shape_.ninvariants() * wide);
+  state->base_sums.zero(std::max(shape_.angular_base * c, size_t(width_of(shape_.radial_base))));
+  // Rows beyond the channels and components beyond the last stay zero.
+  state->channel_sums.zero(nm * wide * c);
+  state->component_slopes.zero(nm * c * wide);
+  state->channel_slopes.zero(nm * wide * c);
+  state->contracted.zero(std::max(shape_.angular_base * c, size_t(width_of(shape_.radial_base))));
+  state->descriptors.zero(nm * block_atoms * width_of(shape_.dim()));
+  return state;
+}
+
+// ---------------------------------------------------------------------- neighbours
+
+// Sorts the centres into blocks and sizes the memory; keep: for all centres at once.
+void Nep::begin(const Neighbors &nb, NepState &state, bool keep) const {
+  state.min_distance = std::numeric_limits<double>::infinity();
+  state.fixed_energy = 0.0;
+  state.blocks.clear();
+  state.order.clear();
+  state.order.reserve(nb.ncenters);
+  size_t width = 0;
+  for (const auto &member : members_) width += member->width();
+  const size_t sums = sums_size();
+  for (int z = 0; z < shape_.nspecies(); z++) {
+    const size_t start = state.order.size();
+    for (int k = 0; k < nb.ncenters; k++)
+      if (nb.species[nb.centers[k]] == z) state.order.push_back(k);
+    for (size_t k = start; k < state.order.size(); k += block_atoms) {
+      Block block;
+      block.species = z;
+      block.natoms = static_cast<int>(std::min<size_t>(block_atoms, state.order.size() - k));
+      block.rows = state.order.data() + k;
+      block.environment = keep ? k : 0;
+      block.sums = block.environment * sums;
+      block.hidden = block.environment * width;
+      state.blocks.push_back(block);
+    }
+  }
+  const size_t nkept = keep ? std::max<size_t>(state.order.size(), block_atoms) : block_atoms;
+  if (state.environments.size() < nkept) state.environments.resize(nkept);
+  state.sums.reserve(nkept * sums);
+  state.hidden.reserve(nkept * width);
+}
+
+// Finds the neighbours of a centre and lays them out for the kernels.
+void Nep::gather(const Neighbors &nb, NepState &state, int center, Environment &env) const {
+  const int ns = shape_.nspecies();
+  env.center = center;
+  env.species = nb.species[center];
+  const double *cutoffs = cutoffs_.data() + pair(env.species, 0);
+  const int *list = nb.neighbors[center];
+  const size_t nlist = nb.counts[center];
+  state.displacements.reserve(4 * nlist);
+  if (state.neighbors.size() < nlist) {
+    state.neighbors.resize(nlist);
+    state.species.resize(nlist);
+  }
+  env.first.assign(ns + 1, 0);
+  double *d = state.displacements.data();
+  const double *xi = nb.x + 3 * static_cast<size_t>(center);
+  double closest = std::numeric_limits<double>::infinity();
+  int n = 0;
+  for (size_t k = 0; k < nlist; k++) {
+    const int j = list[k] & nb.mask, s = nb.species[j];
+    if (s < 0) continue;
+    const double *xj = nb.x + 3 * static_cast<size_t>(j);
+    const double dx = xj[0] - xi[0], dy = xj[1] - xi[1], dz = xj[2] - xi[2];
+    const double d2 = dx * dx + dy * dy + dz * dz;
+    if (d2 >= cutoffs[s] * cutoffs[s])
+      continue;    // a NaN goes on, to be seen in energy and forces
+    d[4 * n] = dx;
+    d[4 * n + 1] = dy;
+    d[4 * n + 2] = dz;
+    d[4 * n + 3] = d2;
+    state.neighbors[n] = j;
+    state.species[n++] = s;
+    env.first[s + 1]++;
+    closest = std::min(closest, d2);
+  }
+  env.min_distance = std::sqrt(closest);
+
+  for (int s = 0; s < ns; s++) env.first[s + 1] = env.first[s] + width_of(env.first[s + 1]);
+  env.size = env.first[ns];
+  env.memory.reserve(4 * static_cast<size_t>(env.size));
+  env.index.assign(env.size, -1);
+  env.x = env.memory.data();
+  env.y = env.x + env.size;
+  env.z = env.y + env.size;
+  env.r = env.z + env.size;
+  std::fill(env.x, env.x + 2 * env.size, 0.0);
+  for (int s = 0; s < ns; s++) {    // padding stands outside
+    const double far = 2.0 * cutoffs[s];
+    std::fill(env.z + env.first[s], env.z + env.first[s + 1], far);
+    std::fill(env.r + env.first[s], env.r + env.first[s + 1], far * far);
+  }
+  std::vector<int> &next = env.first;    // moves through the range of its species
+  for (int k = 0; k < n; k++) {
+    const int slot = next[state.species[k]]++;
+    env.x[slot] = d[4 * k];
+    env.y[slot] = d[4 * k + 1];
+    env.z[slot] = d[4 * k + 2];
+    env.r[slot] = d[4 * k + 3];
+    env.index[slot] = state.neighbors[k];
+  }
+  for (int s = ns; s > 0; s--) env.first[s] = width_of(env.first[s - 1]);
+  env.first[0] = 0;
+  state.kernels->normalise(env.size, env.x, env.y, env.z, env.r);
+  gather_angular(env);
+}
+
+// The neighbours that the angular functions see.
+void Nep::gather_angular(Environment &env) const {
+  const int ns = shape_.nspecies(), room = width_of(env.size);
+  env.angular_memory.reserve(5 * static_cast<size_t>(room));
+  env.ax = env.angular_memory.data();
+  env.ay = env.ax + room;
+  env.az = env.ay + room;
+  env.ar = env.az + room;
+  env.cutoff = env.ar + room;
+  env.slot.resize(room);
+  env.angular_first.resize(ns + 1);
+  int n = 0;
+  double cutoff = 1.0;
+  for (int s = 0; s < ns; s++) {
+    env.angular_first[s] = n;
+    cutoff = shape_.angular_cutoff[pair(env.species, s)];
+    for (int k = env.first[s]; k < env.first[s + 1] && env.index[k] >= 0; k++) {
+      if (env.r[k] >= cutoff) continue;
+      env.ax[n] = env.x[k];
+      env.ay[n] = env.y[k];
+      env.az[n] = env.z[k];
+      env.ar[n] = env.r[k];
+      env.cutoff[n] = cutoff;
+      env.slot[n++] = k;
+    }
+  }
+  env.angular_first[ns] = env.nangular = n;
+  env.angular_size = width_of(n);
+  for (int k = n; k < env.angular_size; k++) {
+    env.ax[k] = env.ay[k] = 0.0;
+    env.az[k] = 1.0;
+    env.ar[k] = 2.0 * cutoff;
+    env.cutoff[k] = cutoff;
+  }
+}
+
+void Nep::add_repulsion(Environment &env) const {
+  env.repulsion = 0.0;
+  if (repulsion_.empty()) return;
+  for (int s = 0; s < shape_.nspecies(); s++) {
+    const PairRepulsion &repulsion = repulsion_[pair(env.species, s)];
+    for (int k = env.first[s]; k < env.first[s + 1] && env.index[k] >= 0; k++) {
+      if (env.r[k] >= repulsion.range()) continue;
+      double energy, slope;
+      repulsion.evaluate(env.r[k], energy, slope);
+      env.repulsion += 0.5 * energy;
+    }
+  }
+}
+
+// ---------------------------------------------------------------------- forward
+
+// Radial functions and harmonics of the angular neighbours.
+void Nep::evaluate_functions(const Environment &env, const Kernels &k, bool slopes,
+                             Functions &functions) const {
+  const size_t n = env.angular_size, base = shape_.angular_base * n;
+  const size_t wide = width_of(shape_.nangular), channels = channels_first_ ? wide * n : 0;
+  functions.memory.reserve(2 * base + 2 * channels + harmonics_.width * n);
+  functions.f = functions.memory.data();
+  functions.df = functions.f + base;
+  functions.g = functions.df + base;
+  functions.dg = functions.g + channels;
+  functions.harmonics = functions.dg + channels;
+  k.angular(harmonics_, shape_.angular_base, env.angular_size, env.ax, env.ay, env.az, env.ar,
+            env.cutoff, functions.f, slopes ? functions.df : nullptr, functions.harmonics);
+  for (int s = 0; channels_first_ && s < shape_.nspecies(); s++) {
+    const int at = env.angular_first[s], count = env.angular_first[s + 1] - at;
+    const double *c = members_[0]->angular(pair(env.species, s));
+    const int stride = env.angular_size;
+    k.multiply(count, wide, shape_.angular_base, {functions.f + at, 1, stride}, c, wide,
+               functions.g + at * wide, wide, false);
+    if (slopes)
+      k.multiply(count, wide, shape_.angular_base, {functions.df + at, 1, stride}, c, wide,
+                 functions.dg + at * wide, wide, false);
+  }
+}
+
+// s_nc of all members, [member][component width][channel width].
+void Nep::channel_sums(NepState &state, const Environment &env, const Functions &functions,
+                       double *s) const {
+  const Kernels &k = *state.kernels;
+  const int wide = width_of(shape_.nangular), width = harmonics_.width, base = shape_.angular_base;
+  const int nm = static_cast<int>(members_.size());
+  double *channels = state.channel_sums.data();    // [member][channel width][component width]
+  if (channels_first_) {
+    k.multiply(shape_.nangular, width, env.nangular, {functions.g, 1, wide}, functions.harmonics,
+               width, channels, width, false);
+  } else {
+    bool add = false;
+    for (int z = 0; z < shape_.nspecies(); z++) {
+      const int at = env.angular_first[z], count = env.angular_first[z + 1] - at;
+      if (count == 0 && (add || z + 1 < shape_.nspecies())) continue;
+      double *sums = state.base_sums.data();
+      k.multiply(base, width, count, {functions.f + at, env.angular_size, 1},
+                 functions.harmonics + at * width, width, sums, width, false);
+      for (int m = 0; m < nm; m++)
+        k.multiply(shape_.nangular, width, base,
+                   {members_[m]->angular(pair(env.species, z)), 1, wide}, sums, width,
+                   channels + m * wide * width, width, add);
+      add = true;
+    }
+  }
+  for (int m = 0; m < nm; m++)
+    k.transpose(wide, width, channels + m * wide * width, width, s + m * width * wide, wide);
+}
+
+// Descriptors of one atom, member m's at q + m * stride.
+void Nep::descriptors(NepState &state, const Environment &env, const double *s, double *q,
+                      int stride) const {
+  const Kernels &k = *state.kernels;
+  const int nm = static_cast<int>(members_.size()), nradial = shape_.nradial;
+  const int wide_radial = width_of(nradial), wide = width_of(shape_.nangular);
+  double *radial = state.radial.data(), *sums = state.base_sums.data();
+  std::fill(radial, radial + nm * wide_radial, 0.0);
+  for (int z = 0; z < shape_.nspecies(); z++) {
+    const int at = env.first[z], count = env.first[z + 1] - at, p = pair(env.species, z);
+    if (count == 0) continue;
+    std::fill(sums, sums + shape_.radial_base, 0.0);
+    k.radial_sums(shape_.radial_base, shape_.radial_cutoff[p], count, env.r + at, sums);
+    for (int m = 0; m < nm; m++)
+      k.multiply(1, wide_radial, shape_.radial_base, {sums, 0, 1}, members_[m]->radial(p),
+                 wide_radial, radial + m * wide_radial, wide_radial, true);
+  }
+  for (int m = 0; m < nm; m++) {
+    double *out = q + m * stride, *invariants = state.invariants.data();
+    std::copy(radial + m * wide_radial, radial + m * wide_radial + nradial, out);
+    k.invariants(*invariants_, wide, s + m * harmonics_.width * wide, invariants);
+    for (int i = 0; i < shape_.ninvariants(); i++)
+      std::copy(invariants + i * wide, invariants + i * wide + shape_.nangular,
+                out + nradial + i * shape_.nangular);
+  }
+}
+
+// From positions to the hidden layers of a block; slopes: those of the functions too, for forces.
+void Nep::describe(const Neighbors &nb, NepState &state, const Block &block, bool slopes) const {
+  const Kernels &k = *state.kernels;
+  const int nm = static_cast<int>(members_.size()), wide_dim = width_of(shape_.dim());
+  const size_t size = sums_size();
+  double *q = state.descriptors.data();
+  for (int a = 0; a < block.natoms; a++) {
+    Environment &env = state.environments[block.environment + a];
+    double *s = state.sums.data() + block.sums + a * size;
+    gather(nb, state, nb.centers[block.rows[a]], env);
+    add_repulsion(env);
+    evaluate_functions(env, k, slopes, state.functions[a]);
+    channel_sums(state, env, state.functions[a], s);
+    descriptors(state, env, s, q + a * wide_dim, block_atoms * wide_dim);
+    state.min_distance = std::min(state.min_distance, env.min_distance);
+    state.fixed_energy += env.repulsion;
+  }
+  double *h = state.hidden.data() + block.hidden;
+  for (int m = 0; m < nm; m++) {
+    const Member &member = *members_[m];
+    const int width = member.width();
+    k.multiply(block.natoms, width, shape_.dim(), {q + m * block_atoms * wide_dim, wide_dim, 1},
+               member.hidden(block.species), width, h, width, false);
+    for (int a = 0; a < block.natoms; a++)
+      k.activate(width, h + a * width, member.bias(block.species), h + a * width);
+    h += block.natoms * width;
+  }
+}
+
+// Hidden layers of a block as features.
+void Nep::features(const NepState &state, const Block &block, double *sum, double *per_atom) const {
+  const double *h = state.hidden.data() + block.hidden;
+  int first = 0;
+  for (const auto &member : members_) {
+    for (int a = 0; a < block.natoms; a++, h += member->width()) {
+      double *row = per_atom ? per_atom + static_cast<size_t>(block.rows[a]) * count_ : nullptr;
+      for (int v = 0; v < member->count(); v++) {
+        const double value = v < member->neurons() ? h[v] : 1.0;
+        if (sum) sum[offset(block.species) + first + v] += value;
+        if (row) row[first + v] = value;
+      }
+    }
+    first += member->count();
+  }
+}
+
+void Nep::forward(const Neighbors &nb, State &base, double *sum, double *per_atom) const {
+  auto &state = static_cast<NepState &>(base);
+  begin(nb, state, true);
+  for (const Block &block : state.blocks) {
+    describe(nb, state, block, false);
+    if (sum || per_atom) features(state, block, sum, per_atom);
+  }
+}
+
+// ---------------------------------------------------------------------- backward
+
+const double *Nep::seed_weights(const Seed &seed, const Block &block, int atom) const {
+  if (seed.shared) return seed.shared + offset(block.species);
+  return seed.per_atom ? seed.per_atom + static_cast<size_t>(block.rows[atom]) * count_ : nullptr;
+}
+
+static void add_energy(Result &result, int center, double energy) {
+  result.energy += energy;
+  if (result.eatom) result.eatom[center] += energy;
+}
+
+// Adds f = ∂s/∂r_j [size][3] of all neighbours of a centre.
+static void add_forces(const Environment &env, const double *f, Result &result) {
+  double total[3] = {};
+  for (int j = 0; j < env.size; j++) {
+    if (env.index[j] < 0) continue;
+    if (result.forces) {
+      double *there = result.forces + 3 * static_cast<size_t>(env.index[j]);
+      for (int c = 0; c < 3; c++) {
+        there[c] -= f[3 * j + c];
+        total[c] += f[3 * j + c];
+      }
+    }
+    if (!result.virial && !result.vatom) continue;
+    const double *g = f + 3 * j, x = -env.r[j] * env.x[j], y = -env.r[j] * env.y[j],
+                 z = -env.r[j] * env.z[j];
+    const double w[9] = {x * g[0], y * g[1], z * g[2], x * g[1], x * g[2],
+                         y * g[2], y * g[0], z * g[0], z * g[1]};
+    for (int c = 0; c < 9; c++) {
+      if (result.virial) result.virial[c] += w[c];
+      if (result.vatom) result.vatom[9 * static_cast<size_t>(env.index[j]) + c] += w[c];
+    }
+  }
+  if (result.forces)
+    for (int c = 0; c < 3; c++) result.forces[3 * static_cast<size_t>(env.center) + c] += total[c];
+}
+
+// Energies of a block and ∂s/∂q of its atoms, [member][atom][dim width].
+void Nep::network_backward(NepState &state, const Block &block, const Seed &seed, Result &result,
+                           double *slopes) const {
+  const Kernels &k = *state.kernels;
+  const int wide_dim = width_of(shape_.dim());
+  const double *h = state.hidden.data() + block.hidden;
+  int first = 0;
+  for (const auto &member : members_) {
+    const int width = member->width(), neurons = member->neurons();
+    state.inputs.reserve(static_cast<size_t>(block_atoms) * width);
+    double *y = state.inputs.data();
+    for (int a = 0; a < block.natoms; a++, h += width) {
+      const double *w = seed_weights(seed, block, a);
+      double energy = 0.0;
+      if (w) {
+        w += first;
+        energy = w[neurons];
+        for (int v = 0; v < neurons; v++) {
+          energy += w[v] * h[v];
+          y[a * width + v] = w[v] * (1.0 - h[v] * h[v]);
+        }
+      } else
+        std::fill(y + a * width, y + a * width + neurons, 0.0);
+      add_energy(result, state.environments[block.environment + a].center, energy);
+    }
+    k.multiply(block.natoms, wide_dim, neurons, {y, width, 1},
+               member->hidden_by_neuron(block.species), wide_dim, slopes, wide_dim, false);
+    slopes += block_atoms * wide_dim;
+    first += member->count();
+  }
+  for (int a = 0; a < block.natoms; a++) {
+    const Environment &env = state.environments[block.environment + a];
+    add_energy(result, env.center, seed.fixed * env.repulsion);
+  }
+}
+
+// ∂s/∂r at the neighbours along the line to them, of the radial functions and the repulsion.
+void Nep::radial_forces(NepState &state, const Environment &env, const double *dq, int stride,
+                        double fixed) const {
+  const Kernels &k = *state.kernels;
+  const int wide_base = width_of(shape_.radial_base);
+  double *slopes = state.pair_slopes.data(), *w = state.contracted.data();
+  for (int z = 0; z < shape_.nspecies(); z++) {
+    const int at = env.first[z], count = env.first[z + 1] - at, p = pair(env.species, z);
+    if (count == 0) continue;
+    for (size_t m = 0; m < members_.size(); m++)
+      k.multiply(1, wide_base, shape_.nradial, {dq + m * stride, 0, 1},
+                 members_[m]->radial_by_channel(p), wide_base, w, wide_base, m > 0);
+    k.radial_slopes(shape_.radial_base, shape_.radial_cutoff[p], count, env.r + at, w, slopes + at);
+    if (repulsion_.empty() || fixed == 0.0) continue;
+    for (int j = at; j < at + count; j++) {
+      if (env.r[j] >= repulsion_[p].range()) continue;
+      double energy, slope;
+      repulsion_[p].evaluate(env.r[j], energy, slope);
+      slopes[j] += 0.5 * fixed * slope;
+    }
+  }
+}
+
+// ∂s/∂s_nc, member by member, as [channel width][component width].
+void Nep::component_slopes(NepState &state, const double *s, const double *dq, int stride) const {
+  const Kernels &k = *state.kernels;
+  const int wide = width_of(shape_.nangular), width = harmonics_.width;
+  double *invariants = state.invariants.data();
+  for (size_t m = 0; m < members_.size(); m++) {
+    for (int i = 0; i < shape_.ninvariants(); i++)
+      std::copy_n(dq + m * stride + shape_.nradial + i * shape_.nangular, shape_.nangular,
+                  invariants + i * wide);
+    double *d = state.component_slopes.data();
+    k.invariant_slopes(*invariants_, wide, s + m * width * wide, invariants, d);
+    k.transpose(width, wide, d, wide, state.channel_slopes.data() + m * wide * width, width);
+  }
+}
+
+// U and U' at the angular neighbours, then ∂s/∂r [3][angular size].
+void Nep::angular_forces(NepState &state, const Environment &env,
+                         const Functions &functions) const {
+  const Kernels &k = *state.kernels;
+  const int wide = width_of(shape_.nangular), width = harmonics_.width, base = shape_.angular_base;
+  const int n = env.angular_size;
+  state.u.reserve(2 * static_cast<size_t>(n) * width);
+  double *u = state.u.data(), *du = u + n * width;
+  if (channels_first_) {
+    const double *d = state.channel_slopes.data();
+    k.multiply(env.nangular, width, shape_.nangular, {functions.g, wide, 1}, d, width, u, width,
+               false);
+    k.multiply(env.nangular, width, shape_.nangular, {functions.dg, wide, 1}, d, width, du, width,
+               false);
+  } else {
+    double *w = state.contracted.data();
+    for (int z = 0; z < shape_.nspecies(); z++) {
+      const int at = env.angular_first[z], count = env.angular_first[z + 1] - at;
+      if (count == 0) continue;
+      for (size_t m = 0; m < members_.size(); m++)
+        k.multiply(base, width, shape_.nangular,
+                   {members_[m]->angular(pair(env.species, z)), wide, 1},
+                   state.channel_slopes.data() + m * wide * width, width, w, width, m > 0);
+      k.multiply(count, width, base, {functions.f + at, 1, n}, w, width, u + at * width, width,
+                 false);
+      k.multiply(count, width, base, {functions.df + at, 1, n}, w, width, du + at * width, width,
+                 false);
+    }
+  }
+  state.force.reserve(3 * static_cast<size_t>(n));
+  k.forces(harmonics_, n, env.ax, env.ay, env.az, env.ar, functions.harmonics, u, du,
+           state.force.data());
+}
+
+// Adds the forces of one atom's energy, whose slopes with its descriptors are dq.
+void Nep::atom_forces(NepState &state, const Environment &env, const Functions &functions,
+                      const double *s, const double *dq, double fixed, Result &result) const {
+  const int stride = block_atoms * width_of(shape_.dim()), n = env.angular_size;
+  state.pair_slopes.reserve(env.size);
+  state.pair_forces.reserve(3 * static_cast<size_t>(env.size));
+  radial_forces(state, env, dq, stride, fixed);
+  const double *slopes = state.pair_slopes.data();
+  double *f = state.pair_forces.data();
+  for (int j = 0; j < env.size; j++) {
+    f[3 * j] = slopes[j] * env.x[j];
+    f[3 * j + 1] = slopes[j] * env.y[j];
+    f[3 * j + 2] = slopes[j] * env.z[j];
+  }
+  if (env.nangular > 0) {
+    component_slopes(state, s, dq, stride);
+    angular_forces(state, env, functions);
+    const double *g = state.force.data();
+    for (int j = 0; j < env.nangular; j++)
+      for (int c = 0; c < 3; c++) f[3 * env.slot[j] + c] += g[c * n + j];
+  }
+  add_forces(env, f, result);
+}
+
+// Energies and forces of a block that describe() has been through with slopes, or, again, without.
+void Nep::block_forces(NepState &state, const Block &block, int nseeds, const Seed *seeds,
+                       Result *results, bool again) const {
+  const size_t wide_dim = width_of(shape_.dim()), one = members_.size() * block_atoms * wide_dim;
+  state.slopes.reserve(nseeds * one);
+  for (int s = 0; s < nseeds; s++)
+    network_backward(state, block, seeds[s], results[s], state.slopes.data() + s * one);
+  for (int a = 0; a < block.natoms; a++) {
+    const Environment &env = state.environments[block.environment + a];
+    if (env.size == 0) continue;
+    if (again) evaluate_functions(env, *state.kernels, true, state.functions[a]);
+    const double *sums = state.sums.data() + block.sums + a * sums_size();
+    for (int s = 0; s < nseeds; s++)
+      atom_forces(state, env, state.functions[a], sums,
+                  state.slopes.data() + s * one + a * wide_dim, seeds[s].fixed, results[s]);
+  }
+}
+
+void Nep::backward(const Neighbors &, State &base, int nseeds, const Seed *seeds,
+                   Result *results) const {
+  auto &state = static_cast<NepState &>(base);
+  if (nseeds == 0) return;
+  for (const Block &block : state.blocks) block_forces(state, block, nseeds, seeds, results, true);
+}
+
+void Nep::evaluate(const Neighbors &nb, State &base, const Seed &seed, Result &result) const {
+  auto &state = static_cast<NepState &>(base);
+  begin(nb, state, false);
+  for (const Block &block : state.blocks) {
+    describe(nb, state, block, true);
+    block_forces(state, block, 1, &seed, &result, false);
+  }
+}
