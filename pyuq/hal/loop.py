@@ -12,11 +12,14 @@ C. van der Oord, M. Sachs, D. P. Kovács, C. Ortner, G. Csányi, npj Comput. Mat
 
 import os
 from collections.abc import Callable
+from dataclasses import asdict
+from math import inf
 from pathlib import Path
 
 import numpy as np
 from ase import Atoms
 
+from pyuq.calibration import StudentScale
 from pyuq.hal.report import say, write_report
 from pyuq.hal.selection import diverse, energy_covariance
 from pyuq.hal.settings import Settings, load_settings, relative_to
@@ -34,7 +37,7 @@ from pyuq.io import extxyz
 from pyuq.io.lammps_data import type_indices
 from pyuq.labels import Failure, FileLabeller, Labeller, PoolLabeller
 from pyuq.models.fit import FitResult, fit
-from pyuq.models.metrics import Errors, errors, predict
+from pyuq.models.metrics import Errors, Predictions, errors, predict
 
 STATE, START, TEST, DATABASE = "state.json", "start.extxyz", "test.extxyz", "database.extxyz"
 SHORTEST = 0.6  # default smallest distance, as a part of the shortest one in the start structures
@@ -226,9 +229,8 @@ class Loop:
             else:
                 new.append(result)
         row = state.row | {"new": len(new), "failed": len(selected) - len(new)}
-        surprise = self._errors(self.model(), new)
-        if surprise is not None:
-            row |= {"new_energy": surprise.energy_rmse, "new_force": surprise.force_rmse}
+        if new:
+            row |= self._learn_scale(predict(self.model(), new))
         known = self._frames(DATABASE)[: state.batches[-1]]
         extxyz.write(self.folder / DATABASE, known + new)
         state.batches.append(len(known) + len(new))
@@ -284,11 +286,36 @@ class Loop:
         plan = []
         for walker in range(loop.walkers):
             atoms = starts[(self.state.iteration * loop.walkers + walker) % len(starts)]
-            start = atoms.info["start"]
-            plan.append(
-                (atoms, conditions(self.settings, self.state.iteration, walker, start, shortest))
+            c = conditions(
+                self.settings,
+                self.state.iteration,
+                walker,
+                atoms.info["start"],
+                shortest,
+                len(atoms) * self._largest_sigma(),
             )
+            plan.append((atoms, c))
         return plan
+
+    def _largest_sigma(self) -> float:
+        """σ_E, eV/atom, above which the energy may be wrong by more than `energy_error`."""
+        stop = self.settings.stop
+        if stop.energy_error is None:
+            return inf
+        return StudentScale(**self.state.scale).largest_sigma(stop.energy_error, stop.confidence)
+
+    def _learn_scale(self, new: Predictions) -> dict:
+        """Recalibrate σ_E by new labels, predicted before they are learnt; returns their errors."""
+        found = errors("new", new, np.ones(len(new.groups), dtype=bool))
+        scale = StudentScale(**self.state.scale).update(
+            np.diff(new.energies)[:, 0], new.deviations[:, 0]
+        )
+        self.state.scale = asdict(scale)
+        return {
+            "new_energy": found.energy_rmse,
+            "new_force": found.force_rmse,
+            "scale": scale.scale,
+        }
 
     def _collect(self, plan: list[tuple[Atoms, Conditions]], outcomes: list[Outcome]) -> None:
         frames = []

@@ -3,6 +3,7 @@
 
 import csv
 import sys
+from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ COLUMNS = {
     "sigma": "eV",
     "new_energy": "meV/atom, RMSE on new labels before they are learnt",
     "new_force": "eV/Å",
+    "scale": "factor on σ_E that the energies of all new labels so far ask for",
     "test_energy": "meV/atom, RMSE on the test set",
     "test_force": "eV/Å",
     "test_stress": "GPa",
@@ -69,7 +71,7 @@ def report(folder: Path, state: State, settings: Settings) -> str:
         status_line(state),
         "",
         f"Elements {' '.join(settings.elements)}; labels from {settings.labels.kind}; {bias}; "
-        f"threshold {settings.stop.threshold:g} of the relative force uncertainty.",
+        f"{triggers(settings)}.",
         "",
         f"- database: `database.extxyz`, {state.batches[-1] if state.batches else 0} structures, "
         f"SHA-256 `{sha256(folder / 'database.extxyz')[:16]}…`",
@@ -90,6 +92,19 @@ def report(folder: Path, state: State, settings: Settings) -> str:
     lines += ["", *(f"- {n}: {COLUMNS[n]}" for n in names if COLUMNS[n]), ""]
     lines += ["![history](history.png)", "![traces](traces.png)"]
     return "\n".join(lines) + "\n"
+
+
+def triggers(settings: Settings) -> str:
+    """Say when a walker is stopped to have its frame labelled."""
+    stop, text = settings.stop, []
+    if stop.threshold < inf:
+        text.append(f"threshold {stop.threshold:g} of the relative force uncertainty")
+    if stop.energy_error is not None:
+        text.append(
+            f"energy wrong by more than {1000 * stop.energy_error:g} meV/atom with a probability above "
+            f"{1 - stop.confidence:.3g}"
+        )
+    return " or ".join(text)
 
 
 def cell(value) -> str:
@@ -175,7 +190,8 @@ def plot_traces(path: Path, traces: list[np.ndarray], threshold: float) -> None:
             ax.plot(offset + steps, unit * trace[:, TRACE.index(name)], lw=0.8)
             offset += steps[-1]
         ax.set_ylabel(label)
-    axes[0, 0].axhline(threshold, color="k", ls=":", lw=0.8)
+    if threshold < inf:
+        axes[0, 0].axhline(threshold, color="k", ls=":", lw=0.8)
     axes[-1, 0].set_xlabel("steps of walker 0, all iterations")
     save(fig, path)
 

@@ -186,7 +186,12 @@ class Stop:
     Parameters
     ----------
     threshold : float
-        Of the largest relative force uncertainty max |F_σ,i|/(|F̄_i| + ε): the frame is labelled.
+        Of the largest relative force uncertainty max |F_σ,i|/(|F̄_i| + ε): the frame is labelled. ``inf``: off.
+    energy_error : float, optional
+        eV/atom; the frame is also labelled when its energy may be wrong by more with a probability above
+        ``1 - confidence``. σ_E is recalibrated by the error of each new label
+        (:class:`pyuq.calibration.StudentScale`).
+    confidence : float
     epsilon : float
         ε, eV/Å.
     every : int
@@ -202,6 +207,8 @@ class Stop:
     """
 
     threshold: float = 0.05
+    energy_error: float | None = None
+    confidence: float = 0.95
     epsilon: float = 0.2
     every: int = 1
     min_distance: float | None = None
@@ -212,6 +219,13 @@ class Stop:
     def __post_init__(self):
         positive(threshold=self.threshold, epsilon=self.epsilon, every=self.every)
         positive(max_force=self.max_force, max_temperature=self.max_temperature)
+        positive(energy_error=self.energy_error)
+        if not 0 < self.confidence < 1:
+            raise ValueError(f"confidence = {self.confidence}; expected a number between 0 and 1")
+        if self.threshold == float("inf") and self.energy_error is None:
+            raise ValueError(
+                "threshold = inf leaves no trigger; expected a number or `energy_error`"
+            )
 
 
 @dataclass(frozen=True)

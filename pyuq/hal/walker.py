@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,7 @@ class Conditions:
     steps: int
     seed: int
     min_distance: float  # Å
+    largest_sigma: float  # eV, of σ_E; above it the frame is labelled
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,12 @@ class Outcome:
 
 
 def conditions(
-    settings: Settings, iteration: int, walker: int, start: int, min_distance: float
+    settings: Settings,
+    iteration: int,
+    walker: int,
+    start: int,
+    min_distance: float,
+    largest_sigma: float = inf,
 ) -> Conditions:
     """Conditions of a walker: ramps and overrides applied, and a seed of its own."""
     md = settings.md
@@ -95,12 +102,13 @@ def conditions(
         steps=value("steps", md.steps),
         seed=int(seed) % 800_000_000 + 1,
         min_distance=min_distance,
+        largest_sigma=largest_sigma,
     )
 
 
 def script(settings: Settings, atoms: Atoms, c: Conditions, potential: str) -> str:
     """LAMMPS input of a walker; `potential` as seen from its folder."""
-    stop, every = settings.stop, settings.stop.every
+    every = settings.stop.every
     traced = every * max(1, TRACE_EVERY // every)
     lines = [
         "# Uncertainty-biased dynamics; made by `pyuq hal run`, to be run again or edited at will.",
@@ -121,10 +129,9 @@ def script(settings: Settings, atoms: Atoms, c: Conditions, potential: str) -> s
         "# Quantities that are watched, and when to stop.",
         "variable        force atom sqrt(fx^2+fy^2+fz^2)",
         "compute         force all reduce max v_force",
-        f"fix             watch all ave/time {every} 1 {every} c_thermo_temp c_force f_bias[5] f_bias[7]",
-        f'variable        stop equal "(f_watch[3] > {stop.threshold:g}) || (f_watch[4] < {c.min_distance:g})'
-        f" || (f_watch[2] > {stop.max_force:g})"
-        f' || (f_watch[1] > {stop.max_temperature * max(c.temperature):g})"',
+        f"fix             watch all ave/time {every} 1 {every} c_thermo_temp c_force f_bias[5] f_bias[7] "
+        "f_bias[2]",
+        f'variable        stop equal "{stop_condition(settings, c)}"',
         f"fix             stop all halt {every} v_stop > 0.5 error soft message no",
         f"fix             trace all ave/time {traced} 1 {traced} c_thermo_temp c_thermo_press "
         f"c_thermo_pe f_bias[1] f_bias[2] f_bias[5] f_bias[7] file {TRACE}",
@@ -137,6 +144,21 @@ def script(settings: Settings, atoms: Atoms, c: Conditions, potential: str) -> s
         f'print           """{outcome_json()}""" file {OUTCOME} screen no',
     ]
     return "\n".join(lines) + "\n"
+
+
+def stop_condition(settings: Settings, c: Conditions) -> str:
+    """LAMMPS formula that ends the run: the frame is uncertain, or has gone astray."""
+    stop = settings.stop
+    terms = [
+        f"(f_watch[4] < {c.min_distance:g})",
+        f"(f_watch[2] > {stop.max_force:g})",
+        f"(f_watch[1] > {stop.max_temperature * max(c.temperature):g})",
+    ]
+    if stop.threshold < inf:
+        terms.append(f"(f_watch[3] > {stop.threshold:g})")
+    if c.largest_sigma < inf:
+        terms.append(f"(f_watch[5] > {c.largest_sigma:.17g})")
+    return " || ".join(terms)
 
 
 def bias_keywords(settings: Settings, c: Conditions) -> str:
@@ -196,7 +218,7 @@ def outcome_json() -> str:
         "max_relative": "f_watch[3]",
         "min_distance": "f_watch[4]",
         "tau": "f_bias[1]",
-        "sigma": "f_bias[2]",
+        "sigma": "f_watch[5]",
     }
     numbers = ", ".join(f'"{k}": $({v}:%.17g)' for k, v in values.items())
     return f'{{"step": $(step:%.0f), {numbers}}}'
@@ -276,5 +298,6 @@ def outcome(folder: Path, settings: Settings, c: Conditions) -> Outcome:
     for broken, message in guards:
         if broken:
             return Outcome("discarded", message, None, values)
-    reason = "uncertain" if values["max_relative"] > stop.threshold else "end"
+    uncertain = values["max_relative"] > stop.threshold or values["sigma"] > c.largest_sigma
+    reason = "uncertain" if uncertain else "end"
     return Outcome(reason, "", read_data(folder / FINAL, settings.elements), values)

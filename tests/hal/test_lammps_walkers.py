@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The loop with real walkers: LAMMPS, the plugin, MPI."""
 
+import dataclasses
 import os
 import shutil
 import signal
@@ -109,6 +110,30 @@ def test_trigger_names_the_frame_that_it_was_seen_in(potential):
     walker.run_walkers([(again, folder / "final")], settings)
     repeated = walker.outcome(folder / "final", settings, walker.conditions(settings, 0, 0, 0, 1.0))
     assert repeated.values["max_relative"] == pytest.approx(always.values["max_relative"], rel=1e-9)
+
+
+def test_walker_stops_where_the_energy_is_uncertain(potential):
+    """With `energy_error`, the first frame whose σ_E is above the recalibrated limit ends the run."""
+    folder, settings, atoms = potential
+    stop = dataclasses.replace(settings.stop, threshold=float("inf"), energy_error=1.0)
+    settings = dataclasses.replace(settings, stop=stop)
+
+    def walk(name, limit):
+        c = walker.conditions(settings, 0, 0, 0, 1.0, largest_sigma=limit)
+        walker.prepare(folder / f".{name}", settings, atoms, c, "../cu.uq")
+        walker.run_walkers([(folder / f".{name}", folder / name)], settings)
+        return walker.outcome(folder / name, settings, c)
+
+    free = walk("free", 1e9)
+    assert free.reason == "end"
+    every_sigma = walk("start", 0.0)
+    assert (every_sigma.reason, every_sigma.values["step"]) == ("uncertain", 1)
+    limit = 0.5 * (every_sigma.values["sigma"] + free.values["sigma"])
+    found = walk("half", limit)
+    if free.values["sigma"] > every_sigma.values["sigma"]:
+        assert found.reason == "uncertain"
+        assert 1 < found.values["step"] <= 120
+    assert (found.values["sigma"] > limit) == (found.reason == "uncertain")
 
 
 def test_lost_atoms_are_a_blow_up_and_a_wrong_command_is_not(potential):

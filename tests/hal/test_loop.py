@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from fakes import TOML, EMTLabeller, make_inputs, make_loop, walk
 
+from pyuq.calibration import StudentScale
 from pyuq.hal import walker
 from pyuq.hal.report import status
 from pyuq.hal.selection import diverse
@@ -84,6 +85,47 @@ def test_killed_in_every_stage_and_run_again_gives_the_same_database(finished, t
         assert sha256(folder / "run" / name) == sha256(reference / name), name
     a, b = (PosteriorFile.read(f / "potential/cu.uq") for f in (folder / "run", reference))
     np.testing.assert_array_equal(a.covariance, b.covariance)
+
+
+def test_energy_trigger_follows_the_errors_of_new_labels(tmp_path):
+    """σ* of each iteration comes from the errors, before they were learnt, of all labels so far."""
+    path = make_inputs(tmp_path, TOML + "[stop]\nthreshold = inf\nenergy_error = 0.02\n")
+    loop = make_loop(path)
+    replay = StudentScale()
+    limits = []
+    label, walk_stage = loop.label, loop.walk
+
+    def watched_walk():
+        limits.append(replay.largest_sigma(0.02))
+        walk_stage()
+
+    def watched_label():
+        nonlocal replay
+        model, before = loop.model(), loop.state.batches[-1]
+        label()
+        for atoms in database(tmp_path / "run")[before:]:
+            found = model.predict(atoms)
+            replay = replay.update(
+                [found["energy"] - atoms.get_potential_energy()], [found["sigma"]]
+            )
+
+    loop.walk, loop.label = watched_walk, watched_label
+    loop.run()
+    loop.close()
+    assert replay.a == 1.5 + 8 / 2
+    assert loop.state.scale == pytest.approx({"a": replay.a, "b": replay.b}, rel=1e-9)
+    for iteration, limit in enumerate(limits):
+        script = (tmp_path / f"run/iterations/{iteration:04d}/walker0/in.hal").read_text()
+        assert "f_watch[3] >" not in script
+        found = float(script.split("(f_watch[5] > ")[1].split(")")[0])
+        assert found == pytest.approx(4 * limit, rel=1e-9)  # four atoms
+    assert "wrong by more than 20 meV/atom" in (tmp_path / "run/report.md").read_text()
+
+
+def test_no_trigger_at_all_is_refused(tmp_path):
+    path = make_inputs(tmp_path, TOML + "[stop]\nthreshold = inf\n")
+    with pytest.raises(ValueError, match="leaves no trigger"):
+        make_loop(path)
 
 
 def test_a_larger_budget_goes_on_as_if_it_had_been_there(finished, tmp_path_factory):

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+r"""Intervals with a guarantee that needs no model of the errors.
+
+With the ratios :math:`|e_i|/\sigma_i` of n held-out labels, let q be their :math:`\lceil(n+1)(1-\alpha)\rceil`-th
+smallest. If a new error is exchangeable with them, :math:`|e| \le q\sigma` with a probability between
+:math:`1-\alpha` and :math:`1-\alpha+1/(n+1)`, on average over the labels.
+
+References
+----------
+V. Vovk, A. Gammerman, G. Shafer, *Algorithmic Learning in a Random World* (Springer, 2005).
+J. Lei et al., J. Am. Stat. Assoc. **113**, 1094 (2018).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pyuq.calibration.student import ratios
+
+
+@dataclass(frozen=True)
+class ConformalScale:
+    """Factor on standard deviations for each group (species, configuration type).
+
+    Attributes
+    ----------
+    alpha : float
+        Allowed miss rate.
+    factors : dict
+        {group: q}; infinite where a group has fewer than 1/alpha - 1 labels.
+    counts : dict
+        {group: number of labels}.
+    """
+
+    alpha: float
+    factors: dict[str, float]
+    counts: dict[str, int]
+
+    @classmethod
+    def fit(
+        cls,
+        errors: ArrayLike,
+        sigmas: ArrayLike,
+        alpha: float = 0.05,
+        groups: Sequence[str] | None = None,
+    ) -> "ConformalScale":
+        """Find the factors from held-out labels.
+
+        Parameters
+        ----------
+        errors, sigmas : (n,)
+        alpha : float
+            Between 0 and 1.
+        groups : (n,) sequence of str, optional
+            The guarantee then holds within each group; default: one group, ``"all"``.
+
+        Raises
+        ------
+        ValueError
+            See :func:`pyuq.calibration.student.ratios`; or alpha outside (0, 1).
+        """
+        if not 0 < alpha < 1:
+            raise ValueError(f"alpha = {alpha}; expected a number between 0 and 1")
+        z = np.abs(ratios(errors, sigmas))
+        names = np.full(len(z), "all") if groups is None else np.asarray(groups)
+        factors, counts = {}, {}
+        for name in np.unique(names):
+            mine = np.sort(z[names == name])
+            k = int(np.ceil((len(mine) + 1) * (1 - alpha) - 1e-9))
+            factors[str(name)] = float(mine[k - 1]) if k <= len(mine) else float("inf")
+            counts[str(name)] = len(mine)
+        return cls(alpha, factors, counts)
+
+    def half_width(
+        self, sigma: ArrayLike, groups: Sequence[str] | None = None
+    ) -> NDArray[np.float64]:
+        """Half width of the interval at each standard deviation.
+
+        Raises
+        ------
+        ValueError
+            A group that had no labels.
+        """
+        sigma = np.asarray(sigma, dtype=float)
+        names = np.full(sigma.shape, "all") if groups is None else np.asarray(groups)
+        if unknown := sorted(set(names.reshape(-1)) - self.factors.keys()):
+            raise ValueError(
+                f"group {', '.join(unknown)} had no labels; known: {' '.join(self.factors)}"
+            )
+        factor = np.array([self.factors[str(name)] for name in names.reshape(-1)])
+        return factor.reshape(sigma.shape) * sigma
