@@ -6,6 +6,7 @@
 #include "error.h"
 #include "files/safetensors.h"
 #include "files/sha256.h"
+#include "mtp/mtp.h"
 #include "nep/nep.h"
 
 #include <filesystem>
@@ -57,8 +58,10 @@ static std::unique_ptr<const FeatureMap> load_map(const std::string &name, std::
     if (starts(key)) return std::make_unique<ace::Ace>(ace::read_yace(name, text), options);
   if (starts("nep") && first.size() > 3 && first[3] >= '0' && first[3] <= '9')
     return std::make_unique<nep::Nep>(nep::read_nep(name, text));
-  throw Error(name + ":1: not a potential of a known format; expected .yace, .ace or nep.txt, or a "
-                     "pyuq posterior (.uq)");
+  if (starts("MTP")) return std::make_unique<mtp::Mtp>(mtp::read_mtp(name, text, options.elements));
+  throw Error(name +
+              ":1: not a potential of a known format; expected .yace, .ace, nep.txt or .mtp, or a "
+              "pyuq posterior (.uq)");
 }
 
 static std::string joined(const std::vector<std::string> &words) {

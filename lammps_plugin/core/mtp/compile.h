@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// From a potential file to the plain arrays of the kernels.
+
+#ifndef UQ_MTP_COMPILE_H
+#define UQ_MTP_COMPILE_H
+
+#include "plan.h"
+#include "potential.h"
+
+#include <vector>
+
+namespace uq {
+namespace mtp {
+
+// Owns what a RowPlan points to.
+struct Rows {
+  struct Term {
+    int left, right;
+    double weight;
+  };
+  // terms[i]: the terms of output i; outputs without terms are left out.
+  Rows(const std::vector<std::vector<Term>> &terms, const std::vector<int> &order);
+  RowPlan view() const;
+
+ private:
+  std::vector<int> row_, first_run_, run_size_;
+  std::vector<double> run_weight_;
+  std::vector<uint16_t> left_, right_;
+};
+
+// The angular part and the products, with everything that the views point to.
+class Compiled {
+ public:
+  explicit Compiled(const Potential &potential);
+  Compiled(const Compiled &) = delete;
+
+  RadialPlan radial;
+  AngularPlan angular;
+  ProductPlan products;
+  std::vector<int> slots;      // [nslots], radial function μ of the file
+  std::vector<int> scalars;    // node of each scalar moment of the energy
+
+ private:
+  std::vector<int> place_;
+  std::vector<Expansion> expansion_;
+  std::vector<Rows> rows_;    // forward, backward
+
+  void sort_slots(const Potential &potential);
+  void place_core();
+  std::vector<int> basic_nodes(const Potential &potential);
+  int core_node(int slot, int a, int b, int c) const;
+};
+
+}    // namespace mtp
+}    // namespace uq
+
+#endif

@@ -1,0 +1,314 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Orchestrates the kernels: blocks of atoms go through neighbours → core moments → products →
+// energies, and back. evaluate() takes one block all the way before the next; forward() keeps the
+// moments of every block for backward().
+
+#include "simd/dispatch.h"
+#include "state.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+using namespace uq;
+using namespace uq::mtp;
+
+namespace uq {
+namespace mtp {
+UQ_SELECT_KERNELS(Kernels, kernel_table, kernels)
+}
+}    // namespace uq
+
+Mtp::Mtp(Potential potential) : potential_(std::move(potential)), plan_(potential_) {
+  const Potential &p = potential_;
+  weights_ = p.species_coeffs;
+  weights_.insert(weights_.end(), p.moment_coeffs.begin(), p.moment_coeffs.end());
+  for (int pair = 0; pair < nspecies() * nspecies(); pair++)
+    for (int mu : plan_.slots)
+      for (int k = 0; k < p.nbasis; k++)
+        coefficients_.push_back(p.scaling * p.radial[(pair * p.nradial + mu) * p.nbasis + k]);
+  prepare_active();
+}
+
+std::unique_ptr<FeatureMap::State> Mtp::new_state() const {
+  auto state = std::make_unique<MtpState>();
+  state->kernels = &kernels();
+  const size_t lanes = state->kernels->lanes;
+  state->nodes.reserve(plan_.products.nnodes * lanes);
+  state->adjoint.reserve(plan_.products.nnodes * lanes);
+  state->value.reserve(lanes);
+  state->scratch.reserve(plan_.angular.ncore * lanes);
+  state->column.reserve(plan_.angular.ncore);
+  return state;
+}
+
+// ---------------------------------------------------------------------- neighbours
+
+// Nodes stay from the forward to the backward pass where all of them take at most this many bytes:
+// beyond the caches, making them again is faster than reading them.
+static constexpr size_t largest_kept = size_t(4) << 20;
+
+// Cuts the centres into blocks; keep: with room for all of them at once.
+void Mtp::begin(const Neighbors &nb, MtpState &state, bool keep) const {
+  const int lanes = state.kernels->lanes, nblocks = (nb.ncenters + lanes - 1) / lanes;
+  state.min_distance = std::numeric_limits<double>::infinity();
+  state.fixed_energy = 0.0;
+  const size_t nodes = static_cast<size_t>(plan_.products.nnodes) * lanes,
+               core = static_cast<size_t>(plan_.products.ncore) * lanes;
+  state.all_kept = nblocks * nodes * sizeof(double) <= largest_kept;
+  const size_t width = state.all_kept ? nodes : core;
+  if (keep) state.kept.reserve(nblocks * width);
+  state.blocks.resize(nblocks);
+  for (int b = 0; b < nblocks; b++) {
+    Block &block = state.blocks[b];
+    block.row = b * lanes;
+    block.natoms = std::min(lanes, nb.ncenters - block.row);
+    block.environment = keep ? block.row : 0;
+    block.kept = keep ? state.kept.data() + b * width : nullptr;
+  }
+  const size_t nkept = keep ? nb.ncenters : lanes;
+  if (state.environments.size() < nkept) state.environments.resize(nkept);
+}
+
+// Finds the neighbours of a centre and lays them out for the kernels.
+void Mtp::gather(const Neighbors &nb, MtpState &state, int center, Environment &env) const {
+  env.center = center;
+  env.species = nb.species[center];
+  const int *list = nb.neighbors[center];
+  const int nlist = nb.counts[center];
+  state.displacements.reserve(4 * static_cast<size_t>(nlist));
+  if (static_cast<int>(state.neighbors.size()) < nlist) {
+    state.neighbors.resize(nlist);
+    state.species.resize(nlist);
+  }
+  double *d = state.displacements.data();
+  const double *xi = nb.x + 3 * static_cast<size_t>(center);
+  const double rcut2 = potential_.rmax * potential_.rmax;
+  double closest = std::numeric_limits<double>::infinity();
+  int n = 0;
+  for (int k = 0; k < nlist; k++) {
+    const int j = list[k] & nb.mask, s = nb.species[j];
+    const double *xj = nb.x + 3 * static_cast<size_t>(j);
+    const double dx = xj[0] - xi[0], dy = xj[1] - xi[1], dz = xj[2] - xi[2];
+    const double d2 = dx * dx + dy * dy + dz * dz;
+    // Written always, counted if inside: no branch to predict. A NaN counts, to be seen in energy
+    // and forces.
+    const bool inside = s >= 0 && !(d2 >= rcut2);
+    d[4 * n] = dx;
+    d[4 * n + 1] = dy;
+    d[4 * n + 2] = dz;
+    d[4 * n + 3] = d2;
+    state.neighbors[n] = j;
+    state.species[n] = s;
+    if (inside) closest = std::min(closest, d2);
+    n += inside;
+  }
+  env.n = n;
+  state.min_distance = std::min(state.min_distance, std::sqrt(closest));
+  sort_species(state, env);
+  state.kernels->normalise(env.padded, env.x, env.y, env.z, env.r);
+}
+
+// From the order of the list to the order of species; padding stands at the cutoff.
+void Mtp::sort_species(MtpState &state, Environment &env) const {
+  const int lanes = state.kernels->lanes, n = env.n, padded = (n + lanes - 1) / lanes * lanes;
+  env.padded = padded;
+  env.memory.reserve((4 + 2 * static_cast<size_t>(plan_.angular.nslots)) * padded);
+  env.x = env.memory.data();
+  env.y = env.x + padded;
+  env.z = env.y + padded;
+  env.r = env.z + padded;
+  env.f = env.r + padded;
+  env.df = env.f + static_cast<size_t>(plan_.angular.nslots) * padded;
+  env.index.resize(n);
+  env.first.assign(nspecies() + 1, 0);
+  for (int k = 0; k < n; k++) env.first[state.species[k] + 1]++;
+  for (int s = 0; s < nspecies(); s++) env.first[s + 1] += env.first[s];
+  const double *d = state.displacements.data();
+  for (int k = 0; k < n; k++) {
+    const int place = env.first[state.species[k]]++;
+    env.x[place] = d[4 * k];
+    env.y[place] = d[4 * k + 1];
+    env.z[place] = d[4 * k + 2];
+    env.r[place] = d[4 * k + 3];
+    env.index[place] = state.neighbors[k];
+  }
+  for (int s = nspecies(); s > 0; s--) env.first[s] = env.first[s - 1];
+  env.first[0] = 0;
+  for (int k = n; k < padded; k++) {
+    env.x[k] = env.y[k] = 0.0;
+    env.z[k] = potential_.rmax;
+    env.r[k] = potential_.rmax * potential_.rmax;
+  }
+}
+
+// ---------------------------------------------------------------------- forward
+
+// All nodes of a block and its environments.
+void Mtp::moments(const Neighbors &nb, MtpState &state, const Block &block, double *nodes) const {
+  const Kernels &k = *state.kernels;
+  std::fill(nodes, nodes + static_cast<size_t>(plan_.products.ncore) * k.lanes, 0.0);
+  const size_t per_center =
+      static_cast<size_t>(nspecies()) * plan_.radial.nslots * plan_.radial.nbasis;
+  for (int lane = 0; lane < block.natoms; lane++) {
+    Environment &env = state.environments[block.environment + lane];
+    gather(nb, state, nb.centers[block.row + lane], env);
+    k.radial(plan_.radial, nspecies(), env.first.data(),
+             coefficients_.data() + env.species * per_center, env.padded, env.r, env.f, env.df);
+    k.accumulate(plan_.angular, env.padded, env.x, env.y, env.z, env.f, state.scratch.data(),
+                 nodes + lane);
+    for (int j = 0; potential_.repulsive && j < env.n; j++)
+      state.fixed_energy += repulsion(env.r[j]);
+  }
+  k.products(plan_.products, nodes);
+}
+
+// Lanes without an atom hold zeros.
+void Mtp::features(MtpState &state, const Block &block, const double *nodes, double *sum,
+                   double *per_atom) const {
+  const int lanes = state.kernels->lanes, ns = nspecies();
+  for (int lane = 0; lane < block.natoms; lane++) {
+    const int species = state.environments[block.environment + lane].species;
+    if (sum) sum[species] += 1.0;
+    if (!per_atom) continue;
+    double *row = per_atom + static_cast<size_t>(block.row + lane) * nreadout();
+    std::fill(row, row + ns, 0.0);
+    row[species] = 1.0;
+    for (int n = 0; n < nscalars(); n++) row[ns + n] = nodes[plan_.scalars[n] * lanes + lane];
+  }
+  for (int n = 0; sum && n < nscalars(); n++) {
+    const double *node = nodes + static_cast<size_t>(plan_.scalars[n]) * lanes;
+    double total = 0.0;
+    for (int lane = 0; lane < lanes; lane++) total += node[lane];
+    sum[ns + n] += total;
+  }
+}
+
+void Mtp::forward(const Neighbors &nb, State &base, double *sum, double *per_atom) const {
+  auto &state = static_cast<MtpState &>(base);
+  begin(nb, state, true);
+  const size_t core = static_cast<size_t>(plan_.products.ncore) * state.kernels->lanes;
+  for (const Block &block : state.blocks) {
+    double *nodes = state.all_kept ? block.kept : state.nodes.data();
+    moments(nb, state, block, nodes);
+    features(state, block, nodes, sum, per_atom);
+    if (!state.all_kept) std::copy(nodes, nodes + core, block.kept);
+  }
+}
+
+// ---------------------------------------------------------------------- backward
+
+// ∂s/∂node and s of a block into the state.
+void Mtp::adjoint(const Neighbors &nb, MtpState &state, const Block &block, const double *nodes,
+                  const Seed &seed) const {
+  const Kernels &k = *state.kernels;
+  const int ns = nspecies();
+  const double *weights = seed.shared ? seed.shared + ns : nullptr;
+  if (!seed.shared) {
+    state.lane_weights.zero(static_cast<size_t>(nscalars()) * k.lanes);
+    weights = state.lane_weights.data();
+    for (int lane = 0; seed.per_atom && lane < block.natoms; lane++) {
+      const double *row = seed.per_atom + static_cast<size_t>(block.row + lane) * nreadout() + ns;
+      for (int n = 0; n < nscalars(); n++) state.lane_weights.data()[n * k.lanes + lane] = row[n];
+    }
+  }
+  k.adjoint(plan_.products, nodes, nscalars(), plan_.scalars.data(), weights, !seed.shared,
+            state.adjoint.data(), state.value.data());
+  for (int lane = 0; lane < block.natoms; lane++) {
+    const int species = nb.species[nb.centers[block.row + lane]];
+    if (seed.shared)
+      state.value.data()[lane] += seed.shared[species];
+    else if (seed.per_atom)
+      state.value.data()[lane] +=
+          seed.per_atom[static_cast<size_t>(block.row + lane) * nreadout() + species];
+  }
+}
+
+void Mtp::block_forces(const Neighbors &nb, MtpState &state, const Block &block,
+                       const double *nodes, const Seed &seed, Result &result) const {
+  adjoint(nb, state, block, nodes, seed);
+  for (int lane = 0; lane < block.natoms; lane++)
+    atom_forces(state, state.environments[block.environment + lane], lane, seed.fixed, result);
+}
+
+// Short-range repulsion of RBChebyshev_repuls, eV.
+double Mtp::repulsion(double r) const {
+  if (!(r < potential_.rmin)) return 0.0;
+  return 1e4 * (std::exp(-10.0 * (r - 1.0)) - std::exp(-10.0 * (potential_.rmin - 1.0)));
+}
+
+double Mtp::repulsion_slope(double r) const {
+  return r < potential_.rmin ? -1e5 * std::exp(-10.0 * (r - 1.0)) : 0.0;
+}
+
+void Mtp::atom_forces(MtpState &state, const Environment &env, int lane, double fixed,
+                      Result &result) const {
+  const Kernels &k = *state.kernels;
+  const int n = env.padded;
+  double energy = state.value.data()[lane];
+  for (int c = 0; c < plan_.angular.ncore; c++)
+    state.column.data()[c] = state.adjoint.data()[static_cast<size_t>(c) * k.lanes + lane];
+  state.force.reserve(3 * static_cast<size_t>(n));
+  double *fx = state.force.data(), *fy = fx + n, *fz = fy + n;
+  k.forces(plan_.angular, n, env.x, env.y, env.z, env.r, env.f, env.df, state.column.data(), fx);
+  for (int j = 0; potential_.repulsive && j < env.n; j++) {
+    const double along = fixed * repulsion_slope(env.r[j]);
+    energy += fixed * repulsion(env.r[j]);
+    fx[j] += along * env.x[j];
+    fy[j] += along * env.y[j];
+    fz[j] += along * env.z[j];
+  }
+  result.energy += energy;
+  if (result.eatom) result.eatom[env.center] += energy;
+  if (result.forces) {
+    double sum[3] = {0.0, 0.0, 0.0};
+    for (int j = 0; j < env.n; j++) {
+      double *f = result.forces + 3 * static_cast<size_t>(env.index[j]);
+      f[0] -= fx[j];
+      f[1] -= fy[j];
+      f[2] -= fz[j];
+      sum[0] += fx[j];
+      sum[1] += fy[j];
+      sum[2] += fz[j];
+    }
+    for (int c = 0; c < 3; c++) result.forces[3 * static_cast<size_t>(env.center) + c] += sum[c];
+  }
+  if (result.virial) {
+    double sums[9] = {};
+    k.virial(n, env.x, env.y, env.z, env.r, fx, sums);
+    for (int c = 0; c < 9; c++) result.virial[c] -= sums[c];
+  }
+  for (int j = 0; result.vatom && j < env.n; j++) {
+    double *w = result.vatom + 9 * static_cast<size_t>(env.index[j]);
+    const double d[3] = {env.x[j] * env.r[j], env.y[j] * env.r[j], env.z[j] * env.r[j]};
+    const double f[3] = {fx[j], fy[j], fz[j]};
+    static constexpr int first[9] = {0, 1, 2, 0, 0, 1, 1, 2, 2};
+    static constexpr int second[9] = {0, 1, 2, 1, 2, 2, 0, 0, 1};
+    for (int c = 0; c < 9; c++) w[c] -= d[first[c]] * f[second[c]];
+  }
+}
+
+void Mtp::backward(const Neighbors &nb, State &base, int nseeds, const Seed *seeds,
+                   Result *results) const {
+  auto &state = static_cast<MtpState &>(base);
+  if (nseeds == 0) return;
+  const size_t core = static_cast<size_t>(plan_.products.ncore) * state.kernels->lanes;
+  for (const Block &block : state.blocks) {
+    const double *nodes = block.kept;
+    if (!state.all_kept) {
+      std::copy(block.kept, block.kept + core, state.nodes.data());
+      state.kernels->products(plan_.products, state.nodes.data());
+      nodes = state.nodes.data();
+    }
+    for (int s = 0; s < nseeds; s++) block_forces(nb, state, block, nodes, seeds[s], results[s]);
+  }
+}
+
+void Mtp::evaluate(const Neighbors &nb, State &base, const Seed &seed, Result &result) const {
+  auto &state = static_cast<MtpState &>(base);
+  begin(nb, state, false);
+  for (const Block &block : state.blocks) {
+    moments(nb, state, block, state.nodes.data());
+    block_forces(nb, state, block, state.nodes.data(), seed, result);
+  }
+}

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// What the kernels need to know of a moment tensor potential, as plain arrays.
+//
+// Vocabulary. Lanes: doubles in a vector. Slot: a radial function μ; slots are sorted by falling
+// degree of their moments. Core moment: Σ_j f_μ x^a y^b z^c with c = 0 or 1; on the unit sphere
+// z² = 1 - x² - y² gives all others, so that a slot of degree L has (L + 1)² of them. Node: a
+// moment, [node][lane], the lanes being atoms; first the core moments, then the other basic ones,
+// then the products. Sums of the form out[i] = Σ_t w_t left[l_t] right[r_t] are rows.
+
+#ifndef UQ_MTP_PLAN_H
+#define UQ_MTP_PLAN_H
+
+#include "potential_limits.h"
+
+#include <stdint.h>
+
+namespace uq {
+namespace mtp {
+
+// f_μ(r) = (r - rmax)² Σ_k c_μk T_k(ξ), ξ from -1 at rmin to 1 at rmax
+struct RadialPlan {
+  double rmin = 0.0, rmax = 0.0;    // Å
+  bool clamp = false;               // below rmin as at rmin
+  int nbasis = 0, nslots = 0;
+};
+
+// Core moments of a slot in the order of Horner's scheme: (a, b, c) with c = 0, b = L .. 0,
+// a = L - b .. 0; then c = 1, b = L - 1 .. 0, a = L - 1 - b .. 0.
+struct AngularPlan {
+  int nslots = 0;
+  int degree[max_radial] = {};        // of each slot, falling
+  int active[max_degree + 1] = {};    // slots with moments of degree d
+  int ncore = 0;                      // Σ_slots (L + 1)²
+  const int *place = nullptr;    // [ncore]: core moment of each sum in the order of accumulate()
+};
+
+// Rows of terms; the terms of a row with the same weight stand together.
+struct RowPlan {
+  int nrows = 0;
+  const int *row = nullptr;          // [nrows], index of the output
+  const int *first_run = nullptr;    // [nrows + 1]
+  const int *run_size = nullptr;     // [runs]
+  const double *run_weight = nullptr;
+  const uint16_t *left = nullptr, *right = nullptr;    // [terms]
+};
+
+// node = node[first] - node[second] - node[third]
+struct Expansion {
+  int first, second, third;
+};
+
+struct ProductPlan {
+  int ncore = 0, nnodes = 0;
+  int nexpanded = 0;    // nodes ncore .. ncore + nexpanded - 1
+  const Expansion *expansion = nullptr;
+  RowPlan forward;     // nodes from nodes
+  RowPlan backward;    // their adjoints, from adjoints (left) and nodes (right), last node first
+};
+
+// One set for each instruction set. Arrays are aligned to 64 bytes; numbers of neighbours n are
+// multiples of `lanes`, and neighbours beyond the last one lie at rmax.
+struct Kernels {
+  int lanes;
+
+  // (x, y, z) from displacement to unit vector; r from squared distance to distance.
+  void (*normalise)(int n, double *x, double *y, double *z, double *r);
+
+  // f, df [n / lanes][slot][lane] around one centre; neighbours of species s are first[s] ..
+  // first[s + 1] - 1, coefficients [s][slot][k].
+  void (*radial)(const RadialPlan &plan, int nspecies, const int *first, const double *coefficients,
+                 int n, const double *r, double *f, double *df);
+
+  // nodes[core moment][lane 0] of one centre. scratch: [2 ncore][lanes]
+  void (*accumulate)(const AngularPlan &plan, int n, const double *x, const double *y,
+                     const double *z, const double *f, double *scratch, double *nodes);
+
+  // All nodes behind the core moments.
+  void (*products)(const ProductPlan &plan, double *nodes);
+  // S = Σ_n w_n node[scalars[n]]: value[lane] = S and adjoint[node][lane] = ∂S/∂node, complete for
+  // the core moments. weights [n], or [n][lane] if per_lane.
+  void (*adjoint)(const ProductPlan &plan, const double *nodes, int nscalars, const int *scalars,
+                  const double *weights, bool per_lane, double *adjoint, double *value);
+
+  // From ∂S/∂(core moments) of one centre: force[3][n] = ∂S/∂r_j.
+  void (*forces)(const AngularPlan &plan, int n, const double *x, const double *y, const double *z,
+                 const double *r, const double *f, const double *df, const double *derivative,
+                 double *force);
+  // sums[9] += Σ_j r_j ⊗ force_j, xx yy zz xy xz yz yx zx zy.
+  void (*virial)(int n, const double *x, const double *y, const double *z, const double *r,
+                 const double *force, double *sums);
+
+  // out[k][3][n] = ∂/∂r_j of core moment k.
+  void (*core_gradients)(const AngularPlan &plan, int n, const double *x, const double *y,
+                         const double *z, const double *r, const double *f, const double *df,
+                         double *out);
+  // ∂S/∂c_sμk of one centre: out[s][slot][k] += from ∂S/∂(core moments), scaling 1.
+  void (*radial_gradient)(const RadialPlan &plan, const AngularPlan &angular, int nspecies,
+                          const int *first, int n, const double *x, const double *y,
+                          const double *z, const double *r, const double *derivative, double *out);
+};
+
+const Kernels &kernels();
+
+}    // namespace mtp
+}    // namespace uq
+
+#endif

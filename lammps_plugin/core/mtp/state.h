@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Working memory of the MTP feature map.
+
+#ifndef UQ_MTP_STATE_H
+#define UQ_MTP_STATE_H
+
+#include "math/aligned.h"
+#include "mtp.h"
+
+namespace uq {
+namespace mtp {
+
+// Neighbours of one centre inside the cutoff, sorted by species, padded to full vectors.
+struct Environment {
+  int center = -1, species = -1;
+  int n = 0, padded = 0;    // neighbours, with padding
+  AlignedArray memory;
+  double *x = nullptr, *y = nullptr, *z = nullptr, *r = nullptr;    // unit vector and distance, Å
+  double *f = nullptr, *df = nullptr;    // radial functions [vector][slot][lane]
+  std::vector<int> index;                // [n]
+  std::vector<int> first;                // [nspecies + 1]
+};
+
+// As many centres, of any species, as there are lanes.
+struct Mtp::Block {
+  int natoms = 0;
+  int row = 0;               // first centre
+  int environment = 0;       // its place in the state
+  double *kept = nullptr;    // forward() to backward(): all nodes, or the core moments alone
+};
+
+struct MtpState : FeatureMap::State {
+  const Kernels *kernels = nullptr;
+  std::vector<Mtp::Block> blocks;
+  std::vector<Environment> environments;    // forward(): of all centres; evaluate(): of one block
+  AlignedArray kept;
+  bool all_kept = false;
+
+  AlignedArray displacements;    // x, y, z, r² of the neighbours of one centre as listed
+  std::vector<int> neighbors, species;
+  AlignedArray nodes, adjoint, value, lane_weights, scratch, column, force;
+
+  // Of jacobian(): derivatives of the features and of the core moments, rows of one centre.
+  AlignedArray feature_gradients, core_gradients, matrix, rows;
+  std::vector<double> radial_gradient;    // of grades(), one centre
+  std::vector<int> owners, slot;    // owners next to the centre; owner → place among them, or -1
+};
+
+}    // namespace mtp
+}    // namespace uq
+
+#endif
