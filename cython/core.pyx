@@ -99,6 +99,7 @@ cdef extern from "model.h" namespace "uq":
 
     ModelFiles read_model_files(const string &path) except +
     CModel load_model(const ModelFiles &files, const LoadOptions &options) except +
+    CModel fuse_models "uq::fuse"(const vector[const CModel *] &models) except +
 
 
 def simd_level():
@@ -449,3 +450,27 @@ cdef class Model:
             self.model.readout.variances(n, p.shape[1], offset, count, &p[0, 0], &v_view[0, 0],
                                          &var_view[0])
         return variances, v
+
+
+def fuse(models):
+    """Several models as one whose features are theirs, work that they have in common done once.
+
+    Parameters
+    ----------
+    models : sequence of Model
+
+    Returns
+    -------
+    Model or None
+        None where they have no work in common. Within the block of a species the models' blocks
+        follow each other; the weights are the models' means.
+    """
+    cdef Model model, fused = Model.__new__(Model)
+    cdef vector[const CModel *] members
+    for model in models:
+        members.push_back(&model.model)
+    fused.model = fuse_models(members)
+    if not fused.model.map:
+        return None
+    fused.state = deref(fused.model.map).new_state()
+    return fused

@@ -40,6 +40,19 @@ void FeatureMap::jacobian(const Neighbors &nb, State &state, int nowners, const 
   }
 }
 
+std::unique_ptr<const FeatureMap>
+FeatureMap::fuse_with(const std::vector<const FeatureMap *> &) const {
+  return nullptr;
+}
+
+std::unique_ptr<const FeatureMap> uq::fuse(const std::vector<const FeatureMap *> &maps) {
+  const auto kin = [&](const FeatureMap *map) {
+    return std::string(map->family()) == maps[0]->family();
+  };
+  if (maps.size() < 2 || !std::all_of(maps.begin(), maps.end(), kin)) return nullptr;
+  return maps[0]->fuse_with(maps);
+}
+
 void FeatureMap::grades(const Neighbors &, State &, double *) const {
   throw Error(std::string("a model of the family ") + family() +
               " carries no active set in its file");

@@ -87,11 +87,20 @@ class FeatureMap {
   virtual void jacobian(const Neighbors &nb, State &state, int nowners, const int *owner,
                         double *rows) const;
 
+  // See fuse(): `maps` are all of one family, this one first.
+  virtual std::unique_ptr<const FeatureMap>
+  fuse_with(const std::vector<const FeatureMap *> &maps) const;
+
   // Extrapolation grade of each centre, [ncenters], by an active set that the model file itself
   // carries (MLIP's .almtp). Most files carry none.
   virtual bool has_grades() const { return false; }
   virtual void grades(const Neighbors &nb, State &state, double *grades) const;
 };
+
+// Several maps as one that does their common work once, independent of them; null where they have
+// none in common. Their readout blocks follow each other within the block of a species: those of
+// map k begin at offset(z) + Σ_{k' < k} count_{k'}(z). The fixed part is the one that each has.
+std::unique_ptr<const FeatureMap> fuse(const std::vector<const FeatureMap *> &maps);
 
 }    // namespace uq
 

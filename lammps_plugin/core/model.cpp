@@ -130,3 +130,21 @@ Model uq::load_model(const ModelFiles &files, const LoadOptions &options) {
   model.readout = Readout(model.map->weights());
   return model;
 }
+
+Model uq::fuse(const std::vector<const Model *> &models) {
+  std::vector<const FeatureMap *> maps;
+  for (const Model *model : models) maps.push_back(model->map.get());
+  Model fused;
+  fused.map = fuse(maps);
+  if (!fused.map) return fused;
+  std::vector<double> weights;
+  for (size_t z = 0; z < fused.map->elements().size(); z++)
+    for (const Model *model : models) {
+      const int species = static_cast<int>(z);
+      const double *block = model->readout.mean().data() + model->map->offset(species);
+      weights.insert(weights.end(), block, block + model->map->count(species));
+    }
+  fused.name = models[0]->name + " and others";
+  fused.readout = Readout(weights);
+  return fused;
+}

@@ -60,6 +60,17 @@ Nep::Nep(const Hyperparameters &shape, std::vector<std::shared_ptr<const Member>
       weights_.insert(weights_.end(), member->weights(z), member->weights(z) + member->count());
 }
 
+std::unique_ptr<const FeatureMap>
+Nep::fuse_with(const std::vector<const FeatureMap *> &maps) const {
+  std::vector<std::shared_ptr<const Member>> members;
+  for (const FeatureMap *map : maps) {
+    const auto &other = static_cast<const Nep &>(*map);
+    if (!(other.shape_ == shape_)) return nullptr;
+    members.insert(members.end(), other.members_.begin(), other.members_.end());
+  }
+  return std::unique_ptr<const FeatureMap>(new Nep(shape_, std::move(members)));
+}
+
 std::unique_ptr<FeatureMap::State> Nep::new_state() const {
   auto state = std::make_unique<NepState>();
   state->kernels = &kernels();

@@ -43,6 +43,10 @@ class Nep : public FeatureMap {
   void backward(const Neighbors &nb, State &state, int nseeds, const Seed *seeds,
                 Result *results) const override;
   void evaluate(const Neighbors &nb, State &state, const Seed &seed, Result &result) const override;
+  void jacobian(const Neighbors &nb, State &state, int nowners, const int *owner,
+                double *rows) const override;
+  std::unique_ptr<const FeatureMap>
+  fuse_with(const std::vector<const FeatureMap *> &maps) const override;
 
  private:
   struct Block;
@@ -89,6 +93,11 @@ class Nep : public FeatureMap {
                    const double *s, const double *dq, double fixed, Result &result) const;
   void block_forces(NepState &state, const Block &block, int nseeds, const Seed *seeds,
                     Result *results, bool again) const;
+
+  void radial_gradients(const Environment &env, const Kernels &k, const Member &member,
+                        NepState &state) const;
+  void angular_gradients(const Environment &env, const Kernels &k, const Member &member,
+                         const Functions &functions, const double *s, NepState &state) const;
 
   friend struct NepState;
 };

@@ -435,12 +435,33 @@ void forces(const Harmonics &h, int n, const double *x, const double *y, const d
   }
 }
 
+void harmonic_gradients(const Harmonics &h, int n, const double *x, const double *y,
+                        const double *z, const double *r, double *out) {
+  for (int j = 0; j < n; j += LANES) {
+    const Vec rx = load(x + j), ry = load(y + j), rz = load(z + j), inverse = 1.0 / load(r + j);
+    const auto put = [&](int c, Vec value, Vec gx, Vec gy, Vec gz) {
+      const Vec along = rx * gx + ry * gy + rz * gz;
+      double *there = out + 4 * c * n + j;
+      store(there, value);
+      store(there + n, (gx - rx * along) * inverse);
+      store(there + 2 * n, (gy - ry * along) * inverse);
+      store(there + 3 * n, (gz - rz * along) * inverse);
+    };
+    harmonics_of(h, h.lmax, rx, ry, rz,
+                 [&](int c, Vec p, Vec d, int m, const Power &power, const Power &below) {
+                   const Vec pm = p * static_cast<double>(m);
+                   put(c, p * power.re, pm * below.re, -pm * below.im, d * power.re);
+                   if (m > 0) put(c + 1, p * power.im, pm * below.im, pm * below.re, d * power.im);
+                 });
+  }
+}
+
 }    // namespace
 
 extern const Kernels kernel_table;
-const Kernels kernel_table = {LANES,         normalise, multiply,   transpose,        radial_sums,
-                              radial_slopes, angular,   invariants, invariant_slopes, activate,
-                              forces};
+const Kernels kernel_table = {
+    LANES,   normalise,  multiply,         transpose, radial_sums, radial_slopes,
+    angular, invariants, invariant_slopes, activate,  forces,      harmonic_gradients};
 
 }    // namespace UQ_SIMD_LEVEL
 }    // namespace nep

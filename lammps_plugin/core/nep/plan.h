@@ -85,6 +85,10 @@ struct Kernels {
   void (*forces)(const Harmonics &harmonics, int n, const double *x, const double *y,
                  const double *z, const double *r, const double *rows, const double *u,
                  const double *du, double *force);
+
+  // Harmonics and the part of their gradient across r̂, out [component][Y, x, y, z][n].
+  void (*harmonic_gradients)(const Harmonics &harmonics, int n, const double *x, const double *y,
+                             const double *z, const double *r, double *out);
 };
 
 }    // namespace nep

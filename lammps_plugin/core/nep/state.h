@@ -59,6 +59,13 @@ struct NepState : FeatureMap::State {
   AlignedArray inputs;                 // of one member's backward pass, [atom][width]
   AlignedArray radial, invariants, base_sums, channel_sums, component_slopes, channel_slopes;
   AlignedArray contracted, u, force, pair_slopes, pair_forces;
+
+  // Of jacobian(): descriptors' derivatives around one atom, [dim][width], three columns for each
+  // owner near it, then the virial.
+  AlignedArray gradients, harmonics, products, channels, rows;
+  int width = 0;
+  std::vector<int> owners, place;    // owners next to the present centre; owner → place, or -1
+  std::vector<int> columns;          // of each neighbour of the centre; -1: padding
 };
 
 }    // namespace nep
