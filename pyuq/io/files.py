@@ -2,11 +2,15 @@
 """Files that are either the old ones or the new ones, never half of either."""
 
 import hashlib
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
+
+import numpy as np
+from safetensors.numpy import save
 
 
 @contextmanager
@@ -55,6 +59,22 @@ def write_text(path, text: str) -> None:
     """Write a text file atomically."""
     with atomic_write(path) as file:
         file.write(text)
+
+
+def write_tensors(path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
+    """Write a safetensors file atomically; the same content gives the same bytes."""
+    data = save(
+        {name: np.ascontiguousarray(value) for name, value in tensors.items()}, dict(metadata)
+    )
+    # The library writes the metadata in an order that differs from one process to the next.
+    size = int.from_bytes(data[:8], "little")
+    header = json.dumps(
+        json.loads(data[8 : 8 + size]), sort_keys=True, separators=(",", ":")
+    ).encode()
+    header += b" " * (-len(header) % 8)
+    with atomic_write(path, "wb") as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+        file.write(memoryview(data)[8 + size :])
 
 
 def sha256(path) -> str:

@@ -18,12 +18,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 from scipy.linalg import cholesky, solve_triangular
 from scipy.linalg.blas import dsyrk
 from scipy.linalg.lapack import dpstrf
 
-from pyuq.io.files import atomic_write
+from pyuq.io.files import write_tensors
 
 FloatArray = NDArray[np.float64]
 
@@ -235,7 +234,7 @@ class PosteriorFile:
         tensors = {"model": np.frombuffer(self.model, dtype=np.uint8), "mean": self.mean}
         for name in ("covariance", "samples"):
             if (value := getattr(self, name)) is not None:
-                tensors[name] = np.ascontiguousarray(value, dtype=float)
+                tensors[name] = np.asarray(value, dtype=float)
         metadata = {
             "format": self.FORMAT,
             "format_version": self.VERSION,
@@ -246,8 +245,7 @@ class PosteriorFile:
             "training_sha256": self.training_sha256,
             "provenance": json.dumps(self.provenance, sort_keys=True),
         }
-        with atomic_write(path, "wb") as file:
-            file.write(save(tensors, metadata))
+        write_tensors(path, tensors, metadata)
 
     @classmethod
     def read(cls, path: str | os.PathLike) -> "PosteriorFile":

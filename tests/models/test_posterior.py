@@ -2,6 +2,8 @@
 """Exact updates, sampling and the file of a posterior."""
 
 import dataclasses
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -109,6 +111,18 @@ class TestFile:
         read = PosteriorFile.read(tmp_path / "a.uq")
         assert read.covariance is None
         np.testing.assert_array_equal(read.samples, samples)
+
+    def test_same_content_gives_the_same_bytes(self, content, tmp_path):
+        """In other processes too: the order of a hash map of the writer's library would show there."""
+        write = (
+            "import sys, numpy as np\n"
+            "from pyuq.models.posterior import PosteriorFile\n"
+            "PosteriorFile(b'model', np.arange(2.0), ('Al',), np.eye(2)).write(sys.argv[1])\n"
+        )
+        files = [tmp_path / f"{k}.uq" for k in range(4)]
+        for path in files:
+            subprocess.run([sys.executable, "-c", write, str(path)], check=True, timeout=60)
+        assert len({sha256(path.read_bytes()) for path in files}) == 1
 
     def test_mismatched_model_is_refused(self, content, tmp_path):
         (tmp_path / "a.yace").write_bytes(b"exported")
