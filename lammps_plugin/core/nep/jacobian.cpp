@@ -84,6 +84,10 @@ void Nep::angular_gradients(const Environment &env, const Kernels &k, const Memb
     k.multiply(count, wide, shape_.angular_base, {functions.df + at, 1, n}, c, wide, dg + at * wide,
                wide, false);
   }
+  std::vector<int> slot;    // place among all neighbours
+  for (int z = 0; z < shape_.nspecies(); z++)
+    for (int j = env.angular_first[z]; j < env.angular_first[z + 1]; j++)
+      slot.push_back(env.first[z] + j - env.angular_first[z]);
   for (int i = 0; i < shape_.ninvariants(); i++) {
     double *unit = state.invariants.data();
     std::fill(unit, unit + shape_.ninvariants() * wide, 0.0);
@@ -98,7 +102,7 @@ void Nep::angular_gradients(const Environment &env, const Kernels &k, const Memb
           state.gradients.data() + static_cast<size_t>(shape_.nradial + i * na + a) * state.width;
       for (int j = 0; j < env.nangular; j++) {
         const double along = dg[j * wide + a] * p[j], across = g[j * wide + a];
-        add_gradient(env, state, env.slot[j], along * env.ax[j] + across * p[n + j],
+        add_gradient(env, state, slot[j], along * env.ax[j] + across * p[n + j],
                      along * env.ay[j] + across * p[2 * n + j],
                      along * env.az[j] + across * p[3 * n + j], row);
       }

@@ -51,6 +51,9 @@ Nep::Nep(const Hyperparameters &shape, std::vector<std::shared_ptr<const Member>
       }
       cutoffs_.push_back(cutoff);
       cutoff_ = std::max(cutoff_, cutoff);
+      if (j == 0) reach_.emplace_back();
+      const double angular = shape_.angular_cutoff[pair(i, j)];
+      reach_.push_back({cutoff * cutoff, angular * angular});
     }
   // Sums of f_k serve all members, channels only their own.
   channels_first_ = members_.size() == 1 && channels_are_cheaper(shape_, harmonics_.ncomp);
@@ -121,105 +124,114 @@ void Nep::begin(const Neighbors &nb, NepState &state, bool keep) const {
   state.hidden.reserve(nkept * width);
 }
 
-// Finds the neighbours of a centre and lays them out for the kernels.
-void Nep::gather(const Neighbors &nb, NepState &state, int center, Environment &env) const {
-  const int ns = shape_.nspecies();
-  env.center = center;
-  env.species = nb.species[center];
-  const double *cutoffs = cutoffs_.data() + pair(env.species, 0);
-  const int *list = nb.neighbors[center];
-  const size_t nlist = nb.counts[center];
-  state.displacements.reserve(4 * nlist);
-  if (state.neighbors.size() < nlist) {
-    state.neighbors.resize(nlist);
-    state.species.resize(nlist);
+// Neighbours inside the cutoffs, in the order of the list, into the state's scratch; how many there
+// are of each species, and how many of those the angular functions see, into env.first and
+// env.angular_first, one place ahead. Returns their number.
+int Nep::find_neighbors(const Neighbors &nb, NepState &state, Environment &env) const {
+  const int ns = shape_.nspecies(), *list = nb.neighbors[env.center];
+  const size_t nlist = nb.counts[env.center];
+  const Reach *reach = reach_.data() + env.species * (ns + 1);
+  state.displacements.reserve(4 * (nlist + 1));
+  if (state.neighbors.size() <= nlist) {
+    state.neighbors.resize(nlist + 1);
+    state.species.resize(nlist + 1);
   }
   env.first.assign(ns + 1, 0);
+  env.angular_first.assign(ns + 1, 0);
   double *d = state.displacements.data();
-  const double *xi = nb.x + 3 * static_cast<size_t>(center);
-  double closest = std::numeric_limits<double>::infinity();
+  const double *xi = nb.x + 3 * static_cast<size_t>(env.center);
   int n = 0;
-  for (size_t k = 0; k < nlist; k++) {
+  for (size_t k = 0; k < nlist; k++) {    // without branches: what is refused is written over
     const int j = list[k] & nb.mask, s = nb.species[j];
-    if (s < 0) continue;
     const double *xj = nb.x + 3 * static_cast<size_t>(j);
     const double dx = xj[0] - xi[0], dy = xj[1] - xi[1], dz = xj[2] - xi[2];
     const double d2 = dx * dx + dy * dy + dz * dz;
-    if (d2 >= cutoffs[s] * cutoffs[s])
-      continue;    // a NaN goes on, to be seen in energy and forces
     d[4 * n] = dx;
     d[4 * n + 1] = dy;
     d[4 * n + 2] = dz;
     d[4 * n + 3] = d2;
     state.neighbors[n] = j;
-    state.species[n++] = s;
-    env.first[s + 1]++;
-    closest = std::min(closest, d2);
+    state.species[n] = s;
+    // A NaN goes on, to be seen in energy and forces.
+    n += static_cast<int>(s >= 0) & static_cast<int>(!(d2 >= reach[s + 1].all));
   }
-  env.min_distance = std::sqrt(closest);
+  for (int k = 0; k < n; k++) {
+    const int s = state.species[k];
+    env.first[s + 1]++;
+    env.angular_first[s + 1] += d[4 * k + 3] < reach[s + 1].angular;
+  }
+  return n;
+}
 
-  for (int s = 0; s < ns; s++) env.first[s + 1] = env.first[s] + width_of(env.first[s + 1]);
+// Finds the neighbours of a centre and lays them out for the kernels.
+void Nep::gather(const Neighbors &nb, NepState &state, int center, Environment &env) const {
+  const int ns = shape_.nspecies();
+  env.center = center;
+  env.species = nb.species[center];
+  const int n = find_neighbors(nb, state, env);
+  state.next.resize(2 * ns);    // where the next angular and the next other neighbour go
+  for (int s = 0; s < ns; s++) {
+    const int count = env.first[s + 1];
+    env.first[s + 1] = env.first[s] + width_of(count);
+    state.next[2 * s] = env.first[s];
+    state.next[2 * s + 1] = env.first[s] + env.angular_first[s + 1];
+    env.angular_first[s + 1] += env.angular_first[s];
+  }
   env.size = env.first[ns];
   env.memory.reserve(4 * static_cast<size_t>(env.size));
-  env.index.assign(env.size, -1);
   env.x = env.memory.data();
   env.y = env.x + env.size;
   env.z = env.y + env.size;
   env.r = env.z + env.size;
-  std::fill(env.x, env.x + 2 * env.size, 0.0);
-  for (int s = 0; s < ns; s++) {    // padding stands outside
-    const double far = 2.0 * cutoffs[s];
-    std::fill(env.z + env.first[s], env.z + env.first[s + 1], far);
-    std::fill(env.r + env.first[s], env.r + env.first[s + 1], far * far);
-  }
-  std::vector<int> &next = env.first;    // moves through the range of its species
+  env.index.resize(env.size);
+  const Reach *reach = reach_.data() + env.species * (ns + 1);
+  const double *d = state.displacements.data();
+  double closest = std::numeric_limits<double>::infinity();
   for (int k = 0; k < n; k++) {
-    const int slot = next[state.species[k]]++;
+    const int s = state.species[k];
+    const int slot = state.next[2 * s + !(d[4 * k + 3] < reach[s + 1].angular)]++;
     env.x[slot] = d[4 * k];
     env.y[slot] = d[4 * k + 1];
     env.z[slot] = d[4 * k + 2];
     env.r[slot] = d[4 * k + 3];
     env.index[slot] = state.neighbors[k];
+    closest = std::min(closest, d[4 * k + 3]);
   }
-  for (int s = ns; s > 0; s--) env.first[s] = width_of(env.first[s - 1]);
-  env.first[0] = 0;
+  env.min_distance = std::sqrt(closest);
+  for (int s = 0; s < ns; s++)    // padding stands outside
+    for (int k = state.next[2 * s + 1]; k < env.first[s + 1]; k++) {
+      env.x[k] = env.y[k] = 0.0;
+      env.z[k] = 1.0;
+      env.r[k] = 4.0 * reach[s + 1].all;
+      env.index[k] = -1;
+    }
   state.kernels->normalise(env.size, env.x, env.y, env.z, env.r);
   gather_angular(env);
 }
 
-// The neighbours that the angular functions see.
+// Copies what the angular functions see: of each species its first neighbours.
 void Nep::gather_angular(Environment &env) const {
-  const int ns = shape_.nspecies(), room = width_of(env.size);
-  env.angular_memory.reserve(5 * static_cast<size_t>(room));
+  const int ns = shape_.nspecies();
+  env.nangular = env.angular_first[ns];
+  env.angular_size = width_of(env.nangular);
+  env.angular_memory.reserve(5 * static_cast<size_t>(env.angular_size));
   env.ax = env.angular_memory.data();
-  env.ay = env.ax + room;
-  env.az = env.ay + room;
-  env.ar = env.az + room;
-  env.cutoff = env.ar + room;
-  env.slot.resize(room);
-  env.angular_first.resize(ns + 1);
-  int n = 0;
-  double cutoff = 1.0;
+  env.ay = env.ax + env.angular_size;
+  env.az = env.ay + env.angular_size;
+  env.ar = env.az + env.angular_size;
+  env.cutoff = env.ar + env.angular_size;
   for (int s = 0; s < ns; s++) {
-    env.angular_first[s] = n;
-    cutoff = shape_.angular_cutoff[pair(env.species, s)];
-    for (int k = env.first[s]; k < env.first[s + 1] && env.index[k] >= 0; k++) {
-      if (env.r[k] >= cutoff) continue;
-      env.ax[n] = env.x[k];
-      env.ay[n] = env.y[k];
-      env.az[n] = env.z[k];
-      env.ar[n] = env.r[k];
-      env.cutoff[n] = cutoff;
-      env.slot[n++] = k;
-    }
+    const int from = env.first[s], to = env.angular_first[s], n = env.angular_first[s + 1] - to;
+    std::copy_n(env.x + from, n, env.ax + to);
+    std::copy_n(env.y + from, n, env.ay + to);
+    std::copy_n(env.z + from, n, env.az + to);
+    std::copy_n(env.r + from, n, env.ar + to);
+    std::fill_n(env.cutoff + to, n, shape_.angular_cutoff[pair(env.species, s)]);
   }
-  env.angular_first[ns] = env.nangular = n;
-  env.angular_size = width_of(n);
-  for (int k = n; k < env.angular_size; k++) {
+  for (int k = env.nangular; k < env.angular_size; k++) {
     env.ax[k] = env.ay[k] = 0.0;
-    env.az[k] = 1.0;
-    env.ar[k] = 2.0 * cutoff;
-    env.cutoff[k] = cutoff;
+    env.az[k] = env.cutoff[k] = 1.0;
+    env.ar[k] = 2.0;
   }
 }
 
@@ -390,16 +402,19 @@ static void add_energy(Result &result, int center, double energy) {
 // Adds f = ∂s/∂r_j [size][3] of all neighbours of a centre.
 static void add_forces(const Environment &env, const double *f, Result &result) {
   double total[3] = {};
+  for (int j = 0; result.forces && j < env.size; j++) {
+    if (env.index[j] < 0) continue;
+    double *there = result.forces + 3 * static_cast<size_t>(env.index[j]);
+    for (int c = 0; c < 3; c++) {
+      there[c] -= f[3 * j + c];
+      total[c] += f[3 * j + c];
+    }
+  }
+  if (result.forces)
+    for (int c = 0; c < 3; c++) result.forces[3 * static_cast<size_t>(env.center) + c] += total[c];
+  if (!result.virial && !result.vatom) return;
   for (int j = 0; j < env.size; j++) {
     if (env.index[j] < 0) continue;
-    if (result.forces) {
-      double *there = result.forces + 3 * static_cast<size_t>(env.index[j]);
-      for (int c = 0; c < 3; c++) {
-        there[c] -= f[3 * j + c];
-        total[c] += f[3 * j + c];
-      }
-    }
-    if (!result.virial && !result.vatom) continue;
     const double *g = f + 3 * j, x = -env.r[j] * env.x[j], y = -env.r[j] * env.y[j],
                  z = -env.r[j] * env.z[j];
     const double w[9] = {x * g[0], y * g[1], z * g[2], x * g[1], x * g[2],
@@ -409,8 +424,6 @@ static void add_forces(const Environment &env, const double *f, Result &result) 
       if (result.vatom) result.vatom[9 * static_cast<size_t>(env.index[j]) + c] += w[c];
     }
   }
-  if (result.forces)
-    for (int c = 0; c < 3; c++) result.forces[3 * static_cast<size_t>(env.center) + c] += total[c];
 }
 
 // Energies of a block and ∂s/∂q of its atoms, [member][atom][dim width].
@@ -526,21 +539,22 @@ void Nep::atom_forces(NepState &state, const Environment &env, const Functions &
                       const double *s, const double *dq, double fixed, Result &result) const {
   const int stride = block_atoms * width_of(shape_.dim()), n = env.angular_size;
   state.pair_slopes.reserve(env.size);
-  state.pair_forces.reserve(3 * static_cast<size_t>(env.size));
   radial_forces(state, env, dq, stride, fixed);
-  const double *slopes = state.pair_slopes.data();
-  double *f = state.pair_forces.data();
-  for (int j = 0; j < env.size; j++) {
-    f[3 * j] = slopes[j] * env.x[j];
-    f[3 * j + 1] = slopes[j] * env.y[j];
-    f[3 * j + 2] = slopes[j] * env.z[j];
-  }
   if (env.nangular > 0) {
     component_slopes(state, s, dq, stride);
     angular_forces(state, env, functions);
-    const double *g = state.force.data();
-    for (int j = 0; j < env.nangular; j++)
-      for (int c = 0; c < 3; c++) f[3 * env.slot[j] + c] += g[c * n + j];
+  }
+  const double *slopes = state.pair_slopes.data(), *g = state.force.data();
+  state.pair_forces.reserve(3 * static_cast<size_t>(env.size));
+  double *f = state.pair_forces.data();
+  for (int z = 0; z < shape_.nspecies(); z++) {
+    const int at = env.angular_first[z], count = env.angular_first[z + 1] - at;
+    for (int j = env.first[z], a = at; j < env.first[z + 1]; j++, a++) {
+      const bool angular = a < at + count;
+      f[3 * j] = slopes[j] * env.x[j] + (angular ? g[a] : 0.0);
+      f[3 * j + 1] = slopes[j] * env.y[j] + (angular ? g[n + a] : 0.0);
+      f[3 * j + 2] = slopes[j] * env.z[j] + (angular ? g[2 * n + a] : 0.0);
+    }
   }
   add_forces(env, f, result);
 }

@@ -50,6 +50,9 @@ class Nep : public FeatureMap {
 
  private:
   struct Block;
+  struct Reach {    // squares of cutoffs, Å²
+    double all = 0.0, angular = 0.0;
+  };
 
   Hyperparameters shape_;
   std::vector<std::shared_ptr<const Member>> members_;
@@ -57,6 +60,7 @@ class Nep : public FeatureMap {
   InvariantPlan invariants_;
   std::vector<double> cutoffs_;    // [pair], Å: the largest of radial, angular, ZBL
   double cutoff_ = 0.0;
+  std::vector<Reach> reach_;    // [centre][1 + neighbour]; the first: atoms of no species
   std::vector<PairRepulsion> repulsion_;    // [pair]; empty: none
   bool channels_first_ = false;             // g_n of each neighbour instead of sums of f_k
   int count_ = 0;                           // features of an atom
@@ -70,6 +74,7 @@ class Nep : public FeatureMap {
   }
 
   void begin(const Neighbors &nb, NepState &state, bool keep) const;
+  int find_neighbors(const Neighbors &nb, NepState &state, Environment &env) const;
   void gather(const Neighbors &nb, NepState &state, int center, Environment &env) const;
   void gather_angular(Environment &env) const;
   void add_repulsion(Environment &env) const;

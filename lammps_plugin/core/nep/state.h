@@ -10,7 +10,8 @@ namespace uq {
 namespace nep {
 
 // Neighbours of one centre inside the cutoffs, species after species: all of them, each species
-// padded to whole vectors, and those of the angular functions, padded at the end only.
+// padded to whole vectors, those of the angular functions first; and these once more, padded at the
+// end only.
 struct Environment {
   int center = -1, species = -1;
   int size = 0;
@@ -22,7 +23,6 @@ struct Environment {
   int nangular = 0, angular_size = 0;    // without and with padding
   AlignedArray angular_memory;
   double *ax = nullptr, *ay = nullptr, *az = nullptr, *ar = nullptr, *cutoff = nullptr;
-  std::vector<int> slot;             // place among all neighbours
   std::vector<int> angular_first;    // [species + 1]
   double min_distance = 0.0;         // Å
   double repulsion = 0.0;            // eV
@@ -53,7 +53,7 @@ struct NepState : FeatureMap::State {
   AlignedArray sums, hidden;
 
   AlignedArray displacements;    // neighbours of one centre as listed: x, y, z, r²
-  std::vector<int> neighbors, species;
+  std::vector<int> neighbors, species, next;
 
   AlignedArray descriptors, slopes;    // [member][atom][dim width], [seed][member][atom][dim width]
   AlignedArray inputs;                 // of one member's backward pass, [atom][width]
