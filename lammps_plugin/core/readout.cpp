@@ -5,7 +5,9 @@
 #include "error.h"
 #include "math/matrix.h"
 
+#include <algorithm>
 #include <cmath>
+#include <random>
 #include <string>
 
 using namespace uq;
@@ -90,4 +92,40 @@ void Readout::variances(int n, int stride, int offset, int count, const double *
   for (int i = 0; i < n; i++)
     for (int f = 0; f < count; f++)
       var[i] += phi[static_cast<size_t>(i) * stride + f] * out[static_cast<size_t>(i) * ldout + f];
+}
+
+// Lower triangle L of A = L Lᵀ, row-major, in place. Directions of no variance stay out.
+static void cholesky(int n, std::vector<double> &a) {
+  double largest = 0.0;
+  for (int i = 0; i < n; i++) largest = std::max(largest, a[static_cast<size_t>(i) * n + i]);
+  const double smallest = 1e-14 * largest;
+  for (int j = 0; j < n; j++) {
+    double *row = &a[static_cast<size_t>(j) * n];
+    for (int k = 0; k <= j; k++) {
+      const double *other = &a[static_cast<size_t>(k) * n];
+      double value = row[k];
+      for (int q = 0; q < k; q++) value -= row[q] * other[q];
+      if (k < j)
+        row[k] = other[k] > 0.0 ? value / other[k] : 0.0;
+      else
+        row[k] = value > smallest ? std::sqrt(value) : 0.0;
+    }
+  }
+}
+
+std::vector<double> Readout::factor(int draws, unsigned seed) const {
+  if (nsamples_) return deviations_;
+  if (covariance_.empty() || draws == 0) return {};
+  const int m = size();
+  std::vector<double> lower = covariance_, rows(static_cast<size_t>(draws) * m, 0.0), z(m);
+  cholesky(m, lower);
+  std::mt19937_64 generator(seed);
+  std::normal_distribution<double> normal(0.0, 1.0 / std::sqrt(static_cast<double>(draws)));
+  for (int s = 0; s < draws; s++) {
+    for (double &value : z) value = normal(generator);
+    for (int i = 0; i < m; i++)
+      for (int q = 0; q <= i; q++)
+        rows[static_cast<size_t>(s) * m + i] += lower[static_cast<size_t>(i) * m + q] * z[q];
+  }
+  return rows;
 }

@@ -34,6 +34,10 @@ class Readout {
   void variances(int n, int stride, int offset, int count, const double *phi, double *v,
                  double *var) const;
 
+  // Rows d_s, [rows][m], with Σ = Σ_s d_s d_sᵀ: of samples their deviations; of a covariance
+  // `draws` random rows, for which it holds on average. Empty without posterior.
+  std::vector<double> factor(int draws, unsigned seed) const;
+
  private:
   std::vector<double> mean_;
   std::vector<double> covariance_;    // [m][m]

@@ -43,7 +43,9 @@ void ComputeUQ::init() {
 }
 
 void ComputeUQ::compute_vector() {
+  const bool first = invoked_vector < 0;
   invoked_vector = update->ntimestep;
+  if (!first && !pair_->spread_due()) return;
   const UQStatistics s = pair_->statistics(pair_->sigma_forces(), epsilon_);
   vector[0] = pair_->sigma();
   vector[1] = s.max_relative;

@@ -39,7 +39,7 @@ PairUQ::PairUQ(LAMMPS *lmp) : Pair(lmp), epsilon_(EPSILON) {
   one_coeff = 1;
   manybody_flag = 1;
   centroidstressflag = CENTROID_AVAIL;
-  comm_reverse = 6;    // F̄ and F_σ
+  comm_reverse = 6;    // two forces, F̄ and F_σ
   unit_convert_flag = utils::get_supported_conversions(utils::ENERGY);
 }
 
@@ -62,6 +62,7 @@ void PairUQ::allocate() {
 void PairUQ::settings(int narg, char **arg) {
   check_units();
   driver_ = 0;
+  every_ = 1;
   radial_spline_ = false;
   epsilon_ = EPSILON * energy_unit_;
   for (int iarg = 0; iarg < narg; iarg += 2) {
@@ -73,6 +74,11 @@ void PairUQ::settings(int narg, char **arg) {
       if (value != "mean" && driver_ < 1)
         error->all(FLERR, "pair_style uq: driver is " + value +
                               ", expected `mean` or the number of a model from 1");
+    } else if (key == "every") {
+      every_ = utils::inumeric(FLERR, value, false, lmp);
+      if (every_ < 1)
+        error->all(FLERR,
+                   "pair_style uq: every is " + value + ", expected a number of steps from 1");
     } else if (key == "radial") {
       if (value != "direct" && value != "spline")
         error->all(FLERR, "pair_style uq: radial is " + value + ", expected `direct` or `spline`");
@@ -83,8 +89,11 @@ void PairUQ::settings(int narg, char **arg) {
         error->all(FLERR, "pair_style uq: eps is " + value + ", expected a force above 0");
     } else
       error->all(FLERR, "pair_style uq: unknown keyword " + key +
-                            ", expected `driver`, `radial` or `eps`");
+                            ", expected `driver`, `every`, `radial` or `eps`");
   }
+  if (every_ > 1 && driver_ == 0)
+    error->all(FLERR, "pair_style uq: every " + std::to_string(every_) +
+                          " needs `driver K`: the mean takes all models in each step");
 }
 
 void PairUQ::check_units() {
@@ -99,8 +108,9 @@ void PairUQ::check_units() {
 }
 
 /* ----------------------------------------------------------------------
-   pair_coeff * * FILE [FILE ...] El1 El2 ...: the last ntypes arguments are elements. They also name
-   the species of a format that stores no names, in order of first appearance, unless FILE:El1,El2 does
+   pair_coeff * * FILE [FILE ...] El1 El2 ...: the last ntypes arguments are elements. They also
+name the species of a format that stores no names, in order of first appearance, unless FILE:El1,El2
+does
 ------------------------------------------------------------------------- */
 
 void PairUQ::coeff(int narg, char **arg) {
@@ -222,7 +232,10 @@ void PairUQ::attach(const std::shared_ptr<UQBias> &bias) {
   if (!compute_flag)
     error->all(FLERR, "fix uq/hal: pair_style uq is switched off: drop `pair_modify compute no`");
   if (driver_ > 0)
-    error->all(FLERR, "fix uq/hal biases the mean of the models: use `pair_style uq driver mean`");
+    error->all(
+        FLERR,
+        "fix uq/hal biases the mean of all models in each step: use `pair_style uq driver mean`, "
+        "without `every`");
   if (!engine_->committee().has_uncertainty())
     error->all(
         FLERR,
@@ -331,7 +344,7 @@ double PairUQ::add_biased(const UQBias &bias) {
 
   double *f = nall ? atom->f[0] : nullptr;
   for (size_t n = 0; n < apart_.mean.size(); n++) f[n] += apart_.mean[n] - tau * apart_.sigma[n];
-  reduce_forces(apart_);
+  reduce(apart_.mean.data(), apart_.sigma.data());
   apart_evaluation_ = local ? -1 : evaluation_;
   return energy;
 }
@@ -358,37 +371,58 @@ void PairUQ::shift_eatom(double energy) {
   for (int m = 0; m < engine_->ncenters(); m++) eatom[engine_->center(m)] += energy / n;
 }
 
-void PairUQ::reduce_forces(UQForces &forces) {
-  communicated_ = &forces;
+void PairUQ::reduce(double *a, double *b) {
+  communicated_[0] = a;
+  communicated_[1] = b;
   comm->reverse_comm(this);
+}
+
+void PairUQ::sum(std::vector<double> &values) const {
+  MPI_Allreduce(MPI_IN_PLACE, values.data(), static_cast<int>(values.size()), MPI_DOUBLE, MPI_SUM,
+                world);
 }
 
 int PairUQ::pack_reverse_comm(int n, int first, double *buf) {
   int m = 0;
-  for (size_t i = 3 * static_cast<size_t>(first); i < 3 * static_cast<size_t>(first + n); i++) {
-    buf[m++] = communicated_->mean[i];
-    buf[m++] = communicated_->sigma[i];
-  }
+  for (const double *forces : communicated_)
+    if (forces)
+      for (int i = 3 * first; i < 3 * (first + n); i++) buf[m++] = forces[i];
   return m;
 }
 
 void PairUQ::unpack_reverse_comm(int n, int *sendlist, double *buf) {
   int m = 0;
-  for (int k = 0; k < n; k++)
-    for (int c = 0; c < 3; c++) {
-      const size_t i = 3 * static_cast<size_t>(sendlist[k]) + c;
-      communicated_->mean[i] += buf[m++];
-      communicated_->sigma[i] += buf[m++];
-    }
+  for (double *forces : communicated_)
+    if (forces)
+      for (int k = 0; k < n; k++)
+        for (int c = 0; c < 3; c++) forces[3 * static_cast<size_t>(sendlist[k]) + c] += buf[m++];
 }
 
 /* ----------------------------------------------------------------------
    questions of the computes and of fix pair
 ------------------------------------------------------------------------- */
 
-void PairUQ::require_uncertainty() const {
+void PairUQ::require_evaluation() const {
   if (evaluation_ == 0)
     error->all(FLERR, "pair_style uq has not been evaluated yet: `run 0` first");
+}
+
+double PairUQ::femtoseconds() const {
+  return std::string(update->unit_style) == "metal" ? 1000.0 : 1.0;
+}
+
+bool PairUQ::spread_due() const {
+  return update->ntimestep % every_ == 0;
+}
+
+UQEngine &PairUQ::engine() {
+  require_evaluation();
+  set_atoms();
+  return *engine_;
+}
+
+void PairUQ::require_uncertainty() const {
+  require_evaluation();
   if (!engine_->committee().has_uncertainty())
     error->all(
         FLERR,
@@ -413,7 +447,7 @@ const UQForces &PairUQ::sigma_forces() {
   engine_->forward();
   engine_->backward(0.0, passes);
   sigma_ = engine_->sigma();
-  reduce_forces(asked_);
+  reduce(asked_.mean.data(), asked_.sigma.data());
   asked_evaluation_ = evaluation_;
   return asked_;
 }

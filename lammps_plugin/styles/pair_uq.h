@@ -77,8 +77,18 @@ class PairUQ : public Pair {
   const double *sigma_atom();    // σ_i on owned atoms
 
   UQStatistics statistics(const UQForces &, double epsilon) const;    // collective
+
+  // For the computes of global values and fix uq/deviation. With `every N`, steps between two
+  // multiples of N show what the latest one gave.
+  bool spread_due() const;
+  UQEngine &engine();                             // at the positions of the latest compute()
+  void reduce(double *a, double *b = nullptr);    // collective: [nall][3], ghosts to owners
+  void sum(std::vector<double> &values) const;    // collective: over ranks
+  int driver() const { return driver_; }          // 0: mean of all members
+  const char *element(int type) const { return elements[map[type]]; }
   bool acts_on(int type) const { return map[type] >= 0; }
   double energy_unit() const { return energy_unit_; }    // LAMMPS energy unit per eV
+  double femtoseconds() const;                           // in one LAMMPS time unit
 
  protected:
   std::unique_ptr<UQEngine> engine_;
@@ -86,6 +96,7 @@ class PairUQ : public Pair {
   double energy_unit_ = 1.0;
 
   int driver_ = 0;                // 0: mean of all members, else member number
+  int every_ = 1;                 // steps between two evaluations of the other members
   bool radial_spline_ = false;    // ACE: splines of the reference evaluator
   double epsilon_;                // of the per-atom quantity "relative", force units
 
@@ -94,7 +105,7 @@ class PairUQ : public Pair {
   bigint asked_evaluation_ = -1;    // evaluation that asked_ and sigma_ hold
   double uncertainty_ = 0.0, bias_energy_ = 0.0, sigma_ = 0.0;
   UQForces apart_, asked_;
-  UQForces *communicated_ = nullptr;    // of the reverse communication under way
+  double *communicated_[2] = {nullptr, nullptr};    // of the reverse communication under way
 
   std::vector<double> virial9_, vatom9_;    // tallies of the core, xx yy zz xy xz yz yx zx zy
   std::vector<double> sigma_atom_;          // σ_i, [nall], of the latest pass that made them
@@ -111,7 +122,7 @@ class PairUQ : public Pair {
   double add_biased(const UQBias &);
   void sum_local(const UQBias &);
   void shift_eatom(double energy);
-  void reduce_forces(UQForces &);
+  void require_evaluation() const;
   void require_uncertainty() const;
   void fill_peratom();
   void check_finite();

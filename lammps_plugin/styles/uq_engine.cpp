@@ -104,6 +104,20 @@ double UQEngine::evaluate(int member, uq::Result result) {
   return result.energy;
 }
 
+void UQEngine::member(int k, int n, const double *weights, double fixed, uq::Result *results) {
+  const uq::FeatureMap &map = *committee_.member(k).map;
+  const int m = map.nreadout();
+  std::vector<uq::Seed> seeds;
+  for (int s = 0; s < n; s++)
+    seeds.push_back(scaled({weights + static_cast<size_t>(s) * m, fixed}, s, k));
+  if (n == 1) {
+    map.evaluate(view(k), *states_[k], seeds[0], results[0]);
+  } else {
+    map.forward(view(k), *states_[k], nullptr, nullptr);
+    map.backward(view(k), *states_[k], n, seeds.data(), results);
+  }
+}
+
 double UQEngine::forward() {
   min_distance_ = std::numeric_limits<double>::infinity();
   double *sums = committee_.sums();

@@ -39,6 +39,10 @@ class UQEngine {
   // members.
   double evaluate(int member, uq::Result result);
 
+  // One pass over member k for each of n weight vectors [n][nreadout] (eV); e⁰ counts `fixed`
+  // times.
+  void member(int k, int n, const double *weights, double fixed, uq::Result *results);
+
   // Φ of all ranks, σ_E and its weights. Returns the mean energy of this rank's atoms.
   double forward();
   double sigma() const { return energy_unit_ * committee_.sigma(); }

@@ -8,6 +8,7 @@
 #include "compute_uq.h"
 #include "compute_uq_atom.h"
 #include "error.h"
+#include "fix_uq_deviation.h"
 #include "fix_uq_hal.h"
 #include "fix_uq_rom.h"
 #include "lammps.h"
@@ -68,6 +69,11 @@ extern "C" __attribute__((visibility("default"))) void lammpsplugin_init(void *l
   plugin.name = "uq/rom";
   plugin.info = "pyuq: fix uq/rom, dynamics in a reduced basis";
   plugin.creator.v2 = &create<FixUQROM, Fix>;
+  add(&plugin, lmp);
+
+  plugin.name = "uq/deviation";
+  plugin.info = "pyuq: fix uq/deviation, spread of a committee";
+  plugin.creator.v2 = &create<FixUQDeviation, Fix>;
   add(&plugin, lmp);
 
   plugin.style = "compute";

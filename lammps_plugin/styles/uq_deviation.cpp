@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+#include "uq_deviation.h"
+
+#include "pair_uq.h"
+#include "uq_engine.h"
+
+#include <algorithm>
+
+using namespace LAMMPS_NS;
+
+// Energy and virial of one pass.
+static constexpr int TOTALS = 10;
+
+const std::vector<double> &UQDeviation::driver_forces() const {
+  return driver_forces_.empty() ? forces_.mean() : driver_forces_;
+}
+
+const std::vector<double> &UQDeviation::driver_virial() const {
+  return driver_virial_.empty() ? virials_.mean() : driver_virial_;
+}
+
+// Rows of the posteriors' factors, made once for each committee.
+void UQDeviation::prepare(PairUQ &pair) {
+  const UQEngine &engine = pair.engine();
+  if (engine_ == &engine) return;
+  engine_ = &engine;
+  factors_.clear();
+  for (int k = 0; k < engine.committee().size(); k++)
+    factors_.push_back(draws_ ? engine.committee().member(k).readout.factor(draws_, seed_ + k)
+                              : std::vector<double>());
+}
+
+void UQDeviation::evaluate(PairUQ &pair) {
+  prepare(pair);
+  UQEngine &engine = pair.engine();
+  const uq::Committee &committee = engine.committee();
+  const int members = committee.size(), driver = pair.driver() - 1;
+  const size_t n = 3 * static_cast<size_t>(engine.nall());
+  forces_.start(engine.nall(), 3, members);
+  driver_forces_.clear();
+  pass_forces_.resize(2 * n);
+  std::vector<double> totals;
+
+  for (int k = 0; k < members; k++) {
+    std::fill_n(pass_forces_.begin(), n, 0.0);
+    totals.resize(totals.size() + TOTALS);
+    double *total = &totals[totals.size() - TOTALS];
+    uq::Result result;
+    result.forces = pass_forces_.data();
+    result.virial = total + 1;
+    engine.member(k, 1, committee.member(k).readout.mean().data(), 1.0, &result);
+    total[0] = result.energy;
+    pair.reduce(pass_forces_.data());
+    forces_.add_member(pass_forces_.data());
+    if (k == driver) driver_forces_.assign(pass_forces_.begin(), pass_forces_.begin() + n);
+    add_posterior(pair, k, totals);
+  }
+  force_deviations_ = forces_.deviations();
+  sum_totals(pair, totals);
+}
+
+// Two rows of the factor at a time: one geometry pass, one communication.
+void UQDeviation::add_posterior(PairUQ &pair, int member, std::vector<double> &totals) {
+  UQEngine &engine = pair.engine();
+  const size_t m = engine.committee().member(member).readout.size(),
+               n = 3 * static_cast<size_t>(engine.nall());
+  const int rows = static_cast<int>(factors_[member].size() / m);
+  for (int row = 0; row < rows; row += 2) {
+    const int count = std::min(2, rows - row);
+    std::fill(pass_forces_.begin(), pass_forces_.end(), 0.0);
+    totals.resize(totals.size() + count * TOTALS);
+    double *total = &totals[totals.size() - count * TOTALS];
+    uq::Result results[2];
+    for (int s = 0; s < count; s++) {
+      results[s].forces = pass_forces_.data() + s * n;
+      results[s].virial = total + s * TOTALS + 1;
+    }
+    engine.member(member, count, &factors_[member][row * m], 0.0, results);
+    for (int s = 0; s < count; s++) total[s * TOTALS] = results[s].energy;
+    pair.reduce(pass_forces_.data(), count > 1 ? pass_forces_.data() + n : nullptr);
+    for (int s = 0; s < count; s++) forces_.add_posterior(pass_forces_.data() + s * n);
+  }
+}
+
+// Energies and virials of all passes, in the order in which they were made.
+void UQDeviation::sum_totals(PairUQ &pair, std::vector<double> &totals) {
+  pair.sum(totals);
+  const int members = static_cast<int>(factors_.size());
+  energies_.start(1, 1, members);
+  virials_.start(9, 1, members);
+  driver_virial_.clear();
+  const double *total = totals.data();
+  for (int k = 0; k < members; k++) {
+    energies_.add_member(total);
+    virials_.add_member(total + 1);
+    if (k == pair.driver() - 1) {
+      driver_energy_ = total[0];
+      driver_virial_.assign(total + 1, total + TOTALS);
+    }
+    total += TOTALS;
+    const size_t m = pair.engine().committee().member(k).readout.size();
+    for (size_t row = 0; row < factors_[k].size() / m; row++, total += TOTALS) {
+      energies_.add_posterior(total);
+      virials_.add_posterior(total + 1);
+    }
+  }
+  if (pair.driver() == 0) driver_energy_ = energies_.mean()[0];
+  energy_deviation_ = energies_.deviations()[0];
+  virial_deviations_ = virials_.deviations();
+}
