@@ -66,6 +66,8 @@ cdef extern from "feature_map.h" namespace "uq":
         void evaluate(const Neighbors &nb, State &state, const Seed &seed, Result &result) except + nogil
         void jacobian(const Neighbors &nb, State &state, int nowners, const int *owner,
                       double *rows) except + nogil
+        cbool has_grades()
+        void grades(const Neighbors &nb, State &state, double *grades) except + nogil
         void default_jacobian "uq::FeatureMap::jacobian"(
             const Neighbors &nb, State &state, int nowners, const int *owner, double *rows) except + nogil
 
@@ -428,6 +430,19 @@ cdef class Model:
             deref(self.model.map).jacobian(nb.view, deref(self.state), nowners, first,
                                            &rows_view[0, 0])
         return rows
+
+    @property
+    def has_grades(self):
+        """Whether the model file carries an active set (.almtp)."""
+        return deref(self.model.map).has_grades()
+
+    def grades(self, NeighborView nb):
+        """Extrapolation grade of each centre by the file's own active set, shape (c,)."""
+        grades = np.zeros(nb.ncenters)
+        cdef double[::1] view = grades
+        if nb.ncenters:
+            deref(self.model.map).grades(nb.view, deref(self.state), &view[0])
+        return grades
 
     def variance(self, phi):
         """Variance Φ·ΣΦ (eV²) along summed features Φ, and ΣΦ, shape (M,)."""

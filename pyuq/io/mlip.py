@@ -12,6 +12,14 @@ from pyuq.io.extxyz import labelled
 AXES = ("x", "y", "z")
 
 
+def recognises(path: Path) -> bool:
+    """Tell whether a file starts like MLIP's format (other ``.cfg`` exist, AtomEye's for one)."""
+    if not path.is_file():
+        return False
+    with open(path, errors="replace") as file:
+        return file.read(4096).lstrip().startswith("BEGIN_CFG")
+
+
 def read_cfg(path, elements: Sequence[str]) -> list[Atoms]:
     """Read all configurations of a file.
 

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Read labelled structures: extended XYZ, and JSON lists of pymatgen structures with their outputs."""
+"""Read labelled structures: extended XYZ, MLIP's .cfg, and JSON lists of pymatgen structures with their outputs."""
 
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 from ase import Atoms
 
-from pyuq.io import extxyz
+from pyuq.io import extxyz, mlip
 
 VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 
@@ -39,8 +39,14 @@ def expand(path: str, folder: Path) -> Path:
     return found
 
 
-def read_structures(paths: Iterable[Path]) -> list[Atoms]:
+def read_structures(paths: Iterable[Path], elements: Sequence[str] = ()) -> list[Atoms]:
     """Read labelled structures of several files, in order.
+
+    Parameters
+    ----------
+    paths : iterable of Path
+    elements : sequence of str
+        Names of species 0, 1, ... of formats that number them (``.cfg``).
 
     Raises
     ------
@@ -49,7 +55,10 @@ def read_structures(paths: Iterable[Path]) -> list[Atoms]:
     """
     structures = []
     for path in map(Path, paths):
-        frames = read_pymatgen(path) if path.suffix == ".json" else extxyz.read(path)
+        if path.suffix == ".cfg" and mlip.recognises(path):
+            frames = mlip.read_cfg(path, elements)
+        else:
+            frames = read_pymatgen(path) if path.suffix == ".json" else extxyz.read(path)
         for k, atoms in enumerate(frames):
             if not extxyz.is_labelled(atoms):
                 raise ValueError(f"{path}: structure {k} has no label; expected energy and forces")

@@ -74,6 +74,7 @@ class Reader {
  public:
   Reader(const std::string &file, std::string_view text, const std::vector<std::string> &elements)
       : words_(file, text) {
+    potential_.file = file;
     potential_.elements = elements;
   }
 

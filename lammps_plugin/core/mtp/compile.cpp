@@ -126,7 +126,7 @@ Compiled::Compiled(const Potential &potential) {
   products.expansion = expansion_.data();
   products.nnodes = first + potential.nmoments - nbasic;
   if (products.nnodes > max_moments)
-    throw Error("the potential needs " + std::to_string(products.nnodes) +
+    throw Error(potential.file + ": the potential needs " + std::to_string(products.nnodes) +
                 " moments, expected at most " + std::to_string(max_moments));
 
   // Moments in the order in which the file completes them.

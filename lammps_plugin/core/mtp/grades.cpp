@@ -59,6 +59,7 @@ void Mtp::coefficient_gradient(MtpState &state, const Environment &env, int lane
 }
 
 void Mtp::grades(const Neighbors &nb, State &base, double *grades) const {
+  if (!has_grades()) return FeatureMap::grades(nb, base, grades);
   static constexpr int batch = 64;    // centres of one species whose grades are made at once
   auto &state = static_cast<MtpState &>(base);
   const size_t n = potential_.radial.size() + weights_.size(), needed = active_.front().size() / n;

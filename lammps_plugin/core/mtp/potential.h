@@ -25,6 +25,7 @@ struct Product {
 };
 
 struct Potential {
+  std::string file;    // for messages
   std::vector<std::string> elements;
   bool repulsive = false;                          // RBChebyshev_repuls
   double scaling = 1.0, rmin = 0.0, rmax = 0.0;    // Å
