@@ -1,0 +1,442 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+r"""Draws of weights: stochastic-gradient Hamiltonian Monte Carlo, deep ensembles, Monte Carlo dropout.
+
+All samplers see one flat vector of parameters :math:`\theta` and a :class:`Target`, whose loss is
+:math:`\hat u(\theta) = -\frac1N \log p(\theta) - \langle\log p(D_i|\theta)\rangle_\mathrm{batch}` for N data.
+
+SGHMC moves with one step for each parameter, :math:`\varepsilon_i = \alpha\eta/(N M_i)`:
+
+.. math::
+    r &\to (1-\alpha)\,r - \sqrt{\varepsilon}\,N\nabla\hat u + \sqrt{2\alpha T}\,\xi, \\
+    \theta &\to \theta + \sqrt{\varepsilon}\,r.
+
+For a small step the law of :math:`\theta` is the posterior at any friction :math:`\alpha` (for a quadratic loss the
+stationary covariance of this scheme is exact up to :math:`O(\varepsilon)`).
+:math:`M = \sqrt{\max_t \hat v_t} + \epsilon`, a running maximum of the averaged square gradient, adapts during
+burn-in and is **frozen before the first draw is kept**: a step that goes on adapting to the gradient leaves
+the posterior biased however small it is.
+
+References
+----------
+T. Rensmeyer, B. Craig, D. Kramer, O. Niggemann, Digital Discovery **3**, 2356 (2024).
+T. Rensmeyer, O. Niggemann, arXiv:2403.08609 (the bias of adaptive samplers).
+T. Chen, E. Fox, C. Guestrin, ICML (2014) (SGHMC).
+R. Zhang et al., ICLR (2020) (cyclical schedules).
+B. Lakshminarayanan, A. Pritzel, C. Blundell, NeurIPS (2017) (deep ensembles).
+Y. Gal, Z. Ghahramani, ICML (2016) (dropout).
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from safetensors.numpy import load_file
+from torch import Tensor
+from tqdm import tqdm
+
+from pyuq.io.files import write_tensors
+
+
+class Target(Protocol):
+    """What is sampled."""
+
+    size: int  # N, number of data (structures)
+
+    def initial(self, generator: torch.Generator) -> Tensor:
+        """Draw parameters to start from, shape (P,)."""
+
+    def loss(self, theta: Tensor, batch: Tensor) -> Tensor:
+        """Return û of a batch, indices of shape (B,); a scalar that depends on `theta` by autograd."""
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Weights drawn by a sampler.
+
+    Attributes
+    ----------
+    theta : Tensor, shape (chains, draws, P)
+    gradients : int
+        Evaluations of the gradient on a batch that they cost.
+    """
+
+    theta: Tensor
+    gradients: int
+
+    def flat(self) -> Tensor:
+        """All draws, shape (chains * draws, P)."""
+        return self.theta.flatten(0, 1)
+
+
+def gradient(target: Target, theta: Tensor, batch: Tensor) -> Tensor:
+    """∇û at `theta`, shape (P,).
+
+    Raises
+    ------
+    FloatingPointError
+        The gradient is not finite.
+    """
+    leaf = theta.detach().requires_grad_(True)
+    (found,) = torch.autograd.grad(target.loss(leaf, batch), leaf)
+    if not torch.isfinite(found).all():
+        raise FloatingPointError("the gradient is not finite: reduce `step_size`")
+    return found
+
+
+@dataclass
+class Chain:
+    """State of one chain; all of it goes into a checkpoint.
+
+    Attributes
+    ----------
+    theta, momentum : Tensor, shape (P,)
+    average, maximum : Tensor, shape (P,)
+        Running average of the square gradient, and its running maximum.
+    step : int
+        Steps done.
+    adaptations : int
+        Steps in which the preconditioner adapted.
+    generator : torch.Generator
+        Of batches and noise.
+    kept : list of Tensor
+        Draws so far.
+    """
+
+    theta: Tensor
+    momentum: Tensor
+    average: Tensor
+    maximum: Tensor
+    step: int
+    adaptations: int
+    generator: torch.Generator
+    kept: list[Tensor]
+
+    @classmethod
+    def start(cls, target: Target, seed: int) -> "Chain":
+        """Begin at parameters drawn by the target."""
+        generator = torch.Generator().manual_seed(seed)
+        theta = target.initial(generator).detach().clone()
+        zero = torch.zeros_like(theta)
+        return cls(theta, zero, zero.clone(), zero.clone(), 0, 0, generator, [])
+
+    def save(self, path: Path, metadata: dict[str, str]) -> None:
+        """Write a checkpoint atomically."""
+        kept = torch.stack(self.kept) if self.kept else self.theta.new_zeros(0, len(self.theta))
+        tensors = {
+            "theta": self.theta,
+            "momentum": self.momentum,
+            "average": self.average,
+            "maximum": self.maximum,
+            "counts": torch.tensor([self.step, self.adaptations]),
+            "generator": self.generator.get_state(),
+            "kept": kept,
+        }
+        write_tensors(path, {k: v.numpy() for k, v in tensors.items()}, metadata)
+
+    @classmethod
+    def load(cls, path: Path, metadata: dict[str, str]) -> "Chain":
+        """Read a checkpoint.
+
+        Raises
+        ------
+        ValueError
+            It was written by a run with other settings.
+        """
+        from safetensors import safe_open
+
+        with safe_open(path, framework="numpy") as file:
+            found = file.metadata() or {}
+        if changed := sorted(k for k in metadata if found.get(k) != metadata[k]):
+            raise ValueError(
+                f"{path} is the checkpoint of a run with other settings: "
+                + ", ".join(f"{k} ({found.get(k)} -> {metadata[k]})" for k in changed)
+                + "; put them back, or remove it"
+            )
+        t = {k: torch.from_numpy(v) for k, v in load_file(path).items()}
+        generator = torch.Generator()
+        generator.set_state(t["generator"])
+        step, adaptations = (int(n) for n in t["counts"])
+        return cls(
+            t["theta"],
+            t["momentum"],
+            t["average"],
+            t["maximum"],
+            step,
+            adaptations,
+            generator,
+            list(t["kept"].clone()),
+        )
+
+
+@dataclass(frozen=True)
+class SGHMC:
+    """Stochastic-gradient Hamiltonian Monte Carlo with one step for each parameter.
+
+    Parameters
+    ----------
+    draws : int
+        Kept in each chain.
+    thinning : int
+        Steps from one draw to the next; of a cyclical schedule, the length of a cycle.
+    burn_in : int
+        Steps before the first cycle. The preconditioner adapts only here. Its first part is free of noise
+        (`quiet`), then the noise comes in linearly over a quarter as many steps.
+    quiet : int
+        Steps without noise at the start: an optimisation.
+    step_size : float
+        η.
+    friction : float
+        α, in (0, 1].
+    temperature : float
+        T of the posterior p^(1/T); 1 is Bayes, below 1 "cold".
+    batch : int
+        Data in a batch; 0: all of them, whose gradient has no noise of its own.
+    memory : float
+        β of the average of square gradients.
+    floor : float
+        ε added to the preconditioner.
+    cyclical : bool
+        η falls as half a cosine within each cycle, and starts anew.
+    chains : int
+        Independent chains from different starts.
+    """
+
+    draws: int = 8
+    thinning: int = 200
+    burn_in: int = 2000
+    quiet: int = 800
+    step_size: float = 1e-4
+    friction: float = 0.1
+    temperature: float = 1.0
+    batch: int = 5
+    memory: float = 0.999
+    floor: float = 1e-4
+    cyclical: bool = False
+    chains: int = 1
+
+    def __post_init__(self):
+        for name in ("draws", "thinning", "burn_in", "step_size", "floor", "chains"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} = {getattr(self, name)}; expected a number above 0")
+        if not 0 < self.friction <= 1:
+            raise ValueError(f"friction = {self.friction}; expected a number in (0, 1]")
+        if not 0 <= self.memory < 1:
+            raise ValueError(f"memory = {self.memory}; expected a number in [0, 1)")
+        if not 0 <= self.quiet < self.burn_in:
+            raise ValueError(f"quiet = {self.quiet}; expected 0 or more, below burn_in")
+        if self.temperature < 0 or self.batch < 0:
+            raise ValueError("temperature and batch must not be negative")
+
+    @property
+    def steps(self) -> int:
+        """Steps of a chain."""
+        return self.burn_in + self.draws * self.thinning
+
+    def noise(self, step: int) -> float:
+        """Factor on the noise of a step: the ramp of the burn-in."""
+        ramp = max(1, self.quiet // 4)
+        return min(1.0, max(0.0, (step - self.quiet) / ramp)) if self.quiet else 1.0
+
+    def rate(self, step: int) -> float:
+        """η of a step."""
+        if not self.cyclical or step < self.burn_in:
+            return self.step_size
+        phase = (step - self.burn_in) % self.thinning / self.thinning
+        return 0.5 * self.step_size * (1 + math.cos(math.pi * phase))
+
+    def adapt(self, chain: Chain, slope: Tensor) -> None:
+        """Take a gradient into the preconditioner."""
+        chain.average.mul_(self.memory).addcmul_(slope, slope, value=1 - self.memory)
+        torch.maximum(chain.maximum, chain.average, out=chain.maximum)
+        chain.adaptations += 1
+
+    def preconditioner(self, chain: Chain) -> Tensor:
+        """M of each parameter, shape (P,)."""
+        filled = 1 - self.memory**chain.adaptations
+        return torch.sqrt(chain.maximum / filled) + self.floor
+
+    def advance(self, chain: Chain, target: Target) -> None:
+        """One step."""
+        slope = gradient(target, chain.theta, draw_batch(self.batch, target.size, chain.generator))
+        if chain.step < self.burn_in:
+            self.adapt(chain, slope)
+        rate = self.rate(chain.step)
+        root = torch.sqrt(self.friction * rate / (target.size * self.preconditioner(chain)))
+        spread = self.noise(chain.step) * math.sqrt(2 * self.friction * self.temperature)
+        xi = torch.randn(chain.theta.shape, generator=chain.generator, dtype=chain.theta.dtype)
+        chain.momentum.mul_(1 - self.friction).addcmul_(root, slope, value=-target.size).add_(
+            xi, alpha=spread
+        )
+        chain.theta.addcmul_(root, chain.momentum)
+        chain.step += 1
+        if chain.step > self.burn_in and (chain.step - self.burn_in) % self.thinning == 0:
+            chain.kept.append(chain.theta.clone())
+
+    def run(
+        self, target: Target, seed: int, folder: Path | None = None, checkpoint: int = 500
+    ) -> Draws:
+        """Draw.
+
+        Parameters
+        ----------
+        target : Target
+        seed : int
+        folder : Path, optional
+            Checkpoints are kept here; the same call goes on from them to the same draws.
+        checkpoint : int
+            Steps from one checkpoint to the next.
+
+        Returns
+        -------
+        Draws
+
+        Raises
+        ------
+        FloatingPointError
+            A chain ran away.
+        ValueError
+            A checkpoint of other settings.
+        """
+        kept = []
+        for number in range(self.chains):
+            path = None if folder is None else Path(folder) / f"chain{number}.ckpt"
+            kept.append(torch.stack(self._chain(target, seed, number, path, checkpoint).kept))
+        return Draws(torch.stack(kept), self.chains * self.steps)
+
+    def _chain(
+        self, target: Target, seed: int, number: int, path: Path | None, checkpoint: int
+    ) -> Chain:
+        # More draws may be asked for later; whatever else changes is another run.
+        shared = replace(self, draws=1, chains=1)
+        metadata = {k: str(v) for k, v in asdict(shared).items()} | {"seed": str(seed)}
+        if path is not None and path.exists():
+            chain = Chain.load(path, metadata)
+        else:
+            chain = Chain.start(target, child_seed(seed, number))
+        progress = tqdm(
+            total=self.steps,
+            initial=chain.step,
+            desc=f"chain {number + 1}/{self.chains}",
+            disable=None,
+        )
+        while chain.step < self.steps:
+            self.advance(chain, target)
+            progress.update()
+            if path is not None and (chain.step % checkpoint == 0 or chain.step == self.steps):
+                chain.save(path, metadata)
+        progress.close()
+        chain.kept = chain.kept[: self.draws]
+        return chain
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Deep ensemble: maxima of the posterior found from different starts, by Adam.
+
+    Parameters
+    ----------
+    members : int
+    steps : int
+        Of each member; the rate falls to zero along half a cosine.
+    learning_rate : float
+    batch : int
+        Data in a batch; 0: all.
+    """
+
+    members: int = 8
+    steps: int = 4000
+    learning_rate: float = 3e-3
+    batch: int = 5
+
+    def run(self, target: Target, seed: int) -> Draws:
+        """Train all members; each is a chain of one draw."""
+        found = [
+            optimize(self, target, child_seed(seed, k), f"member {k + 1}/{self.members}")
+            for k in range(self.members)
+        ]
+        return Draws(torch.stack(found)[:, None], self.members * self.steps)
+
+
+class MaskedTarget(Target, Protocol):
+    """A target that can switch hidden units off."""
+
+    def mask(self, rate: float, generator: torch.Generator) -> Tensor:
+        """Factors on the parameters, (P,): 0 on the outgoing weights of dropped units, 1/(1-rate) on the others."""
+
+
+@dataclass(frozen=True)
+class Dropout:
+    """Monte Carlo dropout: one network trained and evaluated with units switched off at random.
+
+    A draw is the trained network under one mask: a function of its own, smooth in the positions.
+
+    Parameters
+    ----------
+    draws : int
+    rate : float
+        Part of the units that is off.
+    steps, learning_rate, batch
+        As of :class:`Ensemble`.
+    """
+
+    draws: int = 8
+    rate: float = 0.1
+    steps: int = 4000
+    learning_rate: float = 3e-3
+    batch: int = 5
+
+    def __post_init__(self):
+        if not 0 < self.rate < 1:
+            raise ValueError(f"rate = {self.rate}; expected a number between 0 and 1")
+
+    def run(self, target: MaskedTarget, seed: int) -> Draws:
+        """Train, then draw masks."""
+        masks = torch.Generator().manual_seed(child_seed(seed, 1))
+        theta = optimize(
+            self,
+            target,
+            child_seed(seed, 0),
+            "dropout",
+            transform=lambda t: t * target.mask(self.rate, masks),
+        )
+        found = [theta * target.mask(self.rate, masks) for _ in range(self.draws)]
+        return Draws(torch.stack(found)[None], self.steps)
+
+
+def optimize(
+    settings: Ensemble | Dropout,
+    target: Target,
+    seed: int,
+    name: str,
+    transform: Callable[[Tensor], Tensor] = lambda theta: theta,
+) -> Tensor:
+    """Minimise û by Adam with a cosine schedule; returns parameters (P,)."""
+    generator = torch.Generator().manual_seed(seed)
+    theta = target.initial(generator).detach().clone().requires_grad_(True)
+    adam = torch.optim.Adam([theta], lr=settings.learning_rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, settings.steps)
+    for _ in tqdm(range(settings.steps), desc=name, disable=None):
+        adam.zero_grad()
+        loss = target.loss(transform(theta), draw_batch(settings.batch, target.size, generator))
+        loss.backward()
+        if not torch.isfinite(theta.grad).all():
+            raise FloatingPointError("the gradient is not finite: reduce `learning_rate`")
+        adam.step()
+        schedule.step()
+    return theta.detach()
+
+
+def draw_batch(batch: int, size: int, generator: torch.Generator) -> Tensor:
+    """Indices of a batch without repetition; all of them for 0."""
+    if batch == 0 or batch >= size:
+        return torch.arange(size)
+    return torch.randperm(size, generator=generator)[:batch]
+
+
+def child_seed(seed: int, number: int) -> int:
+    """Return the seed of an independent stream."""
+    return int(np.random.SeedSequence([seed, number]).generate_state(1, np.uint32)[0])
