@@ -60,7 +60,7 @@ class Line:
         return kept / (1 - rate)
 
 
-TOY = SGHMC(draws=60, thinning=40, burn_in=1500, quiet=0, step_size=0.03, batch=0)
+TOY = SGHMC(draws=60, thinning=40, burn_in=1500, quiet=0, step_size=0.01, batch=0)
 
 
 def sampled_widths(copies, **changes):
@@ -97,7 +97,7 @@ def test_naive_adaptation_is_biased():
     """The same sampler with a moving average that never freezes is too wide; frozen it is not."""
     target = Gaussian(200)
     steps = TOY.steps
-    naive = Naive(draws=1, thinning=1, burn_in=steps, quiet=0, step_size=0.03, batch=0, memory=0.9)
+    naive = Naive(draws=1, thinning=1, burn_in=steps, quiet=0, step_size=0.01, batch=0, memory=0.9)
     chain, kept = Chain.start(target, 1), []
     for step in range(steps):
         naive.advance(chain, target)
