@@ -17,8 +17,13 @@ UQEngine::UQEngine(uq::Committee committee, std::vector<std::vector<int>> specie
                    MPI_Comm world, double energy_unit)
     : committee_(std::move(committee)), species_of_type_(std::move(species_of_type)), world_(world),
       energy_unit_(energy_unit), species_(committee_.size()) {
-  for (int k = 0; k < committee_.size(); k++)
-    states_.push_back(committee_.member(k).map->new_state());
+  std::vector<const uq::FeatureMap *> maps;
+  for (int k = 0; k < committee_.size(); k++) {
+    maps.push_back(committee_.member(k).map.get());
+    states_.push_back(maps.back()->new_state());
+  }
+  together_ = uq::Group::of(maps);
+  for (const uq::Group &group : together_) together_states_.push_back(group.map().new_state());
 }
 
 double UQEngine::cutoff(int itype, int jtype) const {
@@ -73,33 +78,59 @@ uq::Neighbors UQEngine::view(int member) const {
   return nb;
 }
 
-void UQEngine::note_distance(int member) {
-  min_distance_ = std::min(min_distance_, states_[member]->min_distance);
+void UQEngine::note_distance(const uq::FeatureMap::State &state) {
+  min_distance_ = std::min(min_distance_, state.min_distance);
+}
+
+std::vector<double> &UQEngine::buffer(size_t slot, size_t size) {
+  if (weights_.size() <= slot) weights_.resize(slot + 1);
+  weights_[slot].resize(size);
+  return weights_[slot];
 }
 
 // The seed in LAMMPS's energy units, copied into buffer `slot` of this member.
 uq::Seed UQEngine::scaled(const uq::Committee::MemberSeed &seed, int slot, int member) {
-  const size_t index = static_cast<size_t>(slot) * committee_.size() + member;
-  if (weights_.size() <= index) weights_.resize(index + 1);
   const int m = committee_.member(member).map->nreadout();
-  weights_[index].resize(m);
-  for (int j = 0; j < m; j++) weights_[index][j] = energy_unit_ * seed.shared[j];
+  std::vector<double> &weights =
+      buffer(static_cast<size_t>(slot) * committee_.size() + member, static_cast<size_t>(m));
+  for (int j = 0; j < m; j++) weights[j] = energy_unit_ * seed.shared[j];
   uq::Seed out;
-  out.shared = weights_[index].data();
+  out.shared = weights.data();
   out.fixed = energy_unit_ * seed.fixed_weight;
+  return out;
+}
+
+// The same of all members of a group, seed_of(member), for the map that they share.
+template <class SeedOf> uq::Seed UQEngine::joined(const SeedOf &seed_of, size_t group, int slot) {
+  const uq::Group &members = together_[group];
+  std::vector<double> &weights = buffer(static_cast<size_t>(slot) * committee_.size() + group,
+                                        static_cast<size_t>(members.map().nreadout()));
+  uq::Seed out;
+  for (size_t n = 0; n < members.members().size(); n++) {
+    const uq::Committee::MemberSeed seed = seed_of(members.members()[n]);
+    members.join(seed.shared, static_cast<int>(n), weights.data());
+    out.fixed += energy_unit_ * seed.fixed_weight;
+  }
+  for (double &w : weights) w *= energy_unit_;
+  out.shared = weights.data();
   return out;
 }
 
 double UQEngine::evaluate(int member, uq::Result result) {
   min_distance_ = std::numeric_limits<double>::infinity();
   result.energy = 0.0;
-  for (int k = 0; k < committee_.size(); k++) {
-    if (member >= 0 && k != member) continue;
-    const uq::Committee::MemberSeed seed =
-        member < 0 ? committee_.mean_seed(k)
-                   : uq::Committee::MemberSeed{committee_.member(k).readout.mean().data(), 1.0};
-    committee_.member(k).map->evaluate(view(k), *states_[k], scaled(seed, 0, k), result);
-    note_distance(k);
+  if (member >= 0) {
+    const uq::Model &model = committee_.member(member);
+    const uq::Committee::MemberSeed seed = {model.readout.mean().data(), 1.0};
+    model.map->evaluate(view(member), *states_[member], scaled(seed, 0, member), result);
+    note_distance(*states_[member]);
+    return result.energy;
+  }
+  for (size_t g = 0; g < together_.size(); g++) {
+    const uq::Seed seed = joined([&](int k) { return committee_.mean_seed(k); }, g, 0);
+    together_[g].map().evaluate(view(together_[g].members()[0]), *together_states_[g], seed,
+                                result);
+    note_distance(*together_states_[g]);
   }
   return result.energy;
 }
@@ -118,20 +149,31 @@ void UQEngine::member(int k, int n, const double *weights, double fixed, uq::Res
   }
 }
 
+// Φ of a group on this rank, into phi_; returns the energy without readout weight.
+double UQEngine::group_sums(size_t group) {
+  const uq::FeatureMap &map = together_[group].map();
+  phi_.assign(map.nreadout(), 0.0);
+  map.forward(view(together_[group].members()[0]), *together_states_[group], phi_.data(), nullptr);
+  note_distance(*together_states_[group]);
+  return together_states_[group]->fixed_energy;
+}
+
 double UQEngine::forward() {
   min_distance_ = std::numeric_limits<double>::infinity();
   double *sums = committee_.sums();
-  std::fill(sums, sums + committee_.nsums(), 0.0);
   double energy = 0.0;
-  for (int k = 0; k < committee_.size(); k++) {
-    const uq::FeatureMap &map = *committee_.member(k).map;
-    double *phi = sums + committee_.sums_offset(k);
-    map.forward(view(k), *states_[k], phi, nullptr);
-    phi[map.nreadout()] = states_[k]->fixed_energy;
-    const uq::Committee::MemberSeed mean = committee_.mean_seed(k);
-    for (int j = 0; j < map.nreadout(); j++) energy += mean.shared[j] * phi[j];
-    energy += mean.fixed_weight * states_[k]->fixed_energy;
-    note_distance(k);
+  for (size_t g = 0; g < together_.size(); g++) {
+    const uq::Group &group = together_[g];
+    const double fixed_energy = group_sums(g);
+    for (size_t n = 0; n < group.members().size(); n++) {
+      const int k = group.members()[n], m = committee_.member(k).map->nreadout();
+      double *phi = sums + committee_.sums_offset(k);
+      group.split(phi_.data(), static_cast<int>(n), phi);
+      phi[m] = fixed_energy;
+      const uq::Committee::MemberSeed mean = committee_.mean_seed(k);
+      for (int j = 0; j < m; j++) energy += mean.shared[j] * phi[j];
+      energy += mean.fixed_weight * fixed_energy;
+    }
   }
   MPI_Allreduce(MPI_IN_PLACE, sums, committee_.nsums(), MPI_DOUBLE, MPI_SUM, world_);
   committee_.solve();
@@ -140,18 +182,20 @@ double UQEngine::forward() {
 
 void UQEngine::backward(double tau, const std::vector<Pass> &passes) {
   committee_.merge(tau);
-  for (int k = 0; k < committee_.size(); k++) {
+  for (size_t g = 0; g < together_.size(); g++) {
     std::vector<uq::Seed> seeds;
     std::vector<uq::Result> results;
     for (const Pass &pass : passes) {
-      const uq::Committee::MemberSeed seed = pass.kind == Pass::MEAN    ? committee_.mean_seed(k)
-                                             : pass.kind == Pass::SIGMA ? committee_.sigma_seed(k)
-                                                                        : committee_.merged_seed(k);
-      seeds.push_back(scaled(seed, static_cast<int>(seeds.size()), k));
+      const auto seed_of = [&](int k) {
+        return pass.kind == Pass::MEAN    ? committee_.mean_seed(k)
+               : pass.kind == Pass::SIGMA ? committee_.sigma_seed(k)
+                                          : committee_.merged_seed(k);
+      };
+      seeds.push_back(joined(seed_of, g, static_cast<int>(seeds.size())));
       results.push_back(pass.result);
     }
-    committee_.member(k).map->backward(view(k), *states_[k], static_cast<int>(seeds.size()),
-                                       seeds.data(), results.data());
+    together_[g].map().backward(view(together_[g].members()[0]), *together_states_[g],
+                                static_cast<int>(seeds.size()), seeds.data(), results.data());
   }
 }
 
@@ -183,7 +227,7 @@ double UQEngine::local(double tau, double floor, const std::vector<Pass> &passes
     const int z = species_[0][batch.centers[0]];
     const int offset = model.map->offset(z), count = model.map->count(z);
     model.map->forward(batch, *states_[0], nullptr, phi_.data());
-    note_distance(0);
+    note_distance(*states_[0]);
     model.readout.variances(batch.ncenters, stride, offset, count, phi_.data(), v_.data(),
                             variance_.data());
     energy += states_[0]->fixed_energy;

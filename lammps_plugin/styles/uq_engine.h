@@ -10,6 +10,7 @@
 #define LMP_UQ_ENGINE_H
 
 #include "core/committee.h"
+#include "core/group.h"
 
 #include <memory>
 #include <mpi.h>
@@ -75,14 +76,19 @@ class UQEngine {
   std::vector<int> centers_;                 // grouped by species
   std::vector<int> groups_;    // [nspecies + 1], where each species starts in centers_
 
-  std::vector<std::unique_ptr<uq::FeatureMap::State>> states_;
+  std::vector<std::unique_ptr<uq::FeatureMap::State>> states_;    // of members
+  std::vector<uq::Group> together_;    // members that are evaluated as one, with their states
+  std::vector<std::unique_ptr<uq::FeatureMap::State>> together_states_;
   std::vector<std::vector<double>> weights_;    // seeds in LAMMPS's units, one buffer for each pass
   std::vector<double> phi_, v_, variance_, seeds_, fixed_;    // of one batch
   double min_distance_ = 0.0;
 
   uq::Neighbors view(int member) const;
+  std::vector<double> &buffer(size_t slot, size_t size);
   uq::Seed scaled(const uq::Committee::MemberSeed &seed, int slot, int member);
-  void note_distance(int member);
+  template <class SeedOf> uq::Seed joined(const SeedOf &seed_of, size_t group, int slot);
+  double group_sums(size_t group);
+  void note_distance(const uq::FeatureMap::State &state);
   template <class Visit> void for_batches(const Visit &visit);
   void member_energies(int member, const uq::Neighbors &batch, int species, double *energies);
 };

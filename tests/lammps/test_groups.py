@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A committee whose members share hyperparameters is evaluated as one map: same numbers as member by member."""
+
+import numpy as np
+import pytest
+from crystal import atoms, forces, positions, run, set_positions
+from naive_nep import nep_text
+
+THERMO = "thermo_style custom step pe press\nthermo_modify format float %.16g\n"
+EQUAL = {"elements": ("Al", "Si"), "zbl": "0.8 1.8", "l_max": "4 1 1"}
+
+
+@pytest.fixture(scope="module")
+def members(tmp_path_factory):
+    """Three potentials of equal hyperparameters, of different hidden layers, and one of another cutoff."""
+    folder = tmp_path_factory.mktemp("members")
+    paths = []
+    for n, changes in enumerate(({}, {"neurons": 7}, {"cutoff": "4.2 3.6"}, {"neurons": 9})):
+        paths.append(folder / f"{n}.txt")
+        paths[-1].write_text(nep_text(**(EQUAL | {"seed": n} | changes)))
+    return paths
+
+
+def observed(files, style="uq", extra=""):
+    """Energy, pressure and forces of one step."""
+    lmp = run(atoms(files, pair=style) + THERMO + extra + "run 1 post no")
+    return lmp, lmp.get_thermo("pe"), lmp.get_thermo("press"), forces(lmp)
+
+
+@pytest.mark.parametrize("others", ["", "ACE"])
+def test_mean_and_sigma_of_members_one_by_one(members, potential, others):
+    paths = [*members, potential] if others else members
+    files = " ".join(map(str, paths))
+    single = [observed(files, f"uq driver {k + 1}")[1:] for k in range(len(paths))]
+    energies, pressures, member_forces = (np.array(values) for values in zip(*single, strict=True))
+    _, energy, pressure, f = observed(files)
+    assert energy == pytest.approx(energies.mean(), rel=1e-12)
+    assert pressure == pytest.approx(pressures.mean(), rel=1e-9)
+    np.testing.assert_allclose(f, member_forces.mean(axis=0), atol=1e-11 * np.abs(f).max())
+    if others:  # its posterior adds to σ
+        return
+    lmp = observed(files, extra="fix h all uq/hal tau 0\n")[0]
+    assert lmp.extract_fix("h", 0, 1, 1) == pytest.approx(energies.std(), rel=1e-12)
+
+
+def test_members_see_the_distance_of_the_step(members):
+    lmp = observed(" ".join(map(str, members)), extra="fix h all uq/hal tau 0\n")[0]
+    x = positions(lmp)
+    cell = 8.1
+    d = x[:, None] - x[None]
+    d -= cell * np.round(d / cell)
+    r = np.linalg.norm(d, axis=2) + 100 * np.eye(len(x))
+    assert lmp.extract_fix("h", 0, 1, 6) == pytest.approx(r.min(), rel=1e-12)
+
+
+@pytest.mark.parametrize("every", [1, 1000], ids=["apart", "merged"])
+def test_biased_forces(members, potential, every):
+    files = " ".join(map(str, [*members, potential]))
+    bias = f"fix h all uq/hal tau 1.5 every {every}\n"
+    lmp, _, _, analytic = observed(files, extra=bias)
+    assert lmp.extract_fix("h", 0, 0) < -0.05
+    x0 = positions(lmp)
+
+    def energy(atom, axis, shift):
+        x = x0.copy()
+        x[atom, axis] += shift
+        set_positions(lmp, x)
+        lmp.command("run 0 post no")
+        return lmp.get_thermo("pe")
+
+    for atom, axis in ((0, 0), (7, 1), (19, 2)):
+        h = 1e-3
+        a, b, c, d = (energy(atom, axis, n * h) for n in (-2, -1, 1, 2))
+        numeric = -(a - 8 * b + 8 * c - d) / (12 * h)
+        assert numeric == pytest.approx(
+            analytic[atom, axis], abs=1e-6 * max(1.0, np.abs(analytic).max())
+        )
