@@ -1,25 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Self-diffusivity with an honest interval, from unwrapped trajectories."""
+"""Diffusivities with honest intervals, from unwrapped trajectories.
 
-from pyuq.diffusion.msd import atom_msd, remove_drift
-from pyuq.diffusion.regression import (
-    Diffusivity,
-    Line,
-    brownian_covariance,
-    covariance_kernels,
-    fit_line,
-    log_lags,
-    self_diffusivity,
-)
+Every analysis is ``Name(parameters).compute(arrays)`` and returns an immutable result.
+"""
+
+from pyuq.diffusion.msd import atom_msd, atom_tensor_msd, remove_drift
+from pyuq.diffusion.self_diffusion import Diffusivity, SelfDiffusion, self_diffusivity
 
 __all__ = [
     "Diffusivity",
-    "Line",
+    "SelfDiffusion",
     "atom_msd",
-    "brownian_covariance",
-    "covariance_kernels",
-    "fit_line",
-    "log_lags",
+    "atom_tensor_msd",
     "remove_drift",
     "self_diffusivity",
 ]

@@ -4,7 +4,7 @@
 import numpy as np
 from scipy import fft
 
-BLOCK = 2**22  # doubles transformed at once, 32 MB: the FFT's memory does not grow with the atoms
+BLOCK = 2**18  # doubles transformed at once, 2 MB: memory does not grow with the atoms
 
 
 def remove_drift(
@@ -65,21 +65,61 @@ def atom_msd(positions: np.ndarray, lags: np.ndarray) -> np.ndarray:
         )
     # Displacements from each series' own mean: cancellation in S1 - 2 S2 costs fewer digits.
     x = (positions - positions.mean(axis=0)).reshape(n_frames, -1).T
+    length = fft.next_fast_len(n_frames + int(lags.max()), real=True)
+    cosines = _inverse_transform(lags, length)
     result = np.empty((len(lags), len(x)))
     step = max(1, BLOCK // (2 * n_frames))
     for start in range(0, len(x), step):
         block = slice(start, start + step)
-        result[:, block] = _series_msd(x[block], lags).T
+        result[:, block] = _series_msd(x[block], lags, length, cosines)
     return result.reshape(len(lags), *positions.shape[1:])
 
 
-def _series_msd(x: np.ndarray, lags: np.ndarray) -> np.ndarray:
-    """Time-averaged squared displacements of scalar series; x (S, T) → (S, L)."""
+def atom_tensor_msd(positions: np.ndarray, lags: np.ndarray) -> np.ndarray:
+    r"""Time-averaged products of each atom's displacements.
+
+    Off the diagonal from the polarisation identity
+    :math:`2\,Δ_α Δ_β = (Δ_α + Δ_β)^2 - Δ_α^2 - Δ_β^2`.
+
+    Parameters
+    ----------
+    positions : ndarray, shape (T, N, 3)
+        Unwrapped positions, Å.
+    lags : ndarray of int, shape (L,)
+
+    Returns
+    -------
+    ndarray, shape (L, N, 6)
+        xx yy zz xy xz yz, Å².
+    """
+    squares = atom_msd(positions, lags)
+    x, y, z = np.moveaxis(np.asarray(positions, dtype=float), 2, 0)
+    sums = atom_msd(np.stack([x + y, x + z, y + z], axis=2), lags)
+    xx, yy, zz = np.moveaxis(squares, 2, 0)
+    products = 0.5 * (sums - np.stack([xx + yy, xx + zz, yy + zz], axis=2))
+    return np.concatenate([squares, products], axis=2)
+
+
+def _inverse_transform(lags: np.ndarray, length: int) -> np.ndarray:
+    """Matrix (F, L) from a real power spectrum to the autocorrelation at a few lags.
+
+    For some forty lags one product with it is faster than an inverse FFT.
+    """
+    turns = np.outer(np.arange(length // 2 + 1), lags) % length
+    cosines = np.cos(2.0 * np.pi / length * turns) * (2.0 / length)
+    cosines[0] /= 2.0
+    if length % 2 == 0:
+        cosines[-1] /= 2.0
+    return cosines
+
+
+def _series_msd(x: np.ndarray, lags: np.ndarray, length: int, cosines: np.ndarray) -> np.ndarray:
+    """Time-averaged squared displacements of scalar series; x (S, T) → (L, S)."""
     n_frames = x.shape[1]
-    length = fft.next_fast_len(n_frames + lags.max(), real=True)
-    power = np.abs(fft.rfft(x, length, axis=1)) ** 2
-    products = fft.irfft(power, length, axis=1)[:, lags]
+    x = np.ascontiguousarray(x)
+    spectrum = fft.rfft(x, length, axis=1)
+    products = (spectrum.real**2 + spectrum.imag**2) @ cosines
     # Σ x(t+k)² + x(t)² over the T-k pairs, from running sums.
     running = np.concatenate([np.zeros((len(x), 1)), np.cumsum(x**2, axis=1)], axis=1)
     squares = running[:, -1:] - running[:, lags] + running[:, n_frames - lags]
-    return (squares - 2.0 * products) / (n_frames - lags)
+    return ((squares - 2.0 * products) / (n_frames - lags)).T

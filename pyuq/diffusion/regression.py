@@ -1,24 +1,25 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Self-diffusivity by generalised least squares on the mean squared displacement.
+"""Generalised least squares on time-averaged squared displacements.
 
-Time-averaged squared displacements at different lags share their frames, so that an ordinary line through
-them claims errors tens of times too small. For Brownian motion with localisation noise their covariance is
-known exactly; with it the line is the best linear estimate and its error is right (Bullerjahn, von Bülow
-and Hummer, J. Chem. Phys. 153, 024116 (2020)).
+Displacements at different lags share their frames, so that an ordinary line through their mean squares
+claims errors tens of times too small. For Brownian motion with localised noise the covariance is known in
+closed form (Bullerjahn, von Bülow and Hummer, J. Chem. Phys. 153, 024116 (2020)); it makes the weights
+of the line. Real atoms hop, and a few long jumps scatter more than Brownian steps of the same mean square;
+therefore every number read from the curve is a linear combination of the atoms' own curves, and its error is the
+larger of the Brownian one and the standard error between atoms.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import linalg, special, stats
-
-from pyuq.diffusion.msd import atom_msd
+from scipy import linalg, special
 
 N_LAGS = 40
+MIN_LAGS = 6  # in a window
 REFITS = 3  # of the line with the covariance that it implies; the second changes the error by < 1 %
-ACCEPT = 0.05  # p-value of χ² from which a window counts as linear
-MIN_LAGS = 8  # in a window
-N_BOOTSTRAP = 1000
+STRAIGHT = 1.6  # standard errors of curvature up to which a window counts as linear
+FROZEN = 1e-20  # Å², an MSD that counts as none
+GUARD = 3  # the window starts at this many times the first lag found linear
 
 
 @dataclass(frozen=True)
@@ -32,11 +33,18 @@ class Line:
     slope : float
         s², growth per frame, Å².
     error : float
-        Standard error of the slope, Å².
+        Standard error of the slope of Brownian motion, Å².
     chi2 : float
         Squared residuals in units of their covariance.
     dof : int
         Lags less the two parameters.
+    weights : ndarray, shape (L,)
+        The slope is ``weights @ msd``.
+    curvature : float
+        Coefficient of ``exp(-(k - first) / first)`` when it is added to the line, Å².
+    curvature_error : float
+        Of Brownian motion, Å².
+    curvature_weights : ndarray, shape (L,)
     """
 
     noise: float
@@ -44,6 +52,10 @@ class Line:
     error: float
     chi2: float
     dof: int
+    weights: np.ndarray
+    curvature: float
+    curvature_error: float
+    curvature_weights: np.ndarray
 
     @property
     def p_value(self) -> float:
@@ -51,65 +63,19 @@ class Line:
         return float(special.gammaincc(self.dof / 2, self.chi2 / 2))
 
 
-@dataclass(frozen=True)
-class Diffusivity:
-    """Self-diffusivity D of a group of atoms, and what it was read from.
-
-    Attributes
-    ----------
-    value, error : float
-        D and its standard error, Å²/ps.
-    directions, direction_errors : ndarray, shape (3,)
-        The same along x, y and z.
-    times : ndarray, shape (L,)
-        Lags, ps.
-    msd : ndarray, shape (L, 3)
-        Mean squared displacement along each direction, Å².
-    window : tuple of float
-        First and last lag of the regression, ps.
-    localised : float
-        Intercept of the three-dimensional line, Å²: motion that does not diffuse.
-    p_value : float
-        Of the regression's χ².
-    method : str
-        ``gls``, or ``bootstrap`` (over atoms) where no window is linear.
-    """
-
-    value: float
-    error: float
-    directions: np.ndarray
-    direction_errors: np.ndarray
-    times: np.ndarray
-    msd: np.ndarray
-    window: tuple[float, float]
-    localised: float
-    p_value: float
-    method: str
-
-    def interval(self, level: float = 0.95) -> tuple[float, float]:
-        """Confidence interval of D, Å²/ps."""
-        reach = stats.norm.ppf(0.5 + level / 2) * self.error
-        return self.value - reach, self.value + reach
-
-    @property
-    def resolved(self) -> bool:
-        """Whether D differs from zero and the atoms leave their cage within the window."""
-        growth = 6.0 * self.value * self.window[1]
-        return self.value > 2.0 * self.error and growth > self.localised
-
-    def verdict(self) -> str:
-        """One sentence for a report."""
-        low, high = self.interval()
-        text = f"D = {self.value:.4g} Å²/ps, 95 % interval {low:.4g} to {high:.4g}"
-        if not self.resolved:
-            return f"no diffusion resolved: over {self.window[1]:.3g} ps the MSD stays in its cage ({text})"
-        if self.method == "bootstrap":
-            return f"{text}; no part of the MSD is linear within its errors: run longer"
-        return text
-
-
 def log_lags(n_frames: int, n_lags: int = N_LAGS, last: int | None = None) -> np.ndarray:
-    """Distinct lags from 1 to ``last`` (default: a quarter of the frames), evenly spaced in the logarithm."""
+    """Distinct lags from 1 to ``last`` (default: a quarter of the frames), evenly spaced in the logarithm.
+
+    Raises
+    ------
+    ValueError
+        Too few frames, or a last lag outside the trajectory.
+    """
+    if last is not None and not MIN_LAGS <= last < n_frames:
+        raise ValueError(
+            f"the last lag is {last} frames: expected {MIN_LAGS} to {n_frames - 1}, "
+            f"as the trajectory has {n_frames} frames"
+        )
     last = n_frames // 4 if last is None else last
     if last < MIN_LAGS:
         raise ValueError(
@@ -128,7 +94,9 @@ def covariance_kernels(lags: np.ndarray, n_frames: int) -> np.ndarray:
         \mathrm{Cov}(M_i, M_j) = \frac{2}{(T-i)(T-j)} \sum_d n_{ij}(d) C_{ij}(d)^2, \qquad
         C_{ij}(d) = s^2 O + \tfrac{a^2}{2} Δ,
 
-    where O is the overlap of the two intervals and Δ counts their common ends, with sign.
+    where n is the number of such pairs in the series, O the overlap of the two intervals and Δ counts their
+    common ends, with sign. For i ≥ j and m = T - i the overlap climbs to j within j frames, stays for i - j
+    frames and falls again, n = m - u at u frames beyond the plateau, and the sums have closed forms.
 
     Parameters
     ----------
@@ -142,20 +110,33 @@ def covariance_kernels(lags: np.ndarray, n_frames: int) -> np.ndarray:
     ndarray, shape (3, L, L)
         Coefficients of s⁴, s² a² and a⁴.
     """
-    kernels = np.empty((3, len(lags), len(lags)))
-    for row, i in enumerate(lags):
-        for column, j in enumerate(lags[: row + 1]):
-            d = np.arange(-j, i + 1)
-            pairs = np.minimum(n_frames - i, n_frames - j - d) - np.maximum(0, -d)
-            pairs = np.maximum(pairs, 0) * (2.0 / ((n_frames - i) * (n_frames - j)))
-            overlap = np.minimum(i, d + j) - np.maximum(0, d)
-            ends = 0.5 * ((d == i - j) * 1.0 - (d == i) - (d == -j) + (d == 0))
-            kernels[:, row, column] = kernels[:, column, row] = (
-                pairs @ overlap**2,
-                2.0 * (pairs @ (overlap * ends)),
-                pairs @ ends**2,
-            )
-    return kernels
+    lags = np.asarray(lags, dtype=float)
+    i = np.maximum.outer(lags, lags)
+    j = np.minimum.outer(lags, lags)
+    m = n_frames - i
+    beyond = np.maximum(m - j, 0.0)
+    # Flanks: Σ_v (m - j + v) v² over overlaps v from max(0, j - m) to j - 1.
+    below = np.maximum(j - m, 0.0)
+    squares = _sum_squares(j - 1) - _sum_squares(below - 1)
+    cubes = _sum_cubes(j - 1) - _sum_cubes(below - 1)
+    flanks = 2.0 * ((m - j) * squares + cubes)
+    diagonal = np.eye(len(lags))
+    kernels = np.array(
+        [
+            m * j**2 * (i - j + 1) + flanks,
+            2.0 * m * j,
+            0.5 * (1 + diagonal) * m + 0.5 * beyond,
+        ]
+    )
+    return kernels * (2.0 / ((n_frames - i) * (n_frames - j)))
+
+
+def _sum_squares(n: np.ndarray) -> np.ndarray:
+    return n * (n + 1) * (2 * n + 1) / 6
+
+
+def _sum_cubes(n: np.ndarray) -> np.ndarray:
+    return (n * (n + 1) / 2) ** 2
 
 
 def brownian_covariance(kernels: np.ndarray, noise: float, slope: float) -> np.ndarray:
@@ -177,107 +158,78 @@ def fit_line(lags: np.ndarray, msd: np.ndarray, kernels: np.ndarray, n_series: i
     n_series : int
         Independent series averaged over: atoms times directions.
     """
-    design = np.column_stack([np.ones(len(lags)), lags])
+    design = np.column_stack([np.ones(len(lags)), lags, np.exp(1.0 - lags / lags[0])])
     # The covariance needs a line that diffuses; the estimate itself may be negative.
-    smallest = 1e-6 * np.abs(msd).max() / lags[-1]
+    smallest = 1e-6 * max(np.abs(msd).max(), FROZEN) / lags[-1]
     noise, slope = 0.0, max((msd[-1] - msd[0]) / (lags[-1] - lags[0]), smallest)
     for _ in range(REFITS):
         covariance = brownian_covariance(kernels, noise, slope) / n_series
         factor = linalg.cholesky(covariance, lower=True)
-        whitened = linalg.solve_triangular(factor, np.column_stack([design, msd]), lower=True)
-        (estimate, _, _, _) = linalg.lstsq(whitened[:, :2], whitened[:, 2])
+        white = linalg.solve_triangular(factor, design, lower=True)
+        target = linalg.solve_triangular(factor, msd, lower=True)
+        spread, inverse = _pseudo_inverse(white[:, :2])
+        estimate = inverse @ target
         noise, slope = max(estimate[0], 0.0), max(estimate[1], smallest)
-    residual = whitened[:, 2] - whitened[:, :2] @ estimate
-    spread = linalg.inv(whitened[:, :2].T @ whitened[:, :2])
+    residual = target - white[:, :2] @ estimate
+    curved, curved_inverse = _pseudo_inverse(white)
+    weights, curvature_weights = linalg.solve_triangular(
+        factor, np.column_stack([inverse[1], curved_inverse[2]]), lower=True, trans=1
+    ).T
     return Line(
         noise=float(estimate[0]),
         slope=float(estimate[1]),
         error=float(np.sqrt(spread[1, 1])),
         chi2=float(residual @ residual),
         dof=len(lags) - 2,
+        weights=weights,
+        curvature=float(curvature_weights @ msd),
+        curvature_error=float(np.sqrt(curved[2, 2])),
+        curvature_weights=curvature_weights,
     )
 
 
-def _first_linear(lags: np.ndarray, msd: np.ndarray, kernels: np.ndarray, n_series: int) -> int:
-    """Index of the first lag from which the MSD is a line within its errors; -1 if there is none."""
-    for first in range(len(lags) - MIN_LAGS + 1):
-        window = slice(first, None)
-        if (
-            fit_line(lags[window], msd[window], kernels[:, window, window], n_series).p_value
-            > ACCEPT
-        ):
-            return first
-    return -1
+def _pseudo_inverse(white: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(AᵀA)⁻¹ and (AᵀA)⁻¹Aᵀ of a whitened design of full rank."""
+    spread = linalg.inv(white.T @ white)
+    return spread, spread @ white.T
 
 
-def _bootstrap_error(atom_slopes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Standard error of the mean slope when atoms are drawn with replacement; (N, 3) → (4,): x y z mean."""
-    n_atoms = len(atom_slopes)
-    draws = rng.multinomial(n_atoms, np.full(n_atoms, 1.0 / n_atoms), size=N_BOOTSTRAP) / n_atoms
-    means = draws @ atom_slopes
-    return np.concatenate([means.std(axis=0), [means.mean(axis=1).std()]])
+def spread_between(values: np.ndarray) -> float:
+    """Standard error of the mean of independent values, which is that of a bootstrap over them; 0 for one value."""
+    return float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
 
 
-def self_diffusivity(
-    positions: np.ndarray,
-    timestep: float,
-    n_lags: int = N_LAGS,
-    last: float | None = None,
-    rng: np.random.Generator | None = None,
-) -> Diffusivity:
-    """Self-diffusivity of the atoms given, with a calibrated error.
+def linear_window(
+    lags: np.ndarray, by_atom: np.ndarray, kernels: np.ndarray, n_series: int
+) -> tuple[int, bool]:
+    """Where the line may start, as the data tell.
 
-    The regression starts at the first lag from which χ² accepts a straight line, so that vibration and
-    correlated back-jumps at short times do not bias it.
+    Vibration and correlated back-jumps bend the MSD at short lags. The first window whose curvature is smaller
+    than ``STRAIGHT`` standard errors may still hide about one standard error of bias; as what is left decays
+    quickly, the window starts ``GUARD`` times later.
 
     Parameters
     ----------
-    positions : ndarray, shape (T, N, 3)
-        Unwrapped positions of the diffusing atoms, drift removed, Å.
-    timestep : float
-        Time between frames, ps.
-    n_lags : int
-        Lags, evenly spaced in the logarithm.
-    last : float, optional
-        Longest lag, ps; default: a quarter of the trajectory.
-    rng : numpy.random.Generator, optional
-        For the bootstrap, used where no window is linear.
+    lags : ndarray of int, shape (L,)
+    by_atom : ndarray, shape (L, N)
+        Squared displacement of each atom, mean over directions, Å².
+    kernels : ndarray, shape (3, L, L)
+    n_series : int
+        Independent series in the mean over atoms.
 
-    Raises
-    ------
-    ValueError
-        Too few frames for a regression.
+    Returns
+    -------
+    int
+        Index of the first lag.
+    bool
+        Whether some window is linear; if not, the last ``MIN_LAGS`` lags are returned.
     """
-    n_frames, n_atoms, _ = positions.shape
-    lags = log_lags(n_frames, n_lags, None if last is None else round(last / timestep))
-    by_atom = atom_msd(positions, lags)
     msd = by_atom.mean(axis=1)
-    kernels = covariance_kernels(lags, n_frames)
-    first = _first_linear(lags, msd.mean(axis=1), kernels, 3 * n_atoms)
-    method = "gls" if first >= 0 else "bootstrap"
-    window = slice(first if first >= 0 else len(lags) - MIN_LAGS, None)
-
-    def fit(curve: np.ndarray, n_series: int) -> Line:
-        return fit_line(lags[window], curve[window], kernels[:, window, window], n_series)
-
-    line = fit(msd.mean(axis=1), 3 * n_atoms)
-    along = [fit(msd[:, k], n_atoms) for k in range(3)]
-    errors = np.array([each.error for each in [*along, line]])
-    if method == "bootstrap":
-        slopes = np.polynomial.polynomial.polyfit(
-            lags[window], by_atom[window].reshape(-1, 3 * n_atoms), 1
-        )[1].reshape(n_atoms, 3)
-        errors = _bootstrap_error(slopes, np.random.default_rng(rng))
-    per_time = 1.0 / (2.0 * timestep)
-    return Diffusivity(
-        value=line.slope * per_time,
-        error=float(errors[3] * per_time),
-        directions=np.array([each.slope for each in along]) * per_time,
-        direction_errors=errors[:3] * per_time,
-        times=lags * timestep,
-        msd=msd,
-        window=(lags[window][0] * timestep, lags[-1] * timestep),
-        localised=3.0 * line.noise,
-        p_value=line.p_value,
-        method=method,
-    )
+    latest = len(lags) - MIN_LAGS
+    for first in range(latest + 1):
+        window = slice(first, None)
+        line = fit_line(lags[window], msd[window], kernels[:, window, window], n_series)
+        error = max(line.curvature_error, spread_between(line.curvature_weights @ by_atom[window]))
+        if abs(line.curvature) < STRAIGHT * error:
+            return min(int(np.searchsorted(lags, GUARD * lags[first])), latest), True
+    return latest, False

@@ -1,0 +1,317 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Self-diffusivity of a group of atoms with a calibrated interval."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from pyuq.diffusion.msd import atom_msd, atom_tensor_msd
+from pyuq.diffusion.regression import (
+    N_LAGS,
+    Line,
+    brownian_covariance,
+    covariance_kernels,
+    fit_line,
+    linear_window,
+    log_lags,
+    spread_between,
+)
+
+PER_CM2_S = 1e-4  # cm²/s in one Å²/ps
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Diffusivity:
+    """Diffusivity D of a group of atoms, and what it was read from.
+
+    Attributes
+    ----------
+    value, error : float
+        D and its standard error, Å²/ps.
+    dof : float
+        Degrees of freedom of the error: atoms less one where it is the spread between them, else infinite.
+    directions, direction_errors : ndarray, shape (3,)
+        The same along x, y and z.
+    tensor, tensor_errors : ndarray, shape (3, 3), or None
+        All components, where asked for.
+    times : ndarray, shape (L,)
+        Lags, ps.
+    msd : ndarray, shape (L, 3)
+        Mean squared displacement along each direction, Å².
+    msd_error : ndarray, shape (L,)
+        Standard error of the sum over directions, Å².
+    window : tuple of float
+        First and last lag of the regression, ps.
+    localised : float
+        Intercept of the three-dimensional line, Å²: motion that does not diffuse.
+    chi2_dof : float
+        χ² of the line over its degrees of freedom, with the Brownian covariance.
+    linear : bool
+        Whether some window of the MSD is a line within its errors.
+    scan : ndarray, shape (n, 3)
+        First lag (ps), D and error (Å²/ps) of every window that ends at the last lag.
+    n_atoms, n_frames : int
+    """
+
+    value: float
+    error: float
+    dof: float
+    directions: np.ndarray
+    direction_errors: np.ndarray
+    tensor: np.ndarray | None
+    tensor_errors: np.ndarray | None
+    times: np.ndarray
+    msd: np.ndarray
+    msd_error: np.ndarray
+    window: tuple[float, float]
+    localised: float
+    chi2_dof: float
+    linear: bool
+    scan: np.ndarray
+    n_atoms: int
+    n_frames: int
+
+    def interval(self, level: float = LEVEL) -> tuple[float, float]:
+        """Confidence interval of D, Å²/ps."""
+        reach = stats.t.ppf(0.5 + level / 2, self.dof) * self.error
+        return float(self.value - reach), float(self.value + reach)
+
+    @property
+    def value_cm2_s(self) -> float:
+        """D in cm²/s."""
+        return self.value * PER_CM2_S
+
+    @property
+    def log_slope(self) -> float:
+        """Of ln MSD against ln t at the end of the window: 1 where all motion diffuses, 0 in a cage."""
+        growth = 6.0 * self.value * self.window[1]
+        return growth / (growth + max(self.localised, 0.0)) if growth > 0 else 0.0
+
+    @property
+    def resolved(self) -> bool:
+        """Whether D differs from zero and the atoms leave their cage within the window."""
+        return bool(self.interval()[0] > 0.0 and self.log_slope > 0.5)
+
+    def verdict(self) -> str:
+        """One sentence for a report."""
+        low, high = self.interval()
+        text = f"D = {self.value:.4g} Å²/ps, 95 % interval {low:.4g} to {high:.4g}"
+        if not self.resolved:
+            return f"no diffusion resolved: over {self.window[1]:.3g} ps the MSD stays in its cage ({text})"
+        if not self.linear:
+            return f"{text}; no part of the MSD is linear within its errors: run longer"
+        return text
+
+    def to_dict(self) -> dict:
+        """Plain numbers and lists, for JSON; ``dof`` is None where infinite."""
+        return {
+            "diffusivity": self.value,
+            "error": self.error,
+            "dof": self.dof if np.isfinite(self.dof) else None,
+            "interval": list(self.interval()),
+            "diffusivity_cm2_s": self.value_cm2_s,
+            "directions": self.directions.tolist(),
+            "direction_errors": self.direction_errors.tolist(),
+            "tensor": None if self.tensor is None else self.tensor.tolist(),
+            "tensor_errors": None if self.tensor_errors is None else self.tensor_errors.tolist(),
+            "window": list(self.window),
+            "localised": self.localised,
+            "log_slope": self.log_slope,
+            "chi2_dof": self.chi2_dof,
+            "linear": self.linear,
+            "resolved": self.resolved,
+            "verdict": self.verdict(),
+            "n_atoms": self.n_atoms,
+            "n_frames": self.n_frames,
+            "times": self.times.tolist(),
+            "msd": self.msd.tolist(),
+            "msd_error": self.msd_error.tolist(),
+            "scan": self.scan.tolist(),
+        }
+
+
+@dataclass(frozen=True)
+class SelfDiffusion:
+    """Self-diffusivity by generalised least squares on the mean squared displacement.
+
+    The regression starts where the curve is straight, so that vibration and correlated back-jumps at short
+    times do not bias it (:func:`pyuq.diffusion.regression.linear_window`).
+
+    Parameters
+    ----------
+    timestep : float
+        Time between frames, ps.
+    n_lags : int
+        Lags, evenly spaced in the logarithm.
+    last : float, optional
+        Longest lag, ps; default: a quarter of the trajectory.
+    first : float, optional
+        First lag of the regression, ps; default: as the data tell.
+    tensor : bool
+        Compute all components of D (twice the time).
+
+    References
+    ----------
+    J. T. Bullerjahn, S. von Bülow and G. Hummer, J. Chem. Phys. 153, 024116 (2020).
+    """
+
+    timestep: float
+    n_lags: int = N_LAGS
+    last: float | None = None
+    first: float | None = None
+    tensor: bool = False
+
+    def compute(self, positions: np.ndarray) -> Diffusivity:
+        """Analyse a trajectory.
+
+        Parameters
+        ----------
+        positions : ndarray, shape (T, N, 3)
+            Unwrapped positions of the diffusing atoms, drift removed, Å.
+
+        Returns
+        -------
+        Diffusivity
+
+        Raises
+        ------
+        ValueError
+            Another shape, no atoms, a position that is not finite, or too few frames.
+        """
+        positions = np.asarray(positions)
+        if positions.ndim != 3 or positions.shape[2] != 3 or not positions.shape[1]:
+            raise ValueError(f"positions have shape {positions.shape}: expected (T, N, 3), N > 0")
+        last = None if self.last is None else round(self.last / self.timestep)
+        lags = log_lags(len(positions), self.n_lags, last)
+        by_atom = (atom_tensor_msd if self.tensor else atom_msd)(positions, lags)
+        return self.compute_msd(lags, by_atom, len(positions))
+
+    def compute_msd(self, lags: np.ndarray, by_atom: np.ndarray, n_frames: int) -> Diffusivity:
+        """Analyse squared displacements that are already averaged over time.
+
+        Parameters
+        ----------
+        lags : ndarray of int, shape (L,)
+            In frames, ascending.
+        by_atom : ndarray, shape (L, N, 3) or (L, N, 6)
+            Of :func:`atom_msd`, or with the products xy, xz, yz of :func:`atom_tensor_msd`, Å².
+        n_frames : int
+            Length of the trajectory.
+        """
+        if not np.isfinite(by_atom).all():
+            atom = int(np.argwhere(~np.isfinite(by_atom))[0, 1])
+            raise ValueError(
+                f"atom {atom} of the group (counted from 0) has a position that is not finite: "
+                "expected numbers; did the run blow up?"
+            )
+        along = np.moveaxis(by_atom, 2, 0)
+        isotropic = along[:3].mean(axis=0)
+        n_atoms = by_atom.shape[1]
+        regression = _Regression(lags, covariance_kernels(lags, n_frames))
+        first, linear = self._first(regression, isotropic)
+        best = regression.slope(isotropic, 3 * n_atoms, first)
+        directions = [regression.slope(m, n_atoms, first) for m in along[:3]]
+        scan = [regression.slope(isotropic, 3 * n_atoms, k) for k in range(len(lags) - 2)]
+        rate = 0.5 / self.timestep
+        tensor = tensor_errors = None
+        if len(along) == 6:
+            tensor, tensor_errors = (rate * m for m in _tensor(directions, best, along[3:]))
+        return Diffusivity(
+            value=best.value * rate,
+            error=best.error * rate,
+            dof=n_atoms - 1 if best.between_atoms else np.inf,
+            directions=np.array([d.value for d in directions]) * rate,
+            direction_errors=np.array([d.error for d in directions]) * rate,
+            tensor=tensor,
+            tensor_errors=tensor_errors,
+            times=lags * self.timestep,
+            msd=along[:3].mean(axis=2).T,
+            msd_error=_msd_error(isotropic, regression.kernels, best.line),
+            window=(float(lags[first] * self.timestep), float(lags[-1] * self.timestep)),
+            localised=3.0 * best.line.noise,
+            chi2_dof=best.line.chi2 / best.line.dof if best.line.dof else np.nan,
+            linear=linear,
+            scan=np.array(
+                [(lags[s.first] * self.timestep, s.value * rate, s.error * rate) for s in scan]
+            ),
+            n_atoms=n_atoms,
+            n_frames=n_frames,
+        )
+
+    def _first(self, regression: "_Regression", isotropic: np.ndarray) -> tuple[int, bool]:
+        """Index of the first lag of the regression, and whether the data accept a line from there."""
+        lags = regression.lags
+        if self.first is None:
+            return linear_window(lags, isotropic, regression.kernels, 3 * isotropic.shape[1])
+        first = int(np.searchsorted(lags * self.timestep, self.first * (1 - 1e-9)))
+        if len(lags) - first < 3:
+            raise ValueError(
+                f"the regression would start at {self.first} ps and leave {len(lags) - first} lags: expected "
+                f"a first lag well below the last one, {lags[-1] * self.timestep:.4g} ps"
+            )
+        return first, True
+
+
+def self_diffusivity(positions: np.ndarray, timestep: float, **options) -> Diffusivity:
+    """Self-diffusivity of the atoms given: ``SelfDiffusion(timestep, **options).compute(positions)``."""
+    return SelfDiffusion(timestep, **options).compute(positions)
+
+
+@dataclass(frozen=True)
+class _Slope:
+    """Slope of a window, per frame (Å²), with the larger of its two errors."""
+
+    first: int
+    line: Line
+    value: float
+    error: float
+    between_atoms: bool
+
+
+@dataclass(frozen=True)
+class _Regression:
+    """Lines through the lags from one on."""
+
+    lags: np.ndarray
+    kernels: np.ndarray
+
+    def slope(self, by_atom: np.ndarray, n_series: int, first: int) -> _Slope:
+        """Line through the mean over atoms of by_atom (L, N)."""
+        window = slice(first, None)
+        line = fit_line(
+            self.lags[window],
+            by_atom[window].mean(axis=1),
+            self.kernels[:, window, window],
+            n_series,
+        )
+        spread = spread_between(line.weights @ by_atom[window])
+        return _Slope(first, line, line.slope, max(line.error, spread), spread > line.error)
+
+
+def _tensor(
+    directions: list[_Slope], best: _Slope, products: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Slopes (3, 3) and errors of all components, from the displacement products xy, xz, yz (3, L, N).
+
+    The product of two independent directions has half the variance of a square.
+    """
+    values = np.diag([d.value for d in directions])
+    errors = np.diag([d.error for d in directions])
+    for (a, b), product in zip(((0, 1), (0, 2), (1, 2)), products, strict=True):
+        slopes = best.line.weights @ product[best.first :]
+        values[a, b] = values[b, a] = slopes.mean()
+        brownian = np.sqrt(1.5) * best.line.error
+        errors[a, b] = errors[b, a] = max(brownian, spread_between(slopes))
+    return values, errors
+
+
+def _msd_error(isotropic: np.ndarray, kernels: np.ndarray, line: Line) -> np.ndarray:
+    """Standard error (L,) of the three-dimensional MSD: the larger of Brownian and between atoms."""
+    n_atoms = isotropic.shape[1]
+    variances = np.diagonal(
+        brownian_covariance(kernels, max(line.noise, 0.0), max(line.slope, 0.0))
+    )
+    brownian = np.sqrt(3.0 * variances / n_atoms)
+    return np.maximum(brownian, [spread_between(3.0 * m) for m in isotropic])
