@@ -19,11 +19,14 @@
 
 namespace uq {
 
-// The weights of one backward pass: S = Σ_i s_i, s_i = seed_i · φ_i + fixed · e_i⁰.
+// The weights of one backward pass: S = Σ_i s_i, s_i = seed_i · φ_i + fixed_i · e_i⁰.
 struct Seed {
-  const double *shared = nullptr;      // [nreadout], common to all atoms; or
-  const double *per_atom = nullptr;    // [ncenters][max_features], one row for each centre
-  double fixed = 0.0;                  // weight of e_i⁰
+  const double *shared = nullptr;            // [nreadout], common to all atoms; or
+  const double *per_atom = nullptr;          // [ncenters][max_features], one row for each centre
+  double fixed = 0.0;                        // weight of e_i⁰, unless
+  const double *fixed_per_atom = nullptr;    // [ncenters] gives one for each centre
+
+  double fixed_of(int center) const { return fixed_per_atom ? fixed_per_atom[center] : fixed; }
 };
 
 // What a pass adds to. Every array is accumulated into (+=) and owned by the caller; null: not
@@ -44,6 +47,7 @@ class FeatureMap {
     virtual ~State() = default;
     double min_distance = 0.0;    // Å, shortest in the latest pass; infinity without neighbours
     double fixed_energy = 0.0;    // eV, Σ_i e_i⁰ of the latest forward or evaluate pass
+    std::vector<double> fixed_energies;    // eV, e_i⁰ of the centres of that pass
   };
 
   virtual ~FeatureMap() = default;

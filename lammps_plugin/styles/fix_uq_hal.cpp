@@ -110,6 +110,8 @@ void FixUQHAL::init() {
         "virial: "
         "drop `fix_modify energy/virial no`; `compute ID all pe pair` is the unbiased energy");
   pair_->attach(bias_);
+  if (!zeros_.empty()) pair_->set_zeros(zeros_);
+  zeros_.clear();
 }
 
 // τ of the step that begins.
@@ -190,10 +192,14 @@ double FixUQHAL::compute_vector(int n) {
 
 void FixUQHAL::write_restart(FILE *fp) {
   if (comm->me) return;
-  const double state[] = {bias_->tau, steps_, mean_force_, mean_sigma_, samples_, max_relative_};
-  const int size = sizeof(state);
+  std::vector<double> state = {bias_->tau, steps_,   mean_force_,
+                               mean_sigma_, samples_, max_relative_};
+  const std::vector<double> zeros = pair_ ? pair_->zeros() : zeros_;
+  state.push_back(static_cast<double>(zeros.size()));
+  state.insert(state.end(), zeros.begin(), zeros.end());
+  const int size = static_cast<int>(state.size() * sizeof(double));
   fwrite(&size, sizeof(int), 1, fp);
-  fwrite(state, sizeof(double), sizeof(state) / sizeof(double), fp);
+  fwrite(state.data(), sizeof(double), state.size(), fp);
 }
 
 void FixUQHAL::restart(char *buf) {
@@ -203,6 +209,7 @@ void FixUQHAL::restart(char *buf) {
   mean_sigma_ = state[3];
   samples_ = state[4];
   max_relative_ = state[5];
+  zeros_.assign(state + 7, state + 7 + static_cast<int>(state[6]));
   const bool varies = tau_fixed_ < 0.0 || std::isfinite(bound_);
   bias_->tau = varies ? std::min(state[0], cap_) : next_tau();
 }

@@ -9,6 +9,7 @@
 #include "pair_uq.h"
 
 #include <memory>
+#include <vector>
 
 namespace LAMMPS_NS {
 
@@ -48,6 +49,7 @@ class FixUQHAL : public Fix {
   double mean_sigma_ = 0.0;      // the same of |F_σ,i|
   double samples_ = 0.0;         // statistics steps in the averages
   double max_relative_ = 0.0;    // largest relative force uncertainty, for `bound`
+  std::vector<double> zeros_;    // of a restart file, until the pair has them (PairUQ::zeros())
   UQStatistics
       latest_;    // of the latest real evaluation that had F̄ and F_σ apart; shown, not used
 

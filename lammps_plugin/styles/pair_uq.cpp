@@ -240,16 +240,25 @@ void PairUQ::attach(const std::shared_ptr<UQBias> &bias) {
     error->all(
         FLERR,
         "fix uq/hal: the model has no posterior: lay NAME.uq beside NAME.yace or name NAME.uq");
-  if (bias->mode == UQBias::LOCAL && engine_->committee().size() > 1)
-    error->all(FLERR,
-               "fix uq/hal mode local needs a single model with a posterior, pair_coeff names " +
-                   std::to_string(engine_->committee().size()));
   bias_ = bias;
+}
+
+std::vector<double> PairUQ::zeros() const {
+  return engine_->zeros();
+}
+
+void PairUQ::set_zeros(const std::vector<double> &zeros) {
+  try {
+    engine_->set_zeros(zeros);
+  } catch (const std::exception &e) {
+    error->all(FLERR, "fix uq/hal, from its restart file: " + std::string(e.what()));
+  }
 }
 
 /* ---------------------------------------------------------------------- */
 
 void PairUQ::set_atoms() {
+  engine_->set_threads(comm->nthreads);
   engine_->set_atoms(atom->nlocal + atom->nghost, atom->x, atom->type, list->inum, list->ilist,
                      list->numneigh, list->firstneigh, NEIGHMASK);
 }
@@ -461,7 +470,7 @@ const double *PairUQ::sigma_atom() {
   require_uncertainty();
   set_atoms();
   sigma_atom_.assign(std::max(engine_->nall(), 1), 0.0);
-  engine_->local_sigma(sigma_atom_.data());
+  engine_->local(0.0, 0.0, {}, sigma_atom_.data());
   return sigma_atom_.data();
 }
 

@@ -71,6 +71,11 @@ class PairUQ : public Pair {
   double bias_energy() const { return bias_energy_; }    // -τS
   const UQForces &bias_forces() const { return apart_; }
 
+  // From where the atomic energies of a committee's members are counted; belongs to the state of
+  // the local mode.
+  std::vector<double> zeros() const;
+  void set_zeros(const std::vector<double> &zeros);
+
   // For the computes, collective: quantities of σ_E at the positions of the latest compute().
   double sigma();
   const UQForces &sigma_forces();

@@ -9,21 +9,32 @@
 
 using namespace LAMMPS_NS;
 
-// Atoms of one batch of the per-atom passes: large enough that a covariance matrix streamed from
-// memory is shared by many atoms, small enough that their features stay in cache.
-static constexpr int BATCH = 128;
-
 UQEngine::UQEngine(uq::Committee committee, std::vector<std::vector<int>> species_of_type,
                    MPI_Comm world, double energy_unit)
     : committee_(std::move(committee)), species_of_type_(std::move(species_of_type)), world_(world),
       energy_unit_(energy_unit), species_(committee_.size()) {
   std::vector<const uq::FeatureMap *> maps;
-  for (int k = 0; k < committee_.size(); k++) {
-    maps.push_back(committee_.member(k).map.get());
-    states_.push_back(maps.back()->new_state());
-  }
+  for (int k = 0; k < committee_.size(); k++) maps.push_back(committee_.member(k).map.get());
   together_ = uq::Group::of(maps);
-  for (const uq::Group &group : together_) together_states_.push_back(group.map().new_state());
+  set_threads(1);
+}
+
+void UQEngine::set_threads(int n) {
+  if (team_ && team_->size() == n) return;
+  const std::vector<double> zeros = local_ ? local_->zeros() : std::vector<double>();
+  members_.clear();
+  groups_.clear();
+  local_.reset();
+  team_ = std::make_unique<uq::ThreadTeam>(n);
+  for (int k = 0; k < committee_.size(); k++)
+    members_.emplace_back(*committee_.member(k).map, *team_);
+  for (const uq::Group &group : together_) groups_.emplace_back(group.map(), *team_);
+  if (!zeros.empty()) set_zeros(zeros);
+}
+
+uq::LocalUncertainty &UQEngine::local_uncertainty() {
+  if (!local_) local_ = std::make_unique<uq::LocalUncertainty>(committee_, *team_);
+  return *local_;
 }
 
 double UQEngine::cutoff(int itype, int jtype) const {
@@ -37,8 +48,7 @@ double UQEngine::cutoff(int itype, int jtype) const {
 }
 
 double UQEngine::memory_usage() const {
-  size_t bytes =
-      sizeof(double) * (phi_.capacity() + v_.capacity() + variance_.capacity() + seeds_.capacity());
+  size_t bytes = sizeof(double) * phi_.capacity();
   bytes += sizeof(int) * (centers_.capacity() + species_.size() * static_cast<size_t>(nall_));
   return static_cast<double>(bytes);
 }
@@ -54,12 +64,11 @@ void UQEngine::set_atoms(int nall, double **x, const int *type, int inum, const 
   // A counting sort of the centres by species; atoms mapped to NULL have none.
   const std::vector<int> &species = species_[0];
   const int nspecies = static_cast<int>(committee_.member(0).map->elements().size());
-  groups_.assign(nspecies + 1, 0);
+  std::vector<int> next(nspecies + 1, 0);    // where each species goes on in centers_
   for (int n = 0; n < inum; n++)
-    if (species[ilist[n]] >= 0) groups_[species[ilist[n]] + 1]++;
-  for (int z = 0; z < nspecies; z++) groups_[z + 1] += groups_[z];
-  centers_.resize(groups_[nspecies]);
-  std::vector<int> next(groups_.begin(), groups_.end() - 1);
+    if (species[ilist[n]] >= 0) next[species[ilist[n]] + 1]++;
+  for (int z = 0; z < nspecies; z++) next[z + 1] += next[z];
+  centers_.resize(next[nspecies]);
   for (int n = 0; n < inum; n++)
     if (species[ilist[n]] >= 0) centers_[next[species[ilist[n]]]++] = ilist[n];
 
@@ -78,8 +87,14 @@ uq::Neighbors UQEngine::view(int member) const {
   return nb;
 }
 
-void UQEngine::note_distance(const uq::FeatureMap::State &state) {
-  min_distance_ = std::min(min_distance_, state.min_distance);
+std::vector<uq::Neighbors> UQEngine::views() const {
+  std::vector<uq::Neighbors> views;
+  for (int k = 0; k < committee_.size(); k++) views.push_back(view(k));
+  return views;
+}
+
+void UQEngine::note_distance(double distance) {
+  min_distance_ = std::min(min_distance_, distance);
 }
 
 std::vector<double> &UQEngine::buffer(size_t slot, size_t size) {
@@ -120,42 +135,39 @@ double UQEngine::evaluate(int member, uq::Result result) {
   min_distance_ = std::numeric_limits<double>::infinity();
   result.energy = 0.0;
   if (member >= 0) {
-    const uq::Model &model = committee_.member(member);
-    const uq::Committee::MemberSeed seed = {model.readout.mean().data(), 1.0};
-    model.map->evaluate(view(member), *states_[member], scaled(seed, 0, member), result);
-    note_distance(*states_[member]);
+    const uq::Committee::MemberSeed seed = {committee_.member(member).readout.mean().data(), 1.0};
+    members_[member].evaluate(view(member), scaled(seed, 0, member), result);
+    note_distance(members_[member].min_distance());
     return result.energy;
   }
   for (size_t g = 0; g < together_.size(); g++) {
     const uq::Seed seed = joined([&](int k) { return committee_.mean_seed(k); }, g, 0);
-    together_[g].map().evaluate(view(together_[g].members()[0]), *together_states_[g], seed,
-                                result);
-    note_distance(*together_states_[g]);
+    groups_[g].evaluate(view(together_[g].members()[0]), seed, result);
+    note_distance(groups_[g].min_distance());
   }
   return result.energy;
 }
 
 void UQEngine::member(int k, int n, const double *weights, double fixed, uq::Result *results) {
-  const uq::FeatureMap &map = *committee_.member(k).map;
-  const int m = map.nreadout();
+  const int m = committee_.member(k).map->nreadout();
   std::vector<uq::Seed> seeds;
   for (int s = 0; s < n; s++)
     seeds.push_back(scaled({weights + static_cast<size_t>(s) * m, fixed}, s, k));
   if (n == 1) {
-    map.evaluate(view(k), *states_[k], seeds[0], results[0]);
+    members_[k].evaluate(view(k), seeds[0], results[0]);
   } else {
-    map.forward(view(k), *states_[k], nullptr, nullptr);
-    map.backward(view(k), *states_[k], n, seeds.data(), results);
+    members_[k].forward(view(k), nullptr, nullptr);
+    members_[k].backward(view(k), n, seeds.data(), results);
   }
 }
 
 // Φ of a group on this rank, into phi_; returns the energy without readout weight.
 double UQEngine::group_sums(size_t group) {
-  const uq::FeatureMap &map = together_[group].map();
-  phi_.assign(map.nreadout(), 0.0);
-  map.forward(view(together_[group].members()[0]), *together_states_[group], phi_.data(), nullptr);
-  note_distance(*together_states_[group]);
-  return together_states_[group]->fixed_energy;
+  uq::Evaluator &evaluator = groups_[group];
+  phi_.assign(evaluator.map().nreadout(), 0.0);
+  evaluator.forward(view(together_[group].members()[0]), phi_.data(), nullptr);
+  note_distance(evaluator.min_distance());
+  return evaluator.fixed_energy();
 }
 
 double UQEngine::forward() {
@@ -194,123 +206,31 @@ void UQEngine::backward(double tau, const std::vector<Pass> &passes) {
       seeds.push_back(joined(seed_of, g, static_cast<int>(seeds.size())));
       results.push_back(pass.result);
     }
-    together_[g].map().backward(view(together_[g].members()[0]), *together_states_[g],
-                                static_cast<int>(seeds.size()), seeds.data(), results.data());
+    groups_[g].backward(view(together_[g].members()[0]), static_cast<int>(seeds.size()),
+                        seeds.data(), results.data());
   }
-}
-
-// Calls visit(view of the batch) for runs of centres of one species.
-template <class Visit> void UQEngine::for_batches(const Visit &visit) {
-  for (size_t z = 0; z + 1 < groups_.size(); z++)
-    for (int start = groups_[z]; start < groups_[z + 1]; start += BATCH) {
-      uq::Neighbors batch = view_;
-      batch.centers = centers_.data() + start;
-      batch.ncenters = std::min(BATCH, groups_[z + 1] - start);
-      visit(batch);
-    }
 }
 
 double UQEngine::local(double tau, double floor, const std::vector<Pass> &passes,
                        double *sigma_atom) {
-  const uq::Model &model = committee_.member(0);
-  const std::vector<double> &mean = model.readout.mean();
-  const int stride = model.map->max_features();
-  phi_.resize(static_cast<size_t>(BATCH) * stride);
-  v_.resize(phi_.size());
-  variance_.resize(BATCH);
-  seeds_.resize(passes.size() * phi_.size());
-  min_distance_ = std::numeric_limits<double>::infinity();
-  double energy = 0.0;
-
-  for_batches([&](uq::Neighbors batch) {
-    batch.species = species_[0].data();
-    const int z = species_[0][batch.centers[0]];
-    const int offset = model.map->offset(z), count = model.map->count(z);
-    model.map->forward(batch, *states_[0], nullptr, phi_.data());
-    note_distance(*states_[0]);
-    model.readout.variances(batch.ncenters, stride, offset, count, phi_.data(), v_.data(),
-                            variance_.data());
-    energy += states_[0]->fixed_energy;
-
-    for (int n = 0; n < batch.ncenters; n++) {
-      const double sigma = std::sqrt(std::max(variance_[n], 0.0));
-      const double scale = sigma > floor ? 1.0 / sigma : 0.0;
-      if (sigma_atom) sigma_atom[batch.centers[n]] = energy_unit_ * sigma;
-      const double *phi = &phi_[static_cast<size_t>(n) * stride];
-      const double *v = &v_[static_cast<size_t>(n) * stride];
-      for (int j = 0; j < count; j++) energy += mean[offset + j] * phi[j];
-      for (size_t p = 0; p < passes.size(); p++) {
-        const double a = passes[p].kind == Pass::SIGMA ? 0.0 : energy_unit_;
-        const double b = passes[p].kind == Pass::MEAN    ? 0.0
-                         : passes[p].kind == Pass::SIGMA ? energy_unit_ * scale
-                                                         : -tau * energy_unit_ * scale;
-        double *seed = &seeds_[p * phi_.size() + static_cast<size_t>(n) * stride];
-        for (int j = 0; j < count; j++) seed[j] = a * mean[offset + j] + b * v[j];
-        std::fill(seed + count, seed + stride, 0.0);
-      }
-    }
-
-    std::vector<uq::Seed> seeds(passes.size());
-    std::vector<uq::Result> results(passes.size());
-    for (size_t p = 0; p < passes.size(); p++) {
-      seeds[p].per_atom = &seeds_[p * phi_.size()];
-      seeds[p].fixed = passes[p].kind == Pass::SIGMA ? 0.0 : energy_unit_;
-      results[p] = passes[p].result;
-    }
-    model.map->backward(batch, *states_[0], static_cast<int>(passes.size()), seeds.data(),
-                        results.data());
-  });
-  return energy_unit_ * energy;
-}
-
-// Energies of one member on the centres of a batch, whose features lie in phi_.
-void UQEngine::member_energies(int k, const uq::Neighbors &batch, int z, double *energies) {
-  const uq::Model &model = committee_.member(k);
-  const std::vector<double> zero(model.map->nreadout(), 0.0), &mean = model.readout.mean();
-  const int stride = model.map->max_features(), offset = model.map->offset(z),
-            count = model.map->count(z);
-  fixed_.assign(nall_, 0.0);
-  uq::Seed seed;
-  seed.shared = zero.data();
-  seed.fixed = 1.0;
-  uq::Result result;
-  result.eatom = fixed_.data();
-  model.map->backward(batch, *states_[k], 1, &seed, &result);
-  for (int n = 0; n < batch.ncenters; n++) {
-    energies[n] = fixed_[batch.centers[n]];
-    const double *phi = &phi_[static_cast<size_t>(n) * stride];
-    for (int j = 0; j < count; j++) energies[n] += mean[offset + j] * phi[j];
+  uq::LocalUncertainty &local = local_uncertainty();
+  const std::vector<uq::Neighbors> views = this->views();
+  if (committee_.size() > 1 && !local.has_zeros()) {
+    std::vector<double> sums = local.energy_sums(views.data());
+    MPI_Allreduce(MPI_IN_PLACE, sums.data(), static_cast<int>(sums.size()), MPI_DOUBLE, MPI_SUM,
+                  world_);
+    local.set_zeros(uq::LocalUncertainty::means(sums));
   }
-}
-
-void UQEngine::local_sigma(double *sigma_atom) {
-  const int members = committee_.size();
-  std::vector<double> energies(static_cast<size_t>(members) * BATCH), total(BATCH);
-  variance_.resize(BATCH);
-  for_batches([&](uq::Neighbors batch) {
-    std::fill(total.begin(), total.end(), 0.0);
-    for (int k = 0; k < members; k++) {
-      const uq::Model &model = committee_.member(k);
-      const int stride = model.map->max_features(), z = species_[k][batch.centers[0]];
-      batch.species = species_[k].data();
-      phi_.resize(static_cast<size_t>(BATCH) * stride);
-      model.map->forward(batch, *states_[k], nullptr, phi_.data());
-      if (model.readout.has_posterior()) {
-        model.readout.variances(batch.ncenters, stride, model.map->offset(z), model.map->count(z),
-                                phi_.data(), nullptr, variance_.data());
-        for (int n = 0; n < batch.ncenters; n++) total[n] += variance_[n] / members;
-      }
-      if (members > 1) member_energies(k, batch, z, &energies[static_cast<size_t>(k) * BATCH]);
-    }
-    for (int n = 0; n < batch.ncenters; n++) {
-      double mean = 0.0, spread = 0.0;
-      for (int k = 0; k < members; k++)
-        mean += energies[static_cast<size_t>(k) * BATCH + n] / members;
-      for (int k = 0; k < members; k++) {
-        const double d = energies[static_cast<size_t>(k) * BATCH + n] - mean;
-        spread += d * d / members;
-      }
-      sigma_atom[batch.centers[n]] = energy_unit_ * std::sqrt(std::max(total[n] + spread, 0.0));
-    }
-  });
+  std::vector<uq::LocalUncertainty::Pass> terms;
+  for (const Pass &pass : passes) {
+    const double mean = pass.kind == Pass::SIGMA ? 0.0 : energy_unit_,
+                 sigma = pass.kind == Pass::MEAN    ? 0.0
+                         : pass.kind == Pass::SIGMA ? energy_unit_
+                                                    : -tau * energy_unit_;
+    terms.push_back({mean, sigma, pass.result});
+  }
+  const double energy = local.run(views.data(), floor, terms, sigma_atom);
+  min_distance_ = local.min_distance();
+  for (int n = 0; sigma_atom && n < ncenters(); n++) sigma_atom[centers_[n]] *= energy_unit_;
+  return energy_unit_ * energy;
 }

@@ -10,7 +10,10 @@
 #define LMP_UQ_ENGINE_H
 
 #include "core/committee.h"
+#include "core/evaluator.h"
 #include "core/group.h"
+#include "core/local.h"
+#include "core/threads.h"
 
 #include <memory>
 #include <mpi.h>
@@ -28,6 +31,8 @@ class UQEngine {
   const uq::Committee &committee() const { return committee_; }
   double cutoff(int itype, int jtype) const;    // Å, largest of all members, either way round
   double memory_usage() const;                  // bytes
+
+  void set_threads(int n);    // of this rank
 
   // The atoms of the passes that follow; the arrays stay LAMMPS's.
   void set_atoms(int nall, double **x, const int *type, int inum, const int *ilist, int *numneigh,
@@ -55,12 +60,14 @@ class UQEngine {
   };
   void backward(double tau, const std::vector<Pass> &passes);
 
-  // The same for S = Σ_i max(σ_i - floor, 0), batch after batch, forward and backward. Returns the
-  // mean energy of this rank's atoms. sigma_atom [nall], null: not wanted.
+  // The same for S = Σ_i max(σ_i - floor, 0), batch after batch, forward and backward. Collective.
+  // Returns the mean energy of this rank's atoms. sigma_atom [nall], null: not wanted.
   double local(double tau, double floor, const std::vector<Pass> &passes, double *sigma_atom);
 
-  // σ_i alone, of committees too.
-  void local_sigma(double *sigma_atom);
+  // The energies from which the atomic energies of a committee's members are counted (see local.h):
+  // their means over each species at the first call of local(), unless set before. eV.
+  const std::vector<double> &zeros() { return local_uncertainty().zeros(); }
+  void set_zeros(const std::vector<double> &zeros) { local_uncertainty().set_zeros(zeros); }
 
   double min_distance() const { return min_distance_; }    // of the latest pass on this rank, Å
 
@@ -74,23 +81,24 @@ class UQEngine {
   uq::Neighbors view_;
   std::vector<std::vector<int>> species_;    // [members][nall]
   std::vector<int> centers_;                 // grouped by species
-  std::vector<int> groups_;    // [nspecies + 1], where each species starts in centers_
 
-  std::vector<std::unique_ptr<uq::FeatureMap::State>> states_;    // of members
-  std::vector<uq::Group> together_;    // members that are evaluated as one, with their states
-  std::vector<std::unique_ptr<uq::FeatureMap::State>> together_states_;
+  std::unique_ptr<uq::ThreadTeam> team_;
+  std::vector<uq::Evaluator> members_;             // of each member alone
+  std::vector<uq::Group> together_;                // members that are evaluated as one, and
+  std::vector<uq::Evaluator> groups_;              // of these
+  std::unique_ptr<uq::LocalUncertainty> local_;    // null: not used so far
   std::vector<std::vector<double>> weights_;    // seeds in LAMMPS's units, one buffer for each pass
-  std::vector<double> phi_, v_, variance_, seeds_, fixed_;    // of one batch
+  std::vector<double> phi_;                     // Φ of one group
   double min_distance_ = 0.0;
 
   uq::Neighbors view(int member) const;
+  std::vector<uq::Neighbors> views() const;
+  uq::LocalUncertainty &local_uncertainty();
   std::vector<double> &buffer(size_t slot, size_t size);
   uq::Seed scaled(const uq::Committee::MemberSeed &seed, int slot, int member);
   template <class SeedOf> uq::Seed joined(const SeedOf &seed_of, size_t group, int slot);
   double group_sums(size_t group);
-  void note_distance(const uq::FeatureMap::State &state);
-  template <class Visit> void for_batches(const Visit &visit);
-  void member_energies(int member, const uq::Neighbors &batch, int species, double *energies);
+  void note_distance(double distance);
 };
 
 }    // namespace LAMMPS_NS

@@ -4,15 +4,19 @@
 import ctypes
 import hashlib
 import subprocess
+from math import factorial, prod
 from pathlib import Path
 
 import numpy as np
+from naive_nep import nep_text
 from safetensors.numpy import save_file
 
 from pyuq import lmp as launcher
 from pyuq.models.basis import ACEBasis
+from pyuq.models.evaluator import Evaluator
 from pyuq.models.yace import Repulsion, write_yace
 
+DATA = Path(__file__).resolve().parents[1] / "data"
 ELEMENTS = ("Al", "Si")
 BASIS = ACEBasis(
     ELEMENTS, cutoff=4.5, order=3, degree=(4.0, 3.0, 2.0), radial_parameter=2.5, dcut=1.0
@@ -50,6 +54,80 @@ def posterior_file(
     save_file(tensors, folder / f"{name}.uq", metadata=metadata)
     unit.unlink()
     return folder / f"{name}.uq"
+
+
+def native_posterior(path: Path, seed: int = 5, spread: float = 0.02) -> Path:
+    """Write NAME.uq with a random covariance beside the native file of a NEP or MTP of Al and Si."""
+    native = Evaluator(path, elements=ELEMENTS).model
+    mean = np.array(native.weights)
+    m = len(mean)
+    factor = np.random.default_rng(seed).normal(scale=spread / np.sqrt(m), size=(m, m))
+    metadata = dict(
+        format="pyuq-posterior",
+        format_version="1",
+        family=native.family,
+        elements=" ".join(ELEMENTS),
+        units="metal",
+        model_sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        training_sha256="",
+        provenance="{}",
+    )
+    model = np.frombuffer(path.read_bytes(), dtype=np.uint8)
+    tensors = {"model": model, "mean": mean, "covariance": factor @ factor.T}
+    save_file(tensors, path.with_suffix(".uq"), metadata=metadata)
+    return path.with_suffix(".uq")
+
+
+def mtp_text() -> str:
+    """A small MTP of two species: the radial functions of the random file, rotational invariants of its moments."""
+    header = (DATA / "mtp" / "random.mtp").read_text().split("alpha_moments_count")[0]
+    basics = [
+        (0, *a)
+        for a in sorted(
+            (i, j, r - i - j) for r in range(4) for i in range(r + 1) for j in range(r + 1 - i)
+        )
+    ]
+    basics += [(1, 0, 0, 0), (1, 1, 0, 0), (1, 0, 1, 0), (1, 0, 0, 1)]
+    index = {basic: n for n, basic in enumerate(basics)}
+    times, scalars = [], [index[0, 0, 0, 0], index[1, 0, 0, 0]]
+    for mu, nu, rank in ((0, 0, 1), (0, 0, 2), (0, 0, 3), (0, 1, 1), (0, 1, 0)):  # M_mu : M_nu
+        scalars.append(len(basics) + len(scalars) - 2)
+        for a in (basic[1:] for basic in basics if basic[0] == 0 and sum(basic[1:]) == rank):
+            weight = factorial(rank) // prod(map(factorial, a))
+            times.append((index[mu, *a], index[nu, *a], weight, scalars[-1]))
+    coefficients = np.random.default_rng(2).normal(scale=0.05, size=len(scalars))
+
+    def braces(rows) -> str:
+        return "{" + ", ".join(map(str, rows)) + "}"
+
+    return (
+        header
+        + f"alpha_moments_count = {len(basics) + len(scalars) - 2}\n"
+        + f"alpha_index_basic_count = {len(basics)}\n"
+        + f"alpha_index_basic = {braces(braces(b) for b in basics)}\n"
+        + f"alpha_index_times_count = {len(times)}\n"
+        + f"alpha_index_times = {braces(braces(t) for t in times)}\n"
+        + f"alpha_scalar_moments = {len(scalars)}\n"
+        + f"alpha_moment_mapping = {braces(scalars)}\n"
+        + "species_coeffs = {-0.4, -0.3}\n"
+        + f"moment_coeffs = {braces(map(float, coefficients))}\n"
+    )
+
+
+def family_files(folder: Path) -> dict[str, str]:
+    """What pair_coeff names: one model of each family, with a posterior, and a committee of all."""
+    nep, mtp = folder / "nep.txt", folder / "small.mtp"
+    nep.write_text(nep_text(elements=ELEMENTS, zbl="0.8 1.8", l_max="4 1 1", seed=3))
+    mtp.write_text(mtp_text())
+    files = {
+        "ace": posterior_file(folder, "ace"),
+        "nep": native_posterior(nep),
+        "mtp": native_posterior(mtp),
+    }
+    members = (files["ace"], nep, f"{mtp}:Al,Si")
+    return {name: str(file) for name, file in files.items()} | {
+        "committee": " ".join(map(str, members))
+    }
 
 
 def atoms(

@@ -26,18 +26,18 @@ def history(lmp, steps: int) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("mode", ["global", "local"])
-def test_energy_conservation(potential, mode):
+def test_energy_conservation(model, mode):
     """At fixed τ the biased Hamiltonian is conserved; the error falls as the square of the time step."""
     errors = []
     for dt, steps in ((0.001, 100), (0.0005, 200)):
         lmp = run(
-            held(potential, rattle=0.05)
+            held(model, rattle=0.05)
             + f"fix h all uq/hal tau 2.0 mode {mode}\nfix n all nve\ntimestep {dt}\n{THERMO}run 0 post no"
         )
         series = history(lmp, steps)
         assert np.ptp(series["f_h"]) > 1e-3  # the bias energy moves
         errors.append(np.abs(series["TotEng"] - series["TotEng"][0]).max())
-    assert errors[0] < 0.03
+    assert errors[0] < 0.06
     assert errors[1] < 0.3 * errors[0]
 
 
@@ -109,15 +109,18 @@ def test_runs_continue(potential):
     assert_same_positions(parts, whole)
 
 
-@pytest.mark.parametrize("bias", ["tau_rel 0.5 window 10 every 3", "tau 2.0 every 1 bound 0.4"])
-def test_restart(potential, bias, tmp_path):
+@pytest.mark.parametrize(
+    "bias",
+    ["tau_rel 0.5 window 10 every 3", "tau 2.0 every 1 bound 0.4", "tau 1.0 mode local every 1"],
+)
+def test_restart(model, bias, tmp_path):
     """A run continued from a restart file follows the uninterrupted one."""
     fixes = f"fix h all uq/hal {bias}\nfix n all nve\n{THERMO}"
     whole = run(
-        atoms(potential) + fixes + f"run 20 post no\nwrite_restart {tmp_path}/r\nrun 20 post no"
+        atoms(model) + fixes + f"run 20 post no\nwrite_restart {tmp_path}/r\nrun 20 post no"
     )
     again = run(
-        f"read_restart {tmp_path}/r\npair_style uq\npair_coeff * * {potential} Al Si\n{fixes}run 20 post no"
+        f"read_restart {tmp_path}/r\npair_style uq\npair_coeff * * {model} Al Si\n{fixes}run 20 post no"
     )
     for n in range(7):
         assert again.extract_fix("h", 0, 1, n) == pytest.approx(

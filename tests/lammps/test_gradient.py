@@ -31,8 +31,8 @@ def every(request):
 
 # No integrator: `run 1` evaluates the same positions in an ordinary step.
 @pytest.mark.parametrize("bias", BIASES.values(), ids=BIASES)
-def test_forces(potential, bias, every):
-    lmp = run(atoms(potential) + f"fix h all uq/hal {bias} every {every}\n{OUTPUT}\nrun 1 post no")
+def test_forces(model, bias, every):
+    lmp = run(atoms(model) + f"fix h all uq/hal {bias} every {every}\n{OUTPUT}\nrun 1 post no")
     assert lmp.extract_fix("h", 0, 0) < -0.05  # the bias matters
     analytic, x0 = forces(lmp), positions(lmp)
 
@@ -64,10 +64,10 @@ def strained_box(cell: dict, component: str, strain: float) -> str:
 
 @pytest.mark.parametrize("component", STRAINS)
 @pytest.mark.parametrize("bias", ["tau 3.0", "tau 2.0 mode local"], ids=["global", "local"])
-def test_virial(potential, bias, every, component):
+def test_virial(model, bias, every, component):
     """W = -dE/dε, the pressure that LAMMPS prints times the volume."""
     extra = f"fix h all uq/hal {bias} every {every}\n{OUTPUT}\nrun 1 post no"
-    lmp = run(atoms(potential, tilt=(0.0, 0.0, 0.0)) + extra)
+    lmp = run(atoms(model, tilt=(0.0, 0.0, 0.0)) + extra)
     nktv2p = 1.6021765e6  # LAMMPS's eV/Å³ → bar in metal units
     analytic = pressure_tensor(lmp, "p")[STRAINS[component]] * lmp.get_thermo("vol") / nktv2p
     cell = {"x": 8.1, "y": 8.1, "z": 8.1, "xy": 0.0, "xz": 0.0, "yz": 0.0}

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The number of ranks, empty subdomains, tilted and tiny cells do not change the numbers."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from crystal import atoms, mpirun, run
@@ -39,9 +41,9 @@ pair_coeff * * {potential} Al Si
 """
 
 
-def frame(folder) -> np.ndarray:
+def frame(folder, name: str = "frame") -> np.ndarray:
     """Atom lines of the dump."""
-    lines = (folder / "frame").read_text().splitlines()
+    lines = (folder / name).read_text().splitlines()
     return np.array([line.split() for line in lines[9:]], dtype=float)
 
 
@@ -58,10 +60,18 @@ def thermo(text: str) -> np.ndarray:
     return np.array(rows)
 
 
-@pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
-@pytest.mark.parametrize("bias", BIASES.values(), ids=BIASES)
-def test_ranks_agree(potential, tmp_path, cell, bias):
-    commands = from_file(potential, tmp_path, **cell) + f"fix h all uq/hal {bias}\n" + OUTPUT
+# Every family in the cells that differ most; the committee has all families at once.
+CASES = [("ace", cell, bias) for cell in CELLS for bias in BIASES]
+CASES += [(f, "triclinic", "global") for f in ("nep", "mtp")]
+CASES += [(f, "smaller than the cutoff", "local") for f in ("nep", "mtp")]
+CASES += [("committee", "triclinic", "local"), ("committee", "empty subdomains", "local")]
+CASES += [("committee", "smaller than the cutoff", "global")]
+
+
+@pytest.mark.parametrize(("family", "cell", "bias"), CASES)
+def test_ranks_agree(families, tmp_path, family, cell, bias):
+    commands = from_file(families[family], tmp_path, **CELLS[cell])
+    commands += f"fix h all uq/hal {BIASES[bias]}\n" + OUTPUT
     results = []
     for ranks in (1, 2, 4):
         folder = tmp_path / str(ranks)
@@ -72,6 +82,31 @@ def test_ranks_agree(potential, tmp_path, cell, bias):
     for values, atoms_n in others:
         np.testing.assert_allclose(values, one, rtol=1e-10, atol=1e-9)
         np.testing.assert_allclose(atoms_n, atoms_one, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    "bias", ["tau 2.0", "tau 2.0 mode local", None], ids=["global", "local", "plain"]
+)
+def test_threads_agree(model, bias):
+    """One, two or three threads give the same numbers, and the same number of them the same bits."""
+    cell = dict(size=(3, 2, 2), tilt=(1.3, -0.8, 0.9))
+    script = atoms(model, **cell) + (f"fix h all uq/hal {bias} every 2\n" if bias else "")
+    script += "compute e all pe/atom\ncompute w all centroid/stress/atom NULL virial\n"
+    script += "compute a all uq/atom energy force\ncompute p all pressure NULL virial\n"
+    script += "thermo_style custom pe c_p[*]\nfix n all nve\nrun 4 post no\n"
+    frames = []
+    for threads in (1, 2, 3, 3):
+        lmp = run(f"package omp {threads}\n" + script)
+        lmp.command(
+            f"write_dump all custom {threads} id fx fy fz c_e c_w[*] c_a[*] "
+            "modify sort id format float %.17g"
+        )
+        frames.append(frame(Path(), str(threads)))
+        frames[-1] = np.hstack([frames[-1].ravel(), list(lmp.last_thermo().values())])
+    one, two, three, again = frames
+    for other in (two, three):
+        np.testing.assert_allclose(other, one, rtol=1e-9, atol=1e-10 * np.abs(one).max())
+    np.testing.assert_array_equal(again, three)
 
 
 def test_tiny_cell_equals_supercell(potential):

@@ -55,6 +55,7 @@ void Ace::begin(const Neighbors &nb, AceState &state, bool keep) const {
   const int lanes = state.kernels->lanes, ne = static_cast<int>(elements_.size());
   state.min_distance = std::numeric_limits<double>::infinity();
   state.fixed_energy = 0.0;
+  state.fixed_energies.assign(nb.ncenters, 0.0);
   state.blocks.clear();
   state.order.clear();
   state.order.reserve(nb.ncenters);
@@ -224,7 +225,9 @@ void Ace::components(const Neighbors &nb, AceState &state, const Block &block, d
     }
     scale[lane] = env.f;
     state.min_distance = std::min(state.min_distance, env.min_distance);
-    state.fixed_energy += plan.e0 + env.rho * (inner_ == InnerCutoff::Zbl ? 1.0 - env.f : 1.0);
+    const double fixed = plan.e0 + env.rho * (inner_ == InnerCutoff::Zbl ? 1.0 - env.f : 1.0);
+    state.fixed_energy += fixed;
+    state.fixed_energies[block.rows[lane]] = fixed;
   }
 }
 
@@ -450,7 +453,7 @@ void Ace::atom_forces(AceState &state, const Block &block, int lane, int nseeds,
   const SpeciesPlan &plan = plans_[block.species];
   const Kernels &k = *state.kernels;
   const Environment &env = state.environments[block.environment + lane];
-  const int ncomp = plan.products.ncomp, i = env.center;
+  const int ncomp = plan.products.ncomp, i = env.center, row = block.rows[lane];
   const bool zbl = inner_ == InnerCutoff::Zbl;
   state.column.reserve(static_cast<size_t>(nseeds) * ncomp);
   for (int c = 0; c < nseeds * ncomp; c++)
@@ -458,7 +461,7 @@ void Ace::atom_forces(AceState &state, const Block &block, int lane, int nseeds,
         env.f * state.derivative.data()[static_cast<size_t>(c) * k.lanes + lane];
   for (int s = 0; s < nseeds; s++) {
     const double energy = env.f * state.value.data()[s * k.lanes + lane] +
-                          seeds[s].fixed * (plan.e0 + env.rho * (zbl ? 1.0 - env.f : 1.0));
+                          seeds[s].fixed_of(row) * (plan.e0 + env.rho * (zbl ? 1.0 - env.f : 1.0));
     results[s].energy += energy;
     if (results[s].eatom) results[s].eatom[i] += energy;
   }
@@ -471,13 +474,14 @@ void Ace::atom_forces(AceState &state, const Block &block, int lane, int nseeds,
     const double range = env.f == 1.0 && zbl ? 0.0 : plan.core[z].range();
     for (int s = 0; s < nseeds; s++) {
       const double value = state.value.data()[s * k.lanes + lane];
-      const double slope = zbl ? seeds[s].fixed * (1.0 - env.f) : env.df * value + seeds[s].fixed;
+      const double fixed = seeds[s].fixed_of(row);
+      const double slope = zbl ? fixed * (1.0 - env.f) : env.df * value + fixed;
       const double *f = state.force.data() + 3 * static_cast<size_t>(s) * n;
       for (int j = 0; j < n; j++) {
         const int q = at + j, neighbor = env.index[q];
         if (neighbor < 0) break;
         double along = env.r[q] < range ? slope * plan.core[z](env.r[q]).df : 0.0;
-        if (zbl && q == env.nearest) along += env.df * (value - seeds[s].fixed * env.rho);
+        if (zbl && q == env.nearest) along += env.df * (value - fixed * env.rho);
         const double d[3] = {env.x[q] * env.r[q], env.y[q] * env.r[q], env.z[q] * env.r[q]};
         const double g[3] = {f[j] + along * env.x[q], f[n + j] + along * env.y[q],
                              f[2 * n + j] + along * env.z[q]};

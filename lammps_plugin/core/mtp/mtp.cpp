@@ -53,6 +53,7 @@ void Mtp::begin(const Neighbors &nb, MtpState &state, bool keep) const {
   const int lanes = state.kernels->lanes, nblocks = (nb.ncenters + lanes - 1) / lanes;
   state.min_distance = std::numeric_limits<double>::infinity();
   state.fixed_energy = 0.0;
+  state.fixed_energies.assign(nb.ncenters, 0.0);
   const size_t nodes = static_cast<size_t>(plan_.products.nnodes) * lanes,
                core = static_cast<size_t>(plan_.products.ncore) * lanes;
   state.all_kept = nblocks * nodes * sizeof(double) <= largest_kept;
@@ -158,7 +159,8 @@ void Mtp::moments(const Neighbors &nb, MtpState &state, const Block &block, doub
     k.accumulate(plan_.angular, env.padded, env.x, env.y, env.z, env.f, state.scratch.data(),
                  nodes + lane);
     for (int j = 0; potential_.repulsive && j < env.n; j++)
-      state.fixed_energy += repulsion(env.r[j]);
+      state.fixed_energies[block.row + lane] += repulsion(env.r[j]);
+    state.fixed_energy += state.fixed_energies[block.row + lane];
   }
   k.products(plan_.products, nodes);
 }
@@ -228,7 +230,8 @@ void Mtp::block_forces(const Neighbors &nb, MtpState &state, const Block &block,
                        const double *nodes, const Seed &seed, Result &result) const {
   adjoint(nb, state, block, nodes, seed);
   for (int lane = 0; lane < block.natoms; lane++)
-    atom_forces(state, state.environments[block.environment + lane], lane, seed.fixed, result);
+    atom_forces(state, state.environments[block.environment + lane], lane,
+                seed.fixed_of(block.row + lane), result);
 }
 
 // Short-range repulsion of RBChebyshev_repuls, eV.

@@ -97,6 +97,7 @@ std::unique_ptr<FeatureMap::State> Nep::new_state() const {
 void Nep::begin(const Neighbors &nb, NepState &state, bool keep) const {
   state.min_distance = std::numeric_limits<double>::infinity();
   state.fixed_energy = 0.0;
+  state.fixed_energies.assign(nb.ncenters, 0.0);
   state.blocks.clear();
   state.order.clear();
   state.order.reserve(nb.ncenters);
@@ -348,6 +349,7 @@ void Nep::describe(const Neighbors &nb, NepState &state, const Block &block, boo
     descriptors(state, env, s, q + a * wide_dim, block_atoms * wide_dim);
     state.min_distance = std::min(state.min_distance, env.min_distance);
     state.fixed_energy += env.repulsion;
+    state.fixed_energies[block.rows[a]] = env.repulsion;
   }
   double *h = state.hidden.data() + block.hidden;
   for (int m = 0; m < nm; m++) {
@@ -458,7 +460,7 @@ void Nep::network_backward(NepState &state, const Block &block, const Seed &seed
   }
   for (int a = 0; a < block.natoms; a++) {
     const Environment &env = state.environments[block.environment + a];
-    add_energy(result, env.center, seed.fixed * env.repulsion);
+    add_energy(result, env.center, seed.fixed_of(block.rows[a]) * env.repulsion);
   }
 }
 
@@ -573,7 +575,8 @@ void Nep::block_forces(NepState &state, const Block &block, int nseeds, const Se
     const double *sums = state.sums.data() + block.sums + a * sums_size();
     for (int s = 0; s < nseeds; s++)
       atom_forces(state, env, state.functions[a], sums,
-                  state.slopes.data() + s * one + a * wide_dim, seeds[s].fixed, results[s]);
+                  state.slopes.data() + s * one + a * wide_dim, seeds[s].fixed_of(block.rows[a]),
+                  results[s]);
   }
 }
 

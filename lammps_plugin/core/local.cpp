@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+#include "local.h"
+
+#include "error.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+using namespace uq;
+
+// Atoms of one batch: large enough that a covariance matrix streamed from memory is shared by many
+// atoms, small enough that their features stay in cache.
+static constexpr int BATCH = 128;
+
+LocalUncertainty::LocalUncertainty(const Committee &committee, ThreadTeam &team)
+    : committee_(committee), team_(team), scratch_(team.size()), first_(1, 0) {
+  for (int k = 0; k < committee.size(); k++)
+    first_.push_back(first_.back() + static_cast<int>(committee.member(k).map->elements().size()));
+  for (Scratch &scratch : scratch_) {
+    scratch.sigma.resize(BATCH);
+    scratch.members.resize(committee.size());
+    for (int k = 0; k < committee.size(); k++) {
+      Member &member = scratch.members[k];
+      const FeatureMap &map = *committee.member(k).map;
+      member.state = map.new_state();
+      member.phi.resize(static_cast<size_t>(BATCH) * map.max_features());
+      member.v.resize(member.phi.size());
+      member.energies.resize(BATCH);
+      member.variances.resize(BATCH);
+    }
+  }
+}
+
+void LocalUncertainty::set_zeros(std::vector<double> zeros) {
+  if (zeros.size() != static_cast<size_t>(first_.back()))
+    throw Error("zeros of " + std::to_string(zeros.size()) + " energies, expected " +
+                std::to_string(first_.back()) + ", one for each species of each model");
+  zeros_ = std::move(zeros);
+}
+
+std::vector<double> LocalUncertainty::means(const std::vector<double> &energy_sums) {
+  std::vector<double> means(energy_sums.size() / 2);
+  for (size_t i = 0; i < means.size(); i++)
+    means[i] = energy_sums[2 * i] / std::max(energy_sums[2 * i + 1], 1.0);
+  return means;
+}
+
+// Runs of centres of one species, at most BATCH long, laid out for every member.
+template <class Visit>
+void LocalUncertainty::for_batches(const Neighbors *views, int first, const Neighbors &share,
+                                   Scratch &scratch, const Visit &visit) {
+  const int *species = views[0].species;
+  for (int start = 0, end; start < share.ncenters; start = end) {
+    end = start + 1;
+    while (end < share.ncenters && end - start < BATCH &&
+           species[share.centers[end]] == species[share.centers[start]])
+      end++;
+    for (int k = 0; k < committee_.size(); k++) {
+      Neighbors &batch = scratch.members[k].batch;
+      batch = views[k];
+      batch.centers = views[k].centers + first + start;
+      batch.ncenters = end - start;
+    }
+    visit();
+  }
+}
+
+// Features, energies and, where wanted, variances of a batch; products: ΣΦ too.
+void LocalUncertainty::energies(int k, Member &member, bool products) const {
+  const Model &model = committee_.member(k);
+  const int z = member.batch.species[member.batch.centers[0]], n = member.batch.ncenters,
+            offset = model.map->offset(z), count = model.map->count(z),
+            stride = model.map->max_features();
+  const double *w = model.readout.mean().data() + offset;
+  model.map->forward(member.batch, *member.state, nullptr, member.phi.data());
+  model.readout.variances(n, stride, offset, count, member.phi.data(),
+                          products ? member.v.data() : nullptr, member.variances.data());
+  for (int i = 0; i < n; i++) {
+    const double *phi = &member.phi[static_cast<size_t>(i) * stride];
+    double energy = member.state->fixed_energies[i];
+    for (int j = 0; j < count; j++) energy += w[j] * phi[j];
+    member.energies[i] = energy;
+  }
+}
+
+std::vector<double> LocalUncertainty::energy_sums(const Neighbors *views) {
+  const size_t n = 2 * static_cast<size_t>(first_.back());
+  std::vector<double> sums(n * team_.size(), 0.0);
+  team_.share(views[0], 0, nullptr, [&](int t, int first, const Neighbors &share, Result *) {
+    for_batches(views, first, share, scratch_[t], [&] {
+      for (int k = 0; k < committee_.size(); k++) {
+        Member &member = scratch_[t].members[k];
+        energies(k, member, false);
+        const int z = member.batch.species[member.batch.centers[0]];
+        double *sum = &sums[t * n + 2 * static_cast<size_t>(first_[k] + z)];
+        for (int i = 0; i < member.batch.ncenters; i++) sum[0] += member.energies[i];
+        sum[1] += member.batch.ncenters;
+      }
+    });
+  });
+  for (size_t i = n; i < sums.size(); i++) sums[i % n] += sums[i];
+  sums.resize(n);
+  return sums;
+}
+
+// σ_i of a batch; leaves e_ki - c_kz - ē_i in the members' energies.
+void LocalUncertainty::deviations(Scratch &scratch) const {
+  const int members = committee_.size(), n = scratch.members[0].batch.ncenters;
+  for (int k = 0; k < members && !zeros_.empty(); k++) {
+    Member &member = scratch.members[k];
+    const double zero = zeros_[first_[k] + member.batch.species[member.batch.centers[0]]];
+    for (int i = 0; i < n; i++) member.energies[i] -= zero;
+  }
+  for (int i = 0; i < n; i++) {
+    double mean = 0.0, variance = 0.0;
+    for (const Member &member : scratch.members) mean += member.energies[i] / members;
+    for (Member &member : scratch.members) {
+      double &energy = member.energies[i];
+      energy -= mean;
+      variance += (member.variances[i] + energy * energy) / members;
+    }
+    scratch.sigma[i] = std::sqrt(std::max(variance, 0.0));
+  }
+}
+
+// ∂S/∂φ_ki = (a + b (e_ki - c_kz - ē_i) / σ_i) w_k / K + b Σ_k φ_ki / (σ_i K)
+void LocalUncertainty::make_seeds(Scratch &scratch, double floor,
+                                  const std::vector<Pass> &passes) const {
+  const double members = committee_.size();
+  for (int k = 0; k < committee_.size(); k++) {
+    Member &member = scratch.members[k];
+    const Model &model = committee_.member(k);
+    const int z = member.batch.species[member.batch.centers[0]], stride = model.map->max_features(),
+              count = model.map->count(z);
+    const double *w = model.readout.mean().data() + model.map->offset(z);
+    member.seeds.resize(passes.size() * member.phi.size());
+    member.fixed.resize(passes.size() * BATCH);
+    for (size_t p = 0; p < passes.size(); p++)
+      for (int i = 0; i < member.batch.ncenters; i++) {
+        const double sigma = scratch.sigma[i],
+                     b = sigma > floor ? passes[p].sigma / (members * sigma) : 0.0,
+                     a = passes[p].mean / members + b * member.energies[i];
+        const size_t row = static_cast<size_t>(i) * stride;
+        double *seed = &member.seeds[p * member.phi.size() + row];
+        for (int j = 0; j < count; j++) seed[j] = a * w[j] + b * member.v[row + j];
+        std::fill(seed + count, seed + stride, 0.0);
+        member.fixed[p * BATCH + i] = a;
+      }
+  }
+}
+
+double LocalUncertainty::run(const Neighbors *views, double floor, const std::vector<Pass> &passes,
+                             double *sigma) {
+  std::vector<Result> results;
+  for (const Pass &pass : passes) results.push_back(pass.result);
+  std::vector<double> energy(team_.size(), 0.0);
+  const int members = committee_.size(), npasses = static_cast<int>(passes.size());
+  for (Scratch &scratch : scratch_) scratch.min_distance = std::numeric_limits<double>::infinity();
+
+  const auto body = [&](int t, int first, const Neighbors &share, Result *own) {
+    Scratch &scratch = scratch_[t];
+    for_batches(views, first, share, scratch, [&] {
+      const int n = scratch.members[0].batch.ncenters;
+      for (int k = 0; k < members; k++) {
+        Member &member = scratch.members[k];
+        energies(k, member, npasses > 0);
+        for (int i = 0; i < n; i++) energy[t] += member.energies[i] / members;
+        scratch.min_distance = std::min(scratch.min_distance, member.state->min_distance);
+      }
+      deviations(scratch);
+      for (int i = 0; i < n && sigma; i++)
+        sigma[scratch.members[0].batch.centers[i]] = scratch.sigma[i];
+      if (npasses == 0) return;
+      make_seeds(scratch, floor, passes);
+      for (Member &member : scratch.members) {
+        std::vector<Seed> seeds(npasses);
+        for (int p = 0; p < npasses; p++) {
+          seeds[p].per_atom = &member.seeds[p * member.phi.size()];
+          seeds[p].fixed_per_atom = &member.fixed[static_cast<size_t>(p) * BATCH];
+        }
+        const Model &model = committee_.member(static_cast<int>(&member - &scratch.members[0]));
+        model.map->backward(member.batch, *member.state, npasses, seeds.data(), own);
+      }
+    });
+  };
+  team_.share(views[0], npasses, results.data(), body);
+  double total = 0.0;
+  for (const double e : energy) total += e;
+  return total;
+}
+
+double LocalUncertainty::min_distance() const {
+  double distance = scratch_[0].min_distance;
+  for (const Scratch &scratch : scratch_) distance = std::min(distance, scratch.min_distance);
+  return distance;
+}

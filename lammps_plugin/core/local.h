@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Uncertainty of the energy of each atom of a committee, by the law of total variance,
+//
+//     σ_i² = (1/K) Σ_k φ_kiᵀ Σ_k φ_ki + (1/K) Σ_k (e_ki - c_kz - ē_i)²,
+//
+// and passes with S = a Ē + b Σ_i max(σ_i - floor, 0) as energy. c_kz centres the energies of
+// member k on atoms of species z: models share neither zero of energy nor how they divide it among
+// the species. It is a constant, so that S is conserved where it should be.
+
+#ifndef UQ_LOCAL_H
+#define UQ_LOCAL_H
+
+#include "committee.h"
+#include "threads.h"
+
+#include <memory>
+#include <vector>
+
+namespace uq {
+
+class LocalUncertainty {
+ public:
+  // Both stay the caller's.
+  LocalUncertainty(const Committee &committee, ThreadTeam &team);
+
+  // Σ_i e_ki and the number of atoms of each species: blocks of member after member,
+  // [species][2]; to be summed over ranks and handed to set_zeros(). views [members]: the same
+  // centres, sorted by species, each with its member's species.
+  std::vector<double> energy_sums(const Neighbors *views);
+  bool has_zeros() const { return !zeros_.empty(); }
+  const std::vector<double> &zeros() const { return zeros_; }    // c_kz, eV, member after member
+  void set_zeros(std::vector<double> zeros);                     // throws uq::Error
+  static std::vector<double> means(const std::vector<double> &energy_sums);
+
+  struct Pass {
+    double mean, sigma;    // a, b
+    Result result;
+  };
+  // Returns Σ_i ē_i (eV). sigma [ntotal], null: not wanted.
+  double run(const Neighbors *views, double floor, const std::vector<Pass> &passes, double *sigma);
+  double min_distance() const;    // Å, of the latest run
+
+ private:
+  struct Member {
+    std::unique_ptr<FeatureMap::State> state;
+    Neighbors batch;
+    std::vector<double> phi, v;      // [BATCH][max_features]
+    std::vector<double> seeds;       // [passes][BATCH][max_features]
+    std::vector<double> fixed;       // [passes][BATCH]
+    std::vector<double> energies;    // [BATCH], e_ki
+    std::vector<double> variances;
+  };
+  struct Scratch {    // of one thread
+    std::vector<Member> members;
+    std::vector<double> sigma;    // [BATCH]
+    double min_distance;
+  };
+
+  const Committee &committee_;
+  ThreadTeam &team_;
+  std::vector<Scratch> scratch_;
+  std::vector<int> first_;    // [members], where its species start in zeros_
+  std::vector<double> zeros_;
+
+  template <class Visit>
+  void for_batches(const Neighbors *views, int first, const Neighbors &share, Scratch &scratch,
+                   const Visit &visit);
+  void energies(int k, Member &member, bool products) const;
+  void deviations(Scratch &scratch) const;
+  void make_seeds(Scratch &scratch, double floor, const std::vector<Pass> &passes) const;
+};
+
+}    // namespace uq
+
+#endif
