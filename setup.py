@@ -108,13 +108,14 @@ class BuildExt(build_ext):
 bindings = cythonize(
     [
         Extension(
-            "pyuq._core",
-            ["cython/core.pyx"],
+            f"pyuq._{name}",
+            [f"cython/{name}.pyx"],
             include_dirs=[numpy.get_include(), "lammps_plugin/core"],
             define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
             extra_compile_args=["-std=c++17", "-O3", "-fvisibility=hidden"],
             language="c++",
         )
+        for name in ("core", "dump")
     ],
     language_level=3,
 )

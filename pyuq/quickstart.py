@@ -16,9 +16,9 @@ import numpy as np
 from pyuq import lmp, systems
 from pyuq.diffusion import Diffusivity, remove_drift, self_diffusivity
 from pyuq.io import extxyz
-from pyuq.io.dump import read_unwrapped
 from pyuq.io.files import atomic_write, write_text
 from pyuq.io.lammps_data import write_data
+from pyuq.io.trajectory import read_trajectory
 
 TEMPERATURE = 700.0  # K
 TIMESTEP = 0.002  # ps
@@ -302,9 +302,9 @@ def produce(folder: Path, kind: str, size: Size, ranks: int) -> Diffusivity:
             tail = "\n".join((done.stdout + done.stderr).splitlines()[-8:])
             raise RuntimeError(f"{' '.join(command)} failed in {folder}:\n{tail}")
         os.replace(folder / f".log.{kind}", finished)
-    _, types, positions = read_unwrapped(dump)
-    silver = types == 1
-    positions = remove_drift(positions, ~silver)
+    run = read_trajectory(dump, elements=systems.ELEMENTS)
+    silver = run.group("Ag")
+    positions = remove_drift(run.positions, ~silver)
     result = self_diffusivity(positions[:, silver], DUMP_EVERY * TIMESTEP)
     say(f"     {kind}: {result.verdict()}")
     return result

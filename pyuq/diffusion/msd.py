@@ -10,7 +10,7 @@ BLOCK = 2**18  # doubles transformed at once, 2 MB: memory does not grow with th
 def remove_drift(
     positions: np.ndarray, framework: np.ndarray | None = None, masses: np.ndarray | None = None
 ) -> np.ndarray:
-    """Subtract the motion of a group's centre from every atom.
+    """Positions relative to the centre of a group in the same frame.
 
     Parameters
     ----------
@@ -24,11 +24,18 @@ def remove_drift(
     Returns
     -------
     ndarray, shape (T, N, 3)
+
+    Raises
+    ------
+    ValueError
+        The group is empty.
     """
     group = slice(None) if framework is None else np.asarray(framework)
+    members = positions[:, group]
+    if not members.shape[1]:
+        raise ValueError("the group that defines the frame of reference has no atom: expected some")
     weights = None if masses is None else np.asarray(masses)[group]
-    centre = np.average(positions[:, group], axis=1, weights=weights)
-    return positions - (centre - centre[0])[:, None, :]
+    return positions - np.average(members, axis=1, weights=weights)[:, None, :]
 
 
 def atom_msd(positions: np.ndarray, lags: np.ndarray) -> np.ndarray:

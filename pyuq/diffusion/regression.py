@@ -5,19 +5,20 @@ Displacements at different lags share their frames, so that an ordinary line thr
 claims errors tens of times too small. For Brownian motion with localised noise the covariance is known in
 closed form (Bullerjahn, von Bülow and Hummer, J. Chem. Phys. 153, 024116 (2020)); it makes the weights
 of the line. Real atoms hop, and a few long jumps scatter more than Brownian steps of the same mean square;
-therefore every number read from the curve is a linear combination of the atoms' own curves, and its error is the
-larger of the Brownian one and the standard error between atoms.
+therefore every number read from the curve is a linear combination of the atoms' own curves, and where these
+scatter more than Brownian ones, their scatter is the error.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import linalg, special
+from scipy import linalg, special, stats
 
 N_LAGS = 40
 MIN_LAGS = 6  # in a window
 REFITS = 3  # of the line with the covariance that it implies; the second changes the error by < 1 %
 STRAIGHT = 1.6  # standard errors of curvature up to which a window counts as linear
+EXCESS = 0.8  # quantile of the spread between Brownian atoms beyond which it becomes the error
 FROZEN = 1e-20  # Å², an MSD that counts as none
 GUARD = 3  # the window starts at this many times the first lag found linear
 
@@ -194,9 +195,32 @@ def _pseudo_inverse(white: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return spread, spread @ white.T
 
 
-def spread_between(values: np.ndarray) -> float:
-    """Standard error of the mean of independent values, which is that of a bootstrap over them; 0 for one value."""
-    return float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
+def larger_error(brownian: float, values: np.ndarray) -> tuple[float, bool]:
+    """Error of the mean over atoms: the Brownian one, or the standard error between atoms.
+
+    The latter is that of a bootstrap over atoms. It takes over where it is larger than Brownian motion would
+    show in one case of five, so that a few atoms, whose spread is itself uncertain, do not widen the interval
+    for nothing.
+
+    Parameters
+    ----------
+    brownian : float
+        Standard error of Brownian motion.
+    values : ndarray, shape (N,)
+        Values of the atoms.
+
+    Returns
+    -------
+    error : float
+    between : bool
+        Whether it is the spread between atoms.
+    """
+    dof = len(values) - 1
+    if dof == 0:
+        return brownian, False
+    spread = np.std(values, ddof=1) / np.sqrt(len(values))
+    between = spread**2 > brownian**2 * stats.chi2.ppf(EXCESS, dof) / dof
+    return (float(spread), True) if between else (brownian, False)
 
 
 def linear_window(
@@ -229,7 +253,7 @@ def linear_window(
     for first in range(latest + 1):
         window = slice(first, None)
         line = fit_line(lags[window], msd[window], kernels[:, window, window], n_series)
-        error = max(line.curvature_error, spread_between(line.curvature_weights @ by_atom[window]))
+        error, _ = larger_error(line.curvature_error, line.curvature_weights @ by_atom[window])
         if abs(line.curvature) < STRAIGHT * error:
             return min(int(np.searchsorted(lags, GUARD * lags[first])), latest), True
     return latest, False

@@ -13,9 +13,9 @@ from pyuq.diffusion.regression import (
     brownian_covariance,
     covariance_kernels,
     fit_line,
+    larger_error,
     linear_window,
     log_lags,
-    spread_between,
 )
 
 PER_CM2_S = 1e-4  # cm²/s in one Å²/ps
@@ -286,8 +286,8 @@ class _Regression:
             self.kernels[:, window, window],
             n_series,
         )
-        spread = spread_between(line.weights @ by_atom[window])
-        return _Slope(first, line, line.slope, max(line.error, spread), spread > line.error)
+        error, between = larger_error(line.error, line.weights @ by_atom[window])
+        return _Slope(first, line, line.slope, error, between)
 
 
 def _tensor(
@@ -302,16 +302,15 @@ def _tensor(
     for (a, b), product in zip(((0, 1), (0, 2), (1, 2)), products, strict=True):
         slopes = best.line.weights @ product[best.first :]
         values[a, b] = values[b, a] = slopes.mean()
-        brownian = np.sqrt(1.5) * best.line.error
-        errors[a, b] = errors[b, a] = max(brownian, spread_between(slopes))
+        errors[a, b] = errors[b, a] = larger_error(np.sqrt(1.5) * best.line.error, slopes)[0]
     return values, errors
 
 
 def _msd_error(isotropic: np.ndarray, kernels: np.ndarray, line: Line) -> np.ndarray:
-    """Standard error (L,) of the three-dimensional MSD: the larger of Brownian and between atoms."""
+    """Standard error (L,) of the three-dimensional MSD."""
     n_atoms = isotropic.shape[1]
     variances = np.diagonal(
         brownian_covariance(kernels, max(line.noise, 0.0), max(line.slope, 0.0))
     )
     brownian = np.sqrt(3.0 * variances / n_atoms)
-    return np.maximum(brownian, [spread_between(3.0 * m) for m in isotropic])
+    return np.array([larger_error(b, 3.0 * m)[0] for b, m in zip(brownian, isotropic, strict=True)])

@@ -1,44 +1,337 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Positions out of LAMMPS text dumps."""
+"""LAMMPS text dumps, frame by frame."""
 
+import gzip
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+CHUNK = 2**23  # bytes read at once
 
-def read_unwrapped(path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Read unwrapped positions of a dump with the columns ``id type xu yu zu``, sorted by id.
+# Ways to write a position, the best first: columns, whether they are fractions of the cell.
+POSITIONS = (
+    (("xu", "yu", "zu"), False),
+    (("xsu", "ysu", "zsu"), True),
+    (("x", "y", "z"), False),
+    (("xs", "ys", "zs"), True),
+)
+IMAGES = ("ix", "iy", "iz")
+VELOCITIES = ("vx", "vy", "vz")
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One snapshot, atoms sorted by id.
+
+    Attributes
+    ----------
+    step : int
+    cell : ndarray, shape (3, 3)
+        Rows a, b, c, Å.
+    origin : ndarray, shape (3,)
+        Corner of the cell, Å.
+    ids, types : ndarray of int, shape (N,)
+    positions : ndarray, shape (N, 3)
+        As written, Å.
+    images : ndarray of int, shape (N, 3), or None
+        Image flags, where positions are wrapped and the dump has them.
+    velocities : ndarray, shape (N, 3), or None
+        Å/ps.
+    """
+
+    step: int
+    cell: np.ndarray
+    origin: np.ndarray
+    ids: np.ndarray
+    types: np.ndarray
+    positions: np.ndarray
+    images: np.ndarray | None
+    velocities: np.ndarray | None
+
+
+class LammpsDump:
+    """Reads ``dump custom`` and ``dump atom`` files in one pass; memory does not grow with the file.
+
+    Needs the columns ``id`` and ``type`` and one of ``xu yu zu``, ``xsu ysu zsu``, ``x y z``, ``xs ys zs``
+    in any order, with or without ``ix iy iz`` and ``vx vy vz``; others are skipped. Atoms may be
+    unsorted. The file may be gzipped. A step that is written twice (at the seam of two runs) is read once.
 
     Parameters
     ----------
     path : str or Path
-        Of ``dump ID all custom N FILE id type xu yu zu`` with ``dump_modify ID sort id``.
+    partial : bool
+        Stop quietly before a last frame that is cut short, as it is while a simulation runs.
 
-    Returns
-    -------
-    steps : ndarray of int, shape (T,)
-    types : ndarray of int, shape (N,)
-    positions : ndarray, shape (T, N, 3)
-        Å.
+    Attributes
+    ----------
+    pbc : tuple of bool
+    unwrapped : bool
+        Whether positions are ``xu`` or ``xsu``.
+    elements : tuple of str, or None
+        Of the atoms sorted by id, where the dump has a column ``element``.
 
     Raises
     ------
     ValueError
-        Other columns, unsorted atoms, a changing number of atoms, or a truncated frame.
+        No dump, a column missing, a frame cut short, a bad number, atoms lost, ids or types that change.
     """
-    lines = Path(path).read_text().splitlines()
-    if len(lines) < 9 or not lines[8].startswith("ITEM: ATOMS id type xu yu zu"):
-        raise ValueError(f"{path}: expected the columns id type xu yu zu, found {lines[8:9]}")
-    n = int(lines[3])
-    length = n + 9
-    if len(lines) % length or any(line != lines[3] for line in lines[3::length]):
-        raise ValueError(f"{path}: frames differ in their number of atoms ({n} in the first)")
-    frames = len(lines) // length
-    text = " ".join(
-        line for k in range(frames) for line in lines[k * length + 9 : (k + 1) * length]
-    )
-    table = np.array(text.split(), dtype=float).reshape(frames, n, 5)
-    if (table[:, :, 0] != table[0, :, 0]).any():
-        raise ValueError(f"{path}: atoms are not sorted; use dump_modify sort id")
-    steps = np.array([int(lines[k * length + 1]) for k in range(frames)])
-    return steps, table[0, :, 1].astype(int), table[:, :, 2:]
+
+    def __init__(self, path, partial: bool = False):
+        self.path = Path(path)
+        self.partial = partial
+        self._check_format()
+        text = self._first_frame()
+        header = self._header(text, 0)
+        if header is None:
+            raise ValueError(f"{self.path}: the first frame is cut short, found {len(text)} bytes")
+        self.columns = header.columns
+        self.pbc = header.pbc
+        self._slots, self._names, self.scaled, self.unwrapped = self._choose_columns()
+        self._n_atoms = header.n_atoms
+        self._sorted_ids: np.ndarray | None = None
+        self._types: np.ndarray | None = None
+        self._last_ids: np.ndarray | None = None
+        self._order: np.ndarray | slice = slice(None)
+        self.elements = self._read_elements(text, header)
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Frames in the order of the file."""
+        previous = None
+        text, position, more = b"", 0, True
+        with self._open() as file:
+            while more or position < len(text):
+                frame, behind = self._frame(text, position) if text else (None, 0)
+                if frame is not None:
+                    position = behind
+                    if frame.step != previous:
+                        yield frame
+                    previous = frame.step
+                elif more:
+                    fresh = self._read(file, max(CHUNK, len(text) - position))
+                    more = len(fresh) > 0
+                    text, position = text[position:] + fresh, 0
+                else:
+                    self._cut_short(text, position)
+                    return
+
+    def _check_format(self) -> None:
+        if not self.path.is_file():
+            raise ValueError(f"no file {self.path}")
+        if self.path.suffix in (".zst", ".bin", ".h5md", ".nc"):
+            raise ValueError(
+                f"{self.path}: expected a text dump, plain or .gz; found {self.path.suffix}. "
+                "Unpack it, or convert it with LAMMPS's rerun or MDAnalysis"
+            )
+
+    def _open(self):
+        return gzip.open(self.path, "rb") if self.path.suffix == ".gz" else open(self.path, "rb")
+
+    def _read(self, file, size: int) -> bytes:
+        try:
+            return file.read(size)
+        except EOFError:  # a gzip stream that ends before its trailer
+            if self.partial:
+                return b""
+            raise ValueError(
+                f"{self.path}: the compressed file is cut short. Was the run killed? "
+                "Unpack what is there with gzip -dc and read that with partial=True"
+            ) from None
+
+    def _first_frame(self) -> bytes:
+        """As much of the beginning as the first frame may take."""
+        with self._open() as file:
+            text = self._read(file, 2**16)
+            while text.count(b"ITEM: TIMESTEP") < 2 and (fresh := self._read(file, len(text))):
+                text += fresh
+        if not text.startswith(b"ITEM:"):
+            raise ValueError(
+                f"{self.path} is no LAMMPS text dump: expected 'ITEM: TIMESTEP', found {text[:20]!r}"
+            )
+        return text
+
+    def _header(self, text: bytes, start: int) -> "_Header | None":
+        """Lines up to the table; None if the text ends before."""
+        item = text.find(b"ITEM: ATOMS", start)
+        table = text.find(b"\n", item) + 1
+        if item < 0 or not table:
+            return None
+        lines = text[start:table].decode(errors="replace").splitlines()
+        try:
+            return _Header.parse(lines, table)
+        except (ValueError, IndexError, KeyError) as error:
+            raise ValueError(
+                f"{self.path}: the header of a frame cannot be read ({error}): {lines[:10]}"
+            ) from None
+
+    def _choose_columns(self) -> tuple[np.ndarray, list[str], bool, bool]:
+        names, have = ["id", "type"], set(self.columns)
+        found = next(((c, s) for c, s in POSITIONS if have.issuperset(c)), None)
+        if found is None or not have.issuperset(names):
+            raise ValueError(
+                f"{self.path} has the columns {' '.join(self.columns)}: expected id, type and "
+                "xu yu zu (or xsu, x, xs); write it with 'dump 1 all custom N FILE id type xu yu zu'"
+            )
+        coordinates, scaled = found
+        unwrapped = coordinates[0] in ("xu", "xsu")
+        names += coordinates
+        for group in (() if unwrapped else IMAGES, VELOCITIES):
+            names += group if group and have.issuperset(group) else ()
+        slots = [names.index(c) if c in names else -1 for c in self.columns]
+        return np.array(slots, dtype=np.int32), names, scaled, unwrapped
+
+    def _read_elements(self, text: bytes, header: "_Header") -> tuple[str, ...] | None:
+        if "element" not in self.columns:
+            return None
+        rows = text[header.table :].decode().splitlines()[: header.n_atoms]
+        element, number = self.columns.index("element"), self.columns.index("id")
+        try:
+            pairs = [(int(r[number]), r[element]) for r in (row.split() for row in rows)]
+        except (IndexError, ValueError):
+            return None  # the frame itself will say what is wrong
+        return tuple(name for _, name in sorted(pairs))
+
+    def _frame(self, text: bytes, start: int) -> tuple[Frame | None, int]:
+        """Next frame and where it ends; None if the text ends before."""
+        from pyuq._dump import parse_table
+
+        header = self._header(text, start)
+        if header is None:
+            return None, start
+        where = f"{self.path}, step {header.step}"
+        if header.columns != self.columns:
+            raise ValueError(
+                f"{where}: columns changed from {' '.join(self.columns)} to {' '.join(header.columns)}"
+            )
+        if header.n_atoms != self._n_atoms:
+            raise ValueError(
+                f"{where}: {header.n_atoms} atoms, {self._n_atoms} in the first frame; were atoms lost? "
+                "Expected the same atoms in all frames"
+            )
+        table = np.empty((header.n_atoms, len(self._names)))
+        end, bad = parse_table(text, header.table, self._slots, table)
+        if bad >= 0:
+            row = text[header.table :].split(b"\n", bad + 1)[bad].decode(errors="replace")
+            raise ValueError(
+                f"{where}: expected {len(self.columns)} columns of numbers, found {row!r} in row {bad + 1}"
+            )
+        if end < 0:
+            return None, start
+        return self._assemble(header, table, where), end
+
+    def _assemble(self, header: "_Header", table: np.ndarray, where: str) -> Frame:
+        ids = table[:, 0]
+        if self._last_ids is None or not np.array_equal(ids, self._last_ids):
+            self._sort(ids.copy(), where)
+        table = table[self._order]
+        if self._types is None:
+            self._types = table[:, 1].astype(np.int64)
+        elif (changed := table[:, 1] != self._types).any():
+            k = int(changed.argmax())
+            raise ValueError(
+                f"{where}: atom {self._sorted_ids[k]} has type {table[k, 1]:.0f}, it had {self._types[k]}: "
+                "expected atoms that keep their type"
+            )
+        columns = {name: k for k, name in enumerate(self._names)}
+        positions = np.ascontiguousarray(table[:, 2:5])
+        if self.scaled:
+            positions = header.origin + positions @ header.cell
+        images = velocities = None
+        if "ix" in columns:
+            k = columns["ix"]
+            images = table[:, k : k + 3].astype(np.int64)
+        if "vx" in columns:
+            k = columns["vx"]
+            velocities = np.ascontiguousarray(table[:, k : k + 3])
+        return Frame(
+            header.step,
+            header.cell,
+            header.origin,
+            self._sorted_ids,
+            self._types,
+            positions,
+            images,
+            velocities,
+        )
+
+    def _sort(self, ids: np.ndarray, where: str) -> None:
+        """Find the order of a frame's atoms."""
+        order = np.argsort(ids, kind="stable")
+        found = ids[order].astype(np.int64)
+        if self._sorted_ids is None:
+            if (double := found[1:] == found[:-1]).any():
+                raise ValueError(f"{where}: atom id {found[1:][double][0]} appears twice")
+            self._sorted_ids = found
+        elif not np.array_equal(found, self._sorted_ids):
+            gone = np.setdiff1d(self._sorted_ids, found)
+            new = np.setdiff1d(found, self._sorted_ids)
+            raise ValueError(
+                f"{where}: ids changed; gone: {gone[:5].tolist()}, new: {new[:5].tolist()}. "
+                "Expected the same atoms in all frames; dump a fixed group"
+            )
+        self._last_ids = ids
+        unmoved = np.array_equal(order, np.arange(len(order)))
+        self._order = slice(None) if unmoved else order
+
+    def _cut_short(self, text: bytes, position: int) -> None:
+        if self.partial or not text[position:].strip():
+            return
+        header = self._header(text, position)
+        found = "in its header"
+        if header is not None:
+            rows = text.count(b"\n", header.table)
+            found = f"after {rows} of {header.n_atoms} atoms (step {header.step})"
+        raise ValueError(
+            f"{self.path}: the last frame is cut short {found}. Was the run killed, or is it still "
+            "running? Read the frames before it with partial=True"
+        )
+
+
+@dataclass(frozen=True)
+class _Header:
+    """What stands above the table of a frame."""
+
+    step: int
+    n_atoms: int
+    cell: np.ndarray
+    origin: np.ndarray
+    pbc: tuple[bool, bool, bool]
+    columns: list[str]
+    table: int
+
+    @classmethod
+    def parse(cls, lines: list[str], table: int) -> "_Header":
+        items = {line[6:]: k for k, line in enumerate(lines) if line.startswith("ITEM: ")}
+        box = next(name for name in items if name.startswith("BOX BOUNDS"))
+        rows = [[float(v) for v in line.split()] for line in lines[items[box] + 1 :][:3]]
+        cell, origin = _general(rows) if "abc" in box else _restricted(rows)
+        boundary = [
+            word for word in box.split()[2:] if word not in ("xy", "xz", "yz", "abc", "origin")
+        ]
+        columns = lines[-1].split()[2:]
+        return cls(
+            step=int(lines[items["TIMESTEP"] + 1]),
+            n_atoms=int(lines[items["NUMBER OF ATOMS"] + 1]),
+            cell=cell,
+            origin=origin,
+            pbc=tuple(word == "pp" for word in boundary) if boundary else (True, True, True),
+            columns=columns,
+            table=table,
+        )
+
+
+def _restricted(rows: list[list[float]]) -> tuple[np.ndarray, np.ndarray]:
+    """Cell and corner of a box: bounds that include the tilt, then xy, xz, yz."""
+    bounds = np.array([row[:2] for row in rows])
+    xy, xz, yz = (row[2] if len(row) > 2 else 0.0 for row in rows)
+    bounds[0] -= min(0.0, xy, xz, xy + xz), max(0.0, xy, xz, xy + xz)
+    bounds[1] -= min(0.0, yz), max(0.0, yz)
+    (lx, ly, lz) = bounds[:, 1] - bounds[:, 0]
+    return np.array([[lx, 0, 0], [xy, ly, 0], [xz, yz, lz]]), bounds[:, 0]
+
+
+def _general(rows: list[list[float]]) -> tuple[np.ndarray, np.ndarray]:
+    """Cell and corner of a general triclinic box: vector and origin in each row."""
+    table = np.array(rows)
+    return table[:, :3], table[:, 3]

@@ -1,0 +1,315 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Dumps and their unwrapping: against LAMMPS's own unwrapped positions, and damaged in every usual way."""
+
+import gzip
+
+import ase.io
+import numpy as np
+import pytest
+from ase import Atoms
+
+from pyuq.io.dump import LammpsDump
+from pyuq.io.trajectory import iterate_trajectory, read_trajectory
+
+CELL = np.diag([4.0, 5.0, 6.0])
+
+
+def dump_text(steps, table, columns="id type xu yu zu", box="pp pp pp\n0 4\n0 5\n0 6"):
+    """Dump of the rows table[t][k]."""
+    return "".join(
+        f"ITEM: TIMESTEP\n{step}\nITEM: NUMBER OF ATOMS\n{len(rows)}\nITEM: BOX BOUNDS {box}\n"
+        f"ITEM: ATOMS {columns}\n" + "".join(" ".join(map(str, row)) + " \n" for row in rows)
+        for step, rows in zip(steps, table)
+    )
+
+
+@pytest.fixture
+def walk():
+    """Positions (T, N, 3) of a walk that leaves the cell."""
+    return np.cumsum(np.random.default_rng(0).normal(0, 0.4, (40, 7, 3)), axis=0)
+
+
+@pytest.fixture
+def dump(walk, tmp_path):
+    """Function (positions, columns, ...) → path of a dump with ids 1 to N and types 1 and 2."""
+
+    def write(positions=walk, columns="id type xu yu zu", steps=None, extra=None, **options):
+        steps = range(0, 10 * len(positions), 10) if steps is None else steps
+        table = [
+            [
+                [k + 1, 1 + k % 2, *map(repr, x.tolist()), *([] if extra is None else extra[t, k])]
+                for k, x in enumerate(frame)
+            ]
+            for t, frame in enumerate(positions)
+        ]
+        path = tmp_path / "t.dump"
+        path.write_text(dump_text(steps, table, columns, **options))
+        return path
+
+    return write
+
+
+def test_unwrapped_positions_are_read_as_written(dump, walk):
+    found = read_trajectory(dump())
+    np.testing.assert_array_equal(found.positions, walk)
+    np.testing.assert_array_equal(found.steps, np.arange(0, 400, 10))
+    np.testing.assert_array_equal(found.cells[3], CELL)
+    assert found.spacing == 10 and found.volume == pytest.approx(120)
+    assert list(found.species[:3]) == ["1", "2", "1"]
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        "1",
+        "-0.5",
+        "+2.5e3",
+        "1e-300",
+        "0.1",
+        "9007199254740993",
+        "1E5",
+        ".5",
+        "5.",
+        "123456789.123456789012",
+        "4.9406564584124654e-324",
+        "1.7976931348623157e308",
+    ],
+)
+def test_numbers_are_correctly_rounded(number, tmp_path):
+    path = tmp_path / "n.dump"
+    path.write_text(dump_text([0], [[[1, 1, number, 0, 0]]]))
+    assert next(iter(LammpsDump(path))).positions[0, 0] == float(number)
+
+
+@pytest.mark.parametrize("word", ["1.2.3", "abc", "1e", "--1", "1,5"])
+def test_what_is_no_number_is_named(word, tmp_path):
+    path = tmp_path / "n.dump"
+    path.write_text(dump_text([0], [[[1, 1, word, 0, 0]]]))
+    with pytest.raises(ValueError, match="row 1"):
+        next(iter(LammpsDump(path)))
+
+
+def test_gzip(dump, walk, tmp_path):
+    packed = tmp_path / "t.dump.gz"
+    packed.write_bytes(gzip.compress(dump().read_bytes()))
+    np.testing.assert_array_equal(read_trajectory(packed).positions, walk)
+    packed.write_bytes(packed.read_bytes()[:-200])
+    with pytest.raises(ValueError, match="cut short"):
+        read_trajectory(packed)
+
+
+def test_wrapped_positions_with_and_without_images(dump, walk):
+    images = np.floor(walk @ np.linalg.inv(CELL)).astype(int)
+    wrapped = walk - images @ CELL
+    moved = walk - walk[0]
+    with_images = read_trajectory(dump(wrapped, "id type x y z ix iy iz", extra=images))
+    np.testing.assert_allclose(with_images.positions, walk, atol=1e-12)
+    for columns, positions in (("x y z", wrapped), ("xs ys zs", wrapped @ np.linalg.inv(CELL))):
+        found = read_trajectory(dump(positions, f"id type {columns}")).positions
+        np.testing.assert_allclose(found - found[0], moved, atol=1e-12)
+
+
+def test_unsorted_atoms_and_surplus_columns(walk, tmp_path):
+    rng = np.random.default_rng(1)
+    table = [
+        [["Xx", *x.tolist(), 0.5, k + 1, 1 + k % 2] for k, x in enumerate(frame)] for frame in walk
+    ]
+    table = [[rows[k] for k in rng.permutation(len(rows))] for rows in table]
+    path = tmp_path / "t.dump"
+    path.write_text(dump_text(range(40), table, "element xu yu zu q id type"))
+    found = read_trajectory(path)
+    np.testing.assert_array_equal(found.positions, walk)
+    assert set(found.species) == {"Xx"}
+
+
+def test_pieces_continue_each_other(dump, walk):
+    images = np.floor(walk @ np.linalg.inv(CELL)).astype(int)
+    path = dump(walk - images @ CELL, "id type x y z")
+    pieces = list(iterate_trajectory(path, chunk=7))
+    whole = read_trajectory(path)
+    assert len(pieces) == 6
+    np.testing.assert_allclose(
+        np.concatenate([p.positions for p in pieces]), whole.positions, atol=1e-12
+    )
+    some = read_trajectory(path, skip=5, stride=3)
+    np.testing.assert_allclose(some.positions, whole.positions[5::3], atol=1e-12)
+    np.testing.assert_array_equal(some.steps, whole.steps[5::3])
+
+
+def test_changing_cell_adds_no_motion(tmp_path):
+    """Atoms fixed in the lab, many images away, in a breathing cell: w + n h would make them jump."""
+    rng = np.random.default_rng(2)
+    start = np.array([[0.3, 0.4, 0.5], [1.0, 2.0, 3.0]])
+    lengths = 10 + rng.normal(0, 0.1, 50)
+    frames = []
+    for t, length in enumerate(lengths):
+        rows = [
+            [k + 1, 1, *(x + 100 * length)] for k, x in enumerate(start)
+        ]  # 100 images away, as xu
+        frames.append(dump_text([t], [rows], box=f"pp pp pp\n0 {length}\n0 {length}\n0 {length}"))
+    path = tmp_path / "t.dump"
+    path.write_text("".join(frames))
+    found = read_trajectory(path).positions
+    np.testing.assert_allclose(found - found[0], 0, atol=1e-9)
+
+
+def test_npt_of_lammps_in_every_kind_of_column(tmp_path):
+    from pyuq import lmp
+
+    kinds = {"u": "xu yu zu", "su": "xsu ysu zsu", "i": "x y z ix iy iz", "si": "xs ys zs ix iy iz"}
+    kinds["w"] = "x y z"
+    engine = lmp.lammps(cmdargs=["-screen", "none", "-log", "none", "-nocite"])
+    try:
+        engine.commands_string(
+            "units lj\nlattice fcc 0.6\nregion b prism 0 3 0 3 0 3 0.5 -0.3 0.4\ncreate_box 1 b\n"
+            "create_atoms 1 box\nmass 1 1\npair_style lj/cut 2.0\npair_coeff 1 1 1 1\n"
+            "velocity all create 3.0 1\nneigh_modify delay 0 every 1\n"
+            "fix 1 all npt temp 3 3 0.5 tri 3 3 1.0 flip no\nrun 100\n"
+            + "".join(
+                f"dump {k} all custom 5 {tmp_path}/{k}.dump id type {c}\n"
+                f"dump_modify {k} format float %.15g\n"
+                for k, c in kinds.items()
+            )
+            + "run 300\n"
+        )
+        bounds = engine.extract_box()
+    finally:
+        engine.close()
+    found = {k: read_trajectory(tmp_path / f"{k}.dump") for k in kinds}
+    (lo, hi, xy, yz, xz, *_) = bounds
+    cell = [[hi[0] - lo[0], 0, 0], [xy, hi[1] - lo[1], 0], [xz, yz, hi[2] - lo[2]]]
+    np.testing.assert_allclose(found["u"].cells[-1], cell, rtol=1e-10)
+    moved = {k: t.positions - t.positions[0] for k, t in found.items()}
+    assert np.ptp(found["u"].volume) == 0 and np.abs(moved["u"]).max() > 1.0
+    for kind in ("su", "i", "si", "w"):
+        np.testing.assert_allclose(moved[kind], moved["u"], atol=1e-8, err_msg=kind)
+
+
+def test_extended_xyz(walk, tmp_path):
+    frames = [Atoms("AgIAgIAgIAg", positions=x, cell=CELL, pbc=True) for x in walk]
+    for frame in frames:
+        frame.wrap()
+    path = tmp_path / "t.extxyz"
+    ase.io.write(path, frames)
+    found = read_trajectory(path)
+    np.testing.assert_allclose(found.positions - found.positions[0], walk - walk[0], atol=1e-6)
+    assert found.group("Ag").sum() == 4
+    ase.io.write(path, [*frames, frames[0][:3]])
+    with pytest.raises(ValueError, match="same atoms"):
+        read_trajectory(path)
+
+
+def test_mdanalysis(walk):
+    mda = pytest.importorskip("MDAnalysis")
+    universe = mda.Universe.empty(7, trajectory=True)
+    universe.add_TopologyAttr("names", ["Ag"] * 7)
+    universe.load_new(walk.astype(np.float32), order="fac", dimensions=[4, 5, 6, 90, 90, 90])
+    found = read_trajectory(universe)
+    np.testing.assert_allclose(found.positions - found.positions[0], walk - walk[0], atol=1e-5)
+
+
+def test_groups(dump):
+    run = read_trajectory(dump(), elements=("Ag", "I"))
+    assert run.group("Ag").tolist() == [True, False] * 3 + [True]
+    assert run.atoms([1, 7]).nonzero()[0].tolist() == [0, 6]
+    with pytest.raises(ValueError, match="no atom of species Li"):
+        run.group(["Ag", "Li"])
+    with pytest.raises(ValueError, match="no atom with id"):
+        run.atoms([8])
+    with pytest.raises(ValueError, match="one for each type"):
+        read_trajectory(dump(), elements=("Ag",))
+
+
+def test_partial_frames(dump, walk):
+    path = dump()
+    text = path.read_text()
+    for cut in (3, 60, 150, len(text.split("ITEM: TIMESTEP")[-1]) - 3):
+        path.write_text(text[:-cut])
+        with pytest.raises(ValueError, match="cut short"):
+            read_trajectory(path)
+        np.testing.assert_array_equal(read_trajectory(path, partial=True).positions, walk[:-1])
+
+
+def test_a_step_written_twice_is_read_once(dump, walk):
+    doubled = np.concatenate([walk[:5], walk[4:]])
+    steps = [*range(0, 50, 10), *range(40, 400, 10)]
+    np.testing.assert_array_equal(read_trajectory(dump(doubled, steps=steps)).positions, walk)
+
+
+def damaged(name):
+    """(columns of) a dump of two frames with one fault."""
+    good = [[1, 1, 0, 0, 0], [2, 2, 1, 1, 1]]
+    bad = {
+        "lost": [good, good[:1]],
+        "ids": [good, [[1, 1, 0, 0, 0], [3, 2, 1, 1, 1]]],
+        "types": [good, [[1, 1, 0, 0, 0], [2, 1, 1, 1, 1]]],
+        "twice": [[good[0], good[0]], good],
+        "nan": [good, [[1, 1, 0, 0, 0], [2, 2, "nan", 1, 1]]],
+        "surplus": [good, [[1, 1, 0, 0, 0, 0], [2, 2, 1, 1, 1]]],
+        "one": [good],
+    }[name]
+    return dump_text(range(0, 10 * len(bad), 10), bad)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("lost", "were atoms lost"),
+        ("ids", r"gone: \[2\], new: \[3\]"),
+        ("types", "atom 2 has type 1, it had 2"),
+        ("twice", "appears twice"),
+        ("nan", "step 10: atom 2 .*blow up"),
+        ("surplus", "row 1"),
+        ("one", "at least two"),
+    ],
+)
+def test_damage_is_named(name, message, tmp_path):
+    path = tmp_path / "t.dump"
+    path.write_text(damaged(name))
+    with pytest.raises(ValueError, match=message):
+        read_trajectory(path)
+
+
+def test_wrapped_hops_beyond_recognition(dump, walk):
+    fast = np.cumsum(np.random.default_rng(3).normal(0, 2.0, (40, 7, 3)), axis=0)
+    images = np.floor(fast @ np.linalg.inv(CELL)).astype(int)
+    with pytest.raises(ValueError, match="write xu yu zu"):
+        read_trajectory(dump(fast - images @ CELL, "id type x y z"))
+
+
+def test_uneven_steps(dump):
+    with pytest.raises(ValueError, match="evenly spaced"):
+        read_trajectory(dump(steps=[*range(0, 200, 10), *range(250, 450, 10)]))
+
+
+def test_a_cell_that_flips(tmp_path):
+    boxes = ["xy xz yz pp pp pp\n0 6 2\n0 4 0\n0 4 0", "xy xz yz pp pp pp\n-2 4 -2\n0 4 0\n0 4 0"]
+    rows = [[[1, 1, 0.1, 0.1, 0.1]]]
+    path = tmp_path / "t.dump"
+    path.write_text("".join(dump_text([k], rows, box=b) for k, b in enumerate(boxes)))
+    with pytest.raises(ValueError, match="flip no"):
+        read_trajectory(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("# nothing\n", "no LAMMPS text dump"),
+        ("", "no LAMMPS text dump"),
+        (dump_text([0], [[[1, 1, 0]]], "id type q"), "expected id, type and"),
+        ("ITEM: TIMESTEP\n0\nITEM: NUMBER OF ATOMS\n", "cut short"),
+    ],
+)
+def test_other_files_are_refused(text, message, tmp_path):
+    path = tmp_path / "t.dump"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        read_trajectory(path)
+
+
+def test_missing_and_binary_files(tmp_path):
+    with pytest.raises(ValueError, match="no file"):
+        read_trajectory(tmp_path / "none.dump")
+    (tmp_path / "t.dump.zst").write_bytes(b"x")
+    with pytest.raises(ValueError, match="expected a text dump"):
+        read_trajectory(tmp_path / "t.dump.zst")
