@@ -50,7 +50,16 @@ double Readout::variance(const double *phi, double *v) const {
   }
   std::fill(v, v + m, 0.0);
   if (covariance_.empty()) return 0.0;
-  matrix().symmetric_times_vector(m, covariance_.data(), phi, v);
+  // Species that are absent have no features: only the rows of the others are read.
+  const int present = m - static_cast<int>(std::count(phi, phi + m, 0.0));
+  if (2 * present > m)
+    matrix().symmetric_times_vector(m, covariance_.data(), phi, v);
+  else
+    for (int j = 0; j < m; j++) {
+      if (phi[j] == 0.0) continue;
+      const double *row = &covariance_[static_cast<size_t>(j) * m];
+      for (int i = 0; i < m; i++) v[i] += phi[j] * row[i];
+    }
   double variance = 0.0;
   for (int i = 0; i < m; i++) variance += phi[i] * v[i];
   return variance;

@@ -73,3 +73,13 @@ def test_no_posterior_no_variance(native, tmp_path):
     assert not model.has_posterior
     assert model.variance(np.ones(M))[0] == 0.0
     assert not model.variances(0, np.ones((3, M // 2)))[0].any()
+
+
+def test_variance_with_absent_species(model_and_covariance):
+    """Features that are zero, as those of species that no atom has."""
+    model, covariance = model_and_covariance
+    phi = np.random.default_rng(1).normal(size=M)
+    phi[M // 3 :] = 0.0
+    variance, product = model.variance(phi)
+    assert variance == pytest.approx(phi @ covariance @ phi, rel=1e-12)
+    np.testing.assert_allclose(product, covariance @ phi, rtol=1e-11, atol=1e-10)

@@ -69,30 +69,32 @@ void Nep::radial_gradients(const Environment &env, const Kernels &k, const Membe
 
 // ∂q_in/∂r_j = r̂ g_n' Σ_c d_c Y_c + g_n Σ_c d_c ∇Y_c, d_c = ∂q_in/∂s_nc.
 void Nep::angular_gradients(const Environment &env, const Kernels &k, const Member &member,
-                            const Functions &functions, const double *s, NepState &state) const {
-  const int n = env.angular_size, wide = width_of(shape_.nangular), na = shape_.nangular;
+                            const Angular &angular, const double *s, NepState &state) const {
+  const int n = angular.size, wide = width_of(shape_.nangular), na = shape_.nangular;
   state.harmonics.reserve(4 * static_cast<size_t>(harmonics_.ncomp) * n);
   state.products.reserve(4 * static_cast<size_t>(wide) * n);
   state.channels.reserve(2 * static_cast<size_t>(wide) * n);
   double *g = state.channels.data(), *dg = g + wide * n, *d = state.component_slopes.data();
-  k.harmonic_gradients(harmonics_, n, env.ax, env.ay, env.az, env.ar, state.harmonics.data());
+  k.harmonic_gradients(harmonics_, n, angular.x, angular.y, angular.z, angular.r,
+                       state.harmonics.data());
   for (int z = 0; z < shape_.nspecies(); z++) {
     const int at = env.angular_first[z], count = env.angular_first[z + 1] - at;
     const double *c = member.angular(pair(env.species, z));
-    k.multiply(count, wide, shape_.angular_base, {functions.f + at, 1, n}, c, wide, g + at * wide,
+    k.multiply(count, wide, shape_.angular_base, {angular.f + at, 1, n}, c, wide, g + at * wide,
                wide, false);
-    k.multiply(count, wide, shape_.angular_base, {functions.df + at, 1, n}, c, wide, dg + at * wide,
+    k.multiply(count, wide, shape_.angular_base, {angular.df + at, 1, n}, c, wide, dg + at * wide,
                wide, false);
   }
   std::vector<int> slot;    // place among all neighbours
   for (int z = 0; z < shape_.nspecies(); z++)
     for (int j = env.angular_first[z]; j < env.angular_first[z + 1]; j++)
       slot.push_back(env.first[z] + j - env.angular_first[z]);
+  const double *c = components(state, s, 0);
   for (int i = 0; i < shape_.ninvariants(); i++) {
     double *unit = state.invariants.data();
     std::fill(unit, unit + shape_.ninvariants() * wide, 0.0);
     std::fill(unit + i * wide, unit + (i + 1) * wide, 1.0);
-    k.invariant_slopes(*invariants_, wide, s, unit, d);
+    k.invariant_slopes(*invariants_, wide, c, unit, d);
     double *products = state.products.data();    // [channel][Y, x, y, z][neighbour]
     k.multiply(na, 4 * n, harmonics_.ncomp, {d, 1, wide}, state.harmonics.data(), 4 * n, products,
                4 * n, false);
@@ -100,11 +102,11 @@ void Nep::angular_gradients(const Environment &env, const Kernels &k, const Memb
       const double *p = products + 4 * a * n;
       double *row =
           state.gradients.data() + static_cast<size_t>(shape_.nradial + i * na + a) * state.width;
-      for (int j = 0; j < env.nangular; j++) {
+      for (int j = 0; j < env.nangular(); j++) {
         const double along = dg[j * wide + a] * p[j], across = g[j * wide + a];
-        add_gradient(env, state, slot[j], along * env.ax[j] + across * p[n + j],
-                     along * env.ay[j] + across * p[2 * n + j],
-                     along * env.az[j] + across * p[3 * n + j], row);
+        add_gradient(env, state, slot[j], along * angular.x[j] + across * p[n + j],
+                     along * angular.y[j] + across * p[2 * n + j],
+                     along * angular.z[j] + across * p[3 * n + j], row);
       }
     }
     std::fill(unit + i * wide, unit + (i + 1) * wide, 0.0);
@@ -130,8 +132,8 @@ void Nep::jacobian(const Neighbors &nb, State &base, int nowners, const int *own
         find_owners(env, owner, state);
         state.gradients.zero(dim * state.width);
         radial_gradients(env, k, net, state);
-        if (env.nangular > 0)
-          angular_gradients(env, k, net, state.functions[a],
+        if (env.nangular() > 0)
+          angular_gradients(env, k, net, state.angular[a],
                             state.sums.data() + block.sums + a * sums_size() +
                                 member * (sums_size() / members_.size()),
                             state);

@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 using namespace uq;
 using namespace uq::nep;
@@ -77,14 +78,13 @@ Nep::fuse_with(const std::vector<const FeatureMap *> &maps) const {
 std::unique_ptr<FeatureMap::State> Nep::new_state() const {
   auto state = std::make_unique<NepState>();
   state->kernels = &kernels();
-  state->functions.resize(block_atoms);
+  state->angular.resize(block_atoms);
   const size_t nm = members_.size(), wide = width_of(shape_.nangular), c = harmonics_.width;
   state->radial.zero(nm * width_of(shape_.nradial));
   state->invariants.zero(shape_.ninvariants() * wide);
   state->base_sums.zero(std::max(shape_.angular_base * c, size_t(width_of(shape_.radial_base))));
-  // Rows beyond the channels and components beyond the last stay zero.
-  state->channel_sums.zero(nm * wide * c);
-  state->component_slopes.zero(nm * c * wide);
+  state->components.zero(c * wide);
+  state->component_slopes.zero(c * wide);    // rows beyond the last component stay zero
   state->channel_slopes.zero(nm * wide * c);
   state->contracted.zero(std::max(shape_.angular_base * c, size_t(width_of(shape_.radial_base))));
   state->descriptors.zero(nm * block_atoms * width_of(shape_.dim()));
@@ -121,7 +121,8 @@ void Nep::begin(const Neighbors &nb, NepState &state, bool keep) const {
   }
   const size_t nkept = keep ? std::max<size_t>(state.order.size(), block_atoms) : block_atoms;
   if (state.environments.size() < nkept) state.environments.resize(nkept);
-  state.sums.reserve(nkept * sums);
+  // Whole vectors of channels are read: of the last atom a little beyond its end.
+  state.sums.reserve(nkept * sums + widest * harmonics_.width);
   state.hidden.reserve(nkept * width);
 }
 
@@ -207,33 +208,6 @@ void Nep::gather(const Neighbors &nb, NepState &state, int center, Environment &
       env.index[k] = -1;
     }
   state.kernels->normalise(env.size, env.x, env.y, env.z, env.r);
-  gather_angular(env);
-}
-
-// Copies what the angular functions see: of each species its first neighbours.
-void Nep::gather_angular(Environment &env) const {
-  const int ns = shape_.nspecies();
-  env.nangular = env.angular_first[ns];
-  env.angular_size = width_of(env.nangular);
-  env.angular_memory.reserve(5 * static_cast<size_t>(env.angular_size));
-  env.ax = env.angular_memory.data();
-  env.ay = env.ax + env.angular_size;
-  env.az = env.ay + env.angular_size;
-  env.ar = env.az + env.angular_size;
-  env.cutoff = env.ar + env.angular_size;
-  for (int s = 0; s < ns; s++) {
-    const int from = env.first[s], to = env.angular_first[s], n = env.angular_first[s + 1] - to;
-    std::copy_n(env.x + from, n, env.ax + to);
-    std::copy_n(env.y + from, n, env.ay + to);
-    std::copy_n(env.z + from, n, env.az + to);
-    std::copy_n(env.r + from, n, env.ar + to);
-    std::fill_n(env.cutoff + to, n, shape_.angular_cutoff[pair(env.species, s)]);
-  }
-  for (int k = env.nangular; k < env.angular_size; k++) {
-    env.ax[k] = env.ay[k] = 0.0;
-    env.az[k] = env.cutoff[k] = 1.0;
-    env.ar[k] = 2.0;
-  }
 }
 
 void Nep::add_repulsion(Environment &env) const {
@@ -252,58 +226,83 @@ void Nep::add_repulsion(Environment &env) const {
 
 // ---------------------------------------------------------------------- forward
 
-// Radial functions and harmonics of the angular neighbours.
-void Nep::evaluate_functions(const Environment &env, const Kernels &k, bool slopes,
-                             Functions &functions) const {
-  const size_t n = env.angular_size, base = shape_.angular_base * n;
-  const size_t wide = width_of(shape_.nangular), channels = channels_first_ ? wide * n : 0;
-  functions.memory.reserve(2 * base + 2 * channels + harmonics_.width * n);
-  functions.f = functions.memory.data();
-  functions.df = functions.f + base;
-  functions.g = functions.df + base;
-  functions.dg = functions.g + channels;
-  functions.harmonics = functions.dg + channels;
-  k.angular(harmonics_, shape_.angular_base, env.angular_size, env.ax, env.ay, env.az, env.ar,
-            env.cutoff, functions.f, slopes ? functions.df : nullptr, functions.harmonics);
-  for (int s = 0; channels_first_ && s < shape_.nspecies(); s++) {
-    const int at = env.angular_first[s], count = env.angular_first[s + 1] - at;
-    const double *c = members_[0]->angular(pair(env.species, s));
-    const int stride = env.angular_size;
-    k.multiply(count, wide, shape_.angular_base, {functions.f + at, 1, stride}, c, wide,
-               functions.g + at * wide, wide, false);
-    if (slopes)
-      k.multiply(count, wide, shape_.angular_base, {functions.df + at, 1, stride}, c, wide,
-                 functions.dg + at * wide, wide, false);
+// Makes room for the angular neighbours and their functions, and copies the former.
+void Nep::gather_angular(const Environment &env, Angular &angular) const {
+  const int count = env.nangular(), n = angular.size = width_of(count);
+  const size_t base = static_cast<size_t>(shape_.angular_base) * n;
+  const size_t channels = channels_first_ ? static_cast<size_t>(width_of(shape_.nangular)) * n : 0;
+  angular.memory.reserve(2 * (base + channels) + static_cast<size_t>(harmonics_.width + 5) * n);
+  double *next = angular.memory.data();
+  const auto take = [&](size_t size) { return std::exchange(next, next + size); };
+  for (double **array : {&angular.x, &angular.y, &angular.z, &angular.r, &angular.cutoff})
+    *array = take(n);
+  angular.f = take(base);
+  angular.df = take(base);
+  angular.g = take(channels);
+  angular.dg = take(channels);
+  angular.harmonics = take(static_cast<size_t>(harmonics_.width) * n);
+  for (int s = 0; s < shape_.nspecies(); s++) {
+    const int from = env.first[s], to = env.angular_first[s], here = env.angular_first[s + 1] - to;
+    std::copy_n(env.x + from, here, angular.x + to);
+    std::copy_n(env.y + from, here, angular.y + to);
+    std::copy_n(env.z + from, here, angular.z + to);
+    std::copy_n(env.r + from, here, angular.r + to);
+    std::fill_n(angular.cutoff + to, here, shape_.angular_cutoff[pair(env.species, s)]);
+  }
+  for (int k = count; k < n; k++) {
+    angular.x[k] = angular.y[k] = 0.0;
+    angular.z[k] = angular.cutoff[k] = 1.0;
+    angular.r[k] = 2.0;
   }
 }
 
-// s_nc of all members, [member][component width][channel width].
-void Nep::channel_sums(NepState &state, const Environment &env, const Functions &functions,
+// Radial functions and harmonics of the angular neighbours.
+void Nep::evaluate_functions(const Environment &env, const Kernels &k, bool slopes,
+                             Angular &angular) const {
+  gather_angular(env, angular);
+  const int n = angular.size, wide = width_of(shape_.nangular), base = shape_.angular_base;
+  k.angular(harmonics_, base, n, angular.x, angular.y, angular.z, angular.r, angular.cutoff,
+            angular.f, slopes ? angular.df : nullptr, angular.harmonics);
+  for (int s = 0; channels_first_ && s < shape_.nspecies(); s++) {
+    const int at = env.angular_first[s], count = env.angular_first[s + 1] - at;
+    const double *c = members_[0]->angular(pair(env.species, s));
+    k.multiply(count, wide, base, {angular.f + at, 1, n}, c, wide, angular.g + at * wide, wide,
+               false);
+    if (slopes)
+      k.multiply(count, wide, base, {angular.df + at, 1, n}, c, wide, angular.dg + at * wide, wide,
+                 false);
+  }
+}
+
+// s_nc of all members, [member][channel][component width].
+void Nep::channel_sums(NepState &state, const Environment &env, const Angular &angular,
                        double *s) const {
   const Kernels &k = *state.kernels;
   const int wide = width_of(shape_.nangular), width = harmonics_.width, base = shape_.angular_base;
-  const int nm = static_cast<int>(members_.size());
-  double *channels = state.channel_sums.data();    // [member][channel width][component width]
-  if (channels_first_) {
-    k.multiply(shape_.nangular, width, env.nangular, {functions.g, 1, wide}, functions.harmonics,
-               width, channels, width, false);
-  } else {
-    bool add = false;
-    for (int z = 0; z < shape_.nspecies(); z++) {
-      const int at = env.angular_first[z], count = env.angular_first[z + 1] - at;
-      if (count == 0 && (add || z + 1 < shape_.nspecies())) continue;
-      double *sums = state.base_sums.data();
-      k.multiply(base, width, count, {functions.f + at, env.angular_size, 1},
-                 functions.harmonics + at * width, width, sums, width, false);
-      for (int m = 0; m < nm; m++)
-        k.multiply(shape_.nangular, width, base,
-                   {members_[m]->angular(pair(env.species, z)), 1, wide}, sums, width,
-                   channels + m * wide * width, width, add);
-      add = true;
-    }
+  const int na = shape_.nangular, last = shape_.nspecies() - 1;
+  if (channels_first_)
+    return k.multiply(na, width, env.nangular(), {angular.g, 1, wide}, angular.harmonics, width, s,
+                      width, false);
+  bool add = false;
+  for (int z = 0; z <= last; z++) {
+    const int at = env.angular_first[z], count = env.angular_first[z + 1] - at;
+    if (count == 0 && (add || z < last)) continue;    // without neighbours at all: zeros
+    double *sums = state.base_sums.data();
+    k.multiply(base, width, count, {angular.f + at, angular.size, 1},
+               angular.harmonics + at * width, width, sums, width, false);
+    for (size_t m = 0; m < members_.size(); m++)
+      k.multiply(na, width, base, {members_[m]->angular(pair(env.species, z)), 1, wide}, sums,
+                 width, s + m * na * width, width, add);
+    add = true;
   }
-  for (int m = 0; m < nm; m++)
-    k.transpose(wide, width, channels + m * wide * width, width, s + m * width * wide, wide);
+}
+
+// s_nc of one member as [component width][channel width].
+const double *Nep::components(NepState &state, const double *s, int member) const {
+  const int wide = width_of(shape_.nangular), width = harmonics_.width;
+  state.kernels->transpose(wide, width, s + member * shape_.nangular * width, width,
+                           state.components.data(), wide);
+  return state.components.data();
 }
 
 // Descriptors of one atom, member m's at q + m * stride.
@@ -326,7 +325,7 @@ void Nep::descriptors(NepState &state, const Environment &env, const double *s, 
   for (int m = 0; m < nm; m++) {
     double *out = q + m * stride, *invariants = state.invariants.data();
     std::copy(radial + m * wide_radial, radial + m * wide_radial + nradial, out);
-    k.invariants(*invariants_, wide, s + m * harmonics_.width * wide, invariants);
+    k.invariants(*invariants_, wide, components(state, s, m), invariants);
     for (int i = 0; i < shape_.ninvariants(); i++)
       std::copy(invariants + i * wide, invariants + i * wide + shape_.nangular,
                 out + nradial + i * shape_.nangular);
@@ -344,8 +343,8 @@ void Nep::describe(const Neighbors &nb, NepState &state, const Block &block, boo
     double *s = state.sums.data() + block.sums + a * size;
     gather(nb, state, nb.centers[block.rows[a]], env);
     add_repulsion(env);
-    evaluate_functions(env, k, slopes, state.functions[a]);
-    channel_sums(state, env, state.functions[a], s);
+    evaluate_functions(env, k, slopes, state.angular[a]);
+    channel_sums(state, env, state.angular[a], s);
     descriptors(state, env, s, q + a * wide_dim, block_atoms * wide_dim);
     state.min_distance = std::min(state.min_distance, env.min_distance);
     state.fixed_energy += env.repulsion;
@@ -497,24 +496,24 @@ void Nep::component_slopes(NepState &state, const double *s, const double *dq, i
       std::copy_n(dq + m * stride + shape_.nradial + i * shape_.nangular, shape_.nangular,
                   invariants + i * wide);
     double *d = state.component_slopes.data();
-    k.invariant_slopes(*invariants_, wide, s + m * width * wide, invariants, d);
+    k.invariant_slopes(*invariants_, wide, components(state, s, static_cast<int>(m)), invariants,
+                       d);
     k.transpose(width, wide, d, wide, state.channel_slopes.data() + m * wide * width, width);
   }
 }
 
 // U and U' at the angular neighbours, then ∂s/∂r [3][angular size].
-void Nep::angular_forces(NepState &state, const Environment &env,
-                         const Functions &functions) const {
+void Nep::angular_forces(NepState &state, const Environment &env, const Angular &angular) const {
   const Kernels &k = *state.kernels;
   const int wide = width_of(shape_.nangular), width = harmonics_.width, base = shape_.angular_base;
-  const int n = env.angular_size;
+  const int n = angular.size;
   state.u.reserve(2 * static_cast<size_t>(n) * width);
   double *u = state.u.data(), *du = u + n * width;
   if (channels_first_) {
     const double *d = state.channel_slopes.data();
-    k.multiply(env.nangular, width, shape_.nangular, {functions.g, wide, 1}, d, width, u, width,
+    k.multiply(env.nangular(), width, shape_.nangular, {angular.g, wide, 1}, d, width, u, width,
                false);
-    k.multiply(env.nangular, width, shape_.nangular, {functions.dg, wide, 1}, d, width, du, width,
+    k.multiply(env.nangular(), width, shape_.nangular, {angular.dg, wide, 1}, d, width, du, width,
                false);
   } else {
     double *w = state.contracted.data();
@@ -525,26 +524,26 @@ void Nep::angular_forces(NepState &state, const Environment &env,
         k.multiply(base, width, shape_.nangular,
                    {members_[m]->angular(pair(env.species, z)), wide, 1},
                    state.channel_slopes.data() + m * wide * width, width, w, width, m > 0);
-      k.multiply(count, width, base, {functions.f + at, 1, n}, w, width, u + at * width, width,
+      k.multiply(count, width, base, {angular.f + at, 1, n}, w, width, u + at * width, width,
                  false);
-      k.multiply(count, width, base, {functions.df + at, 1, n}, w, width, du + at * width, width,
+      k.multiply(count, width, base, {angular.df + at, 1, n}, w, width, du + at * width, width,
                  false);
     }
   }
   state.force.reserve(3 * static_cast<size_t>(n));
-  k.forces(harmonics_, n, env.ax, env.ay, env.az, env.ar, functions.harmonics, u, du,
+  k.forces(harmonics_, n, angular.x, angular.y, angular.z, angular.r, angular.harmonics, u, du,
            state.force.data());
 }
 
 // Adds the forces of one atom's energy, whose slopes with its descriptors are dq.
-void Nep::atom_forces(NepState &state, const Environment &env, const Functions &functions,
+void Nep::atom_forces(NepState &state, const Environment &env, const Angular &angular,
                       const double *s, const double *dq, double fixed, Result &result) const {
-  const int stride = block_atoms * width_of(shape_.dim()), n = env.angular_size;
+  const int stride = block_atoms * width_of(shape_.dim()), n = angular.size;
   state.pair_slopes.reserve(env.size);
   radial_forces(state, env, dq, stride, fixed);
-  if (env.nangular > 0) {
+  if (n > 0) {
     component_slopes(state, s, dq, stride);
-    angular_forces(state, env, functions);
+    angular_forces(state, env, angular);
   }
   const double *slopes = state.pair_slopes.data(), *g = state.force.data();
   state.pair_forces.reserve(3 * static_cast<size_t>(env.size));
@@ -552,10 +551,10 @@ void Nep::atom_forces(NepState &state, const Environment &env, const Functions &
   for (int z = 0; z < shape_.nspecies(); z++) {
     const int at = env.angular_first[z], count = env.angular_first[z + 1] - at;
     for (int j = env.first[z], a = at; j < env.first[z + 1]; j++, a++) {
-      const bool angular = a < at + count;
-      f[3 * j] = slopes[j] * env.x[j] + (angular ? g[a] : 0.0);
-      f[3 * j + 1] = slopes[j] * env.y[j] + (angular ? g[n + a] : 0.0);
-      f[3 * j + 2] = slopes[j] * env.z[j] + (angular ? g[2 * n + a] : 0.0);
+      const bool seen = a < at + count;
+      f[3 * j] = slopes[j] * env.x[j] + (seen ? g[a] : 0.0);
+      f[3 * j + 1] = slopes[j] * env.y[j] + (seen ? g[n + a] : 0.0);
+      f[3 * j + 2] = slopes[j] * env.z[j] + (seen ? g[2 * n + a] : 0.0);
     }
   }
   add_forces(env, f, result);
@@ -571,12 +570,11 @@ void Nep::block_forces(NepState &state, const Block &block, int nseeds, const Se
   for (int a = 0; a < block.natoms; a++) {
     const Environment &env = state.environments[block.environment + a];
     if (env.size == 0) continue;
-    if (again) evaluate_functions(env, *state.kernels, true, state.functions[a]);
+    if (again) evaluate_functions(env, *state.kernels, true, state.angular[a]);
     const double *sums = state.sums.data() + block.sums + a * sums_size();
     for (int s = 0; s < nseeds; s++)
-      atom_forces(state, env, state.functions[a], sums,
-                  state.slopes.data() + s * one + a * wide_dim, seeds[s].fixed_of(block.rows[a]),
-                  results[s]);
+      atom_forces(state, env, state.angular[a], sums, state.slopes.data() + s * one + a * wide_dim,
+                  seeds[s].fixed_of(block.rows[a]), results[s]);
   }
 }
 
@@ -584,7 +582,8 @@ void Nep::backward(const Neighbors &, State &base, int nseeds, const Seed *seeds
                    Result *results) const {
   auto &state = static_cast<NepState &>(base);
   if (nseeds == 0) return;
-  for (const Block &block : state.blocks) block_forces(state, block, nseeds, seeds, results, true);
+  for (size_t b = state.blocks.size(); b-- > 0;)    // what forward() left last is still in cache
+    block_forces(state, state.blocks[b], nseeds, seeds, results, true);
 }
 
 void Nep::evaluate(const Neighbors &nb, State &base, const Seed &seed, Result &result) const {

@@ -23,7 +23,7 @@ namespace nep {
 
 struct NepState;
 struct Environment;
-struct Functions;
+struct Angular;
 
 class Nep : public FeatureMap {
  public:
@@ -70,18 +70,19 @@ class Nep : public FeatureMap {
   int pair(int i, int j) const { return i * shape_.nspecies() + j; }
 
   size_t sums_size() const {    // of s_nc of one atom
-    return members_.size() * harmonics_.width * static_cast<size_t>(width_of(shape_.nangular));
+    return members_.size() * harmonics_.width * static_cast<size_t>(shape_.nangular);
   }
 
   void begin(const Neighbors &nb, NepState &state, bool keep) const;
   int find_neighbors(const Neighbors &nb, NepState &state, Environment &env) const;
   void gather(const Neighbors &nb, NepState &state, int center, Environment &env) const;
-  void gather_angular(Environment &env) const;
   void add_repulsion(Environment &env) const;
+  void gather_angular(const Environment &env, Angular &angular) const;
   void evaluate_functions(const Environment &env, const Kernels &k, bool slopes,
-                          Functions &functions) const;
-  void channel_sums(NepState &state, const Environment &env, const Functions &functions,
+                          Angular &angular) const;
+  void channel_sums(NepState &state, const Environment &env, const Angular &angular,
                     double *s) const;
+  const double *components(NepState &state, const double *s, int member) const;
   void descriptors(NepState &state, const Environment &env, const double *s, double *q,
                    int stride) const;
   void describe(const Neighbors &nb, NepState &state, const Block &block, bool slopes) const;
@@ -93,16 +94,16 @@ class Nep : public FeatureMap {
   void radial_forces(NepState &state, const Environment &env, const double *dq, int stride,
                      double fixed) const;
   void component_slopes(NepState &state, const double *s, const double *dq, int stride) const;
-  void angular_forces(NepState &state, const Environment &env, const Functions &functions) const;
-  void atom_forces(NepState &state, const Environment &env, const Functions &functions,
-                   const double *s, const double *dq, double fixed, Result &result) const;
+  void angular_forces(NepState &state, const Environment &env, const Angular &angular) const;
+  void atom_forces(NepState &state, const Environment &env, const Angular &angular, const double *s,
+                   const double *dq, double fixed, Result &result) const;
   void block_forces(NepState &state, const Block &block, int nseeds, const Seed *seeds,
                     Result *results, bool again) const;
 
   void radial_gradients(const Environment &env, const Kernels &k, const Member &member,
                         NepState &state) const;
   void angular_gradients(const Environment &env, const Kernels &k, const Member &member,
-                         const Functions &functions, const double *s, NepState &state) const;
+                         const Angular &angular, const double *s, NepState &state) const;
 
   friend struct NepState;
 };

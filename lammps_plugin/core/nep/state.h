@@ -9,9 +9,8 @@
 namespace uq {
 namespace nep {
 
-// Neighbours of one centre inside the cutoffs, species after species: all of them, each species
-// padded to whole vectors, those of the angular functions first; and these once more, padded at the
-// end only.
+// Neighbours of one centre inside the cutoffs, species after species, each padded to whole vectors,
+// those that the angular functions see first.
 struct Environment {
   int center = -1, species = -1;
   int size = 0;
@@ -19,19 +18,20 @@ struct Environment {
   double *x = nullptr, *y = nullptr, *z = nullptr, *r = nullptr;    // unit vector and distance, Å
   std::vector<int> index;                                           // neighbour, -1: padding
   std::vector<int> first;                                           // [species + 1]
-
-  int nangular = 0, angular_size = 0;    // without and with padding
-  AlignedArray angular_memory;
-  double *ax = nullptr, *ay = nullptr, *az = nullptr, *ar = nullptr, *cutoff = nullptr;
-  std::vector<int> angular_first;    // [species + 1]
+  std::vector<int> angular_first;    // [species + 1], the same among the angular neighbours alone
   double min_distance = 0.0;         // Å
   double repulsion = 0.0;            // eV
+
+  int nangular() const { return angular_first.back(); }
 };
 
-// What multiplies the harmonics at the angular neighbours, and the harmonics: f and its slopes
-// [base][size], or, with channels first, g and its slopes [size][channel width].
-struct Functions {
+// The angular neighbours of one centre without gaps between species, padded at the end, and their
+// functions: f and its slopes [base][size], with channels first g and its slopes too [size][channel
+// width], harmonics [size][component width].
+struct Angular {
+  int size = 0;
   AlignedArray memory;
+  double *x = nullptr, *y = nullptr, *z = nullptr, *r = nullptr, *cutoff = nullptr;
   double *f = nullptr, *df = nullptr, *g = nullptr, *dg = nullptr, *harmonics = nullptr;
 };
 
@@ -47,8 +47,8 @@ struct NepState : FeatureMap::State {
   std::vector<int> order;    // centres sorted by species
   std::vector<Nep::Block> blocks;
   std::vector<Environment> environments;    // of all blocks, or of one
-  std::vector<Functions> functions;         // [atoms of a block]
-  // Of all blocks, or of one: s [atom][member][component width][channel width], hidden layers
+  std::vector<Angular> angular;             // [atoms of a block]
+  // Of all blocks, or of one: s [atom][member][channel][component width], hidden layers
   // [block][member][atom][width].
   AlignedArray sums, hidden;
 
@@ -57,7 +57,7 @@ struct NepState : FeatureMap::State {
 
   AlignedArray descriptors, slopes;    // [member][atom][dim width], [seed][member][atom][dim width]
   AlignedArray inputs;                 // of one member's backward pass, [atom][width]
-  AlignedArray radial, invariants, base_sums, channel_sums, component_slopes, channel_slopes;
+  AlignedArray radial, invariants, base_sums, components, component_slopes, channel_slopes;
   AlignedArray contracted, u, force, pair_slopes, pair_forces;
 
   // Of jacobian(): descriptors' derivatives around one atom, [dim][width], three columns for each
