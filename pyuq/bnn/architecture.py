@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Shape of an equivariant network, and the file that holds one or several of them (no torch needed)."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import safe_open
+
+import pyuq
+from pyuq.bnn.coupling import paths
+from pyuq.io.files import write_tensors
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Hyperparameters of a network.
+
+    Parameters
+    ----------
+    elements : tuple of str
+        Species, in order.
+    cutoff : float
+        Å.
+    lmax : int
+        Largest l of harmonics and node states, 1 or 2.
+    layers : int
+        Message-passing layers T.
+    channels : int
+        C.
+    hidden : int
+        Hidden units of the radial networks, H.
+    bessels : int
+        Radial basis functions, B.
+    envelope : int
+        Power p of the cutoff polynomial.
+    noise_hidden : int
+        Hidden units of the force-noise head; 0: no head.
+    """
+
+    elements: tuple[str, ...]
+    cutoff: float
+    lmax: int = 1
+    layers: int = 2
+    channels: int = 16
+    hidden: int = 16
+    bessels: int = 8
+    envelope: int = 6
+    noise_hidden: int = 16
+
+    def __post_init__(self):
+        if self.lmax not in (1, 2):
+            raise ValueError(f"lmax = {self.lmax}; expected 1 or 2")
+        for name in ("layers", "channels", "hidden", "bessels", "cutoff"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} = {getattr(self, name)}; expected a number above 0")
+        if self.envelope < 2:
+            raise ValueError(f"envelope = {self.envelope}; expected a power from 2")
+        if not self.elements or len(set(self.elements)) != len(self.elements):
+            raise ValueError(f"elements = {self.elements}; expected different chemical symbols")
+
+    def paths(self, layer: int) -> list[tuple[int, int, int]]:
+        """Paths of a layer, counted from 0."""
+        return paths(self.lmax, layer == 0, layer == self.layers - 1)
+
+    def degrees(self, layer: int) -> range:
+        """Values of l that a layer emits."""
+        return range(1 if layer == self.layers - 1 else self.lmax + 1)
+
+    def outputs(self, layer: int, l: int) -> int:
+        """Channels of degree l before the gate: the scalars bring one gate for each other degree."""
+        return self.channels * len(self.degrees(layer)) if l == 0 else self.channels
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the tensors of one sample, by name; see docs/file-formats.md."""
+        nz, c, h = len(self.elements), self.channels, self.hidden
+        shapes: dict[str, tuple[int, ...]] = {"sources": (nz, c)}
+        for t in range(self.layers):
+            there = self.paths(t)
+            shapes[f"layers.{t}.radial1"] = (self.bessels, h)
+            shapes[f"layers.{t}.radial2"] = (h, len(there), c)
+            for l in self.degrees(t):
+                out = self.outputs(t, l)
+                shapes[f"layers.{t}.linear2.{l}"] = (sum(p[2] == l for p in there), c, out)
+                if t > 0:
+                    shapes[f"layers.{t}.self.{l}"] = (nz, c, out)
+            if t > 0:
+                for l in range(self.lmax + 1):
+                    shapes[f"layers.{t}.linear1.{l}"] = (c, c)
+        shapes["readout"] = (nz, c + 1)
+        if self.noise_hidden:
+            shapes["force_noise.0.weight"] = (c, self.noise_hidden)
+            shapes["force_noise.0.bias"] = (self.noise_hidden,)
+            shapes["force_noise.1.weight"] = (self.noise_hidden,)
+            shapes["force_noise.1.bias"] = ()
+            shapes["energy_noise"] = ()
+        return shapes
+
+
+@dataclass(frozen=True)
+class NetworkFile:
+    """Samples of one architecture with all constants folded into the weights.
+
+    Attributes
+    ----------
+    architecture : Architecture
+    tensors : dict of str to ndarray
+        As :meth:`Architecture.shapes`, with the sample as leading dimension; ``frequencies`` (B,); optionally
+        ``centering`` (K, species), the mean atomic energy (eV) of each species over the training set.
+    """
+
+    architecture: Architecture
+    tensors: dict[str, NDArray]
+
+    @property
+    def samples(self) -> int:
+        """Number of samples K."""
+        return len(self.tensors["sources"])
+
+    def sample(self, k: int) -> dict[str, NDArray]:
+        """Tensors of one sample."""
+        return {n: v if n == "frequencies" else v[k] for n, v in self.tensors.items()}
+
+
+INTEGERS = ("lmax", "layers", "channels", "hidden", "bessels", "envelope", "noise_hidden")
+
+
+def write_network(
+    path, architecture: Architecture, tensors: Mapping[str, NDArray], provenance: Mapping
+) -> None:
+    """Write samples of a network as a `pyuq-network` file.
+
+    Parameters
+    ----------
+    path : str or Path
+    architecture : Architecture
+    tensors : mapping of str to ndarray
+        See :class:`NetworkFile`.
+    provenance : mapping
+        Settings and seeds, stored as JSON.
+
+    Raises
+    ------
+    ValueError
+        A tensor is missing or has another shape.
+    """
+    tensors = {k: np.asarray(v, dtype=np.float64) for k, v in tensors.items()}
+    check(architecture, tensors, str(path))
+    metadata = {
+        "format": "pyuq-network",
+        "format_version": "1",
+        "units": "metal",
+        "elements": " ".join(architecture.elements),
+        "cutoff": repr(float(architecture.cutoff)),
+        "provenance": json.dumps({"pyuq": pyuq.__version__, **provenance}, sort_keys=True),
+    }
+    metadata |= {name: str(getattr(architecture, name)) for name in INTEGERS}
+    write_tensors(path, tensors, metadata)
+
+
+def read_network(path) -> NetworkFile:
+    """Read a `pyuq-network` file.
+
+    Raises
+    ------
+    ValueError
+        Another format, or tensors that do not fit.
+    """
+    with safe_open(Path(path), framework="numpy") as file:
+        found = file.metadata() or {}
+        if (found.get("format"), found.get("format_version")) != ("pyuq-network", "1"):
+            raise ValueError(
+                f"{path}: format {found.get('format')} version {found.get('format_version')}, "
+                "expected pyuq-network version 1"
+            )
+        architecture = Architecture(
+            tuple(found["elements"].split()),
+            float(found["cutoff"]),
+            **{name: int(found[name]) for name in INTEGERS},
+        )
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    check(architecture, tensors, str(path))
+    return NetworkFile(architecture, tensors)
+
+
+def check(architecture: Architecture, tensors: Mapping[str, NDArray], name: str) -> None:
+    """Compare names and shapes of tensors with what an architecture wants."""
+    shapes = architecture.shapes()
+    samples = len(tensors["sources"]) if "sources" in tensors else 1
+    wanted = {n: (samples, *shape) for n, shape in shapes.items()}
+    wanted["frequencies"] = (architecture.bessels,)
+    if "centering" in tensors:
+        wanted["centering"] = (samples, len(architecture.elements))
+    if missing := sorted(set(wanted) - set(tensors)):
+        raise ValueError(f"{name}: the tensor {missing[0]} is missing")
+    if unknown := sorted(set(tensors) - set(wanted)):
+        raise ValueError(f"{name}: unknown tensor {unknown[0]}")
+    for tensor, shape in wanted.items():
+        if tensors[tensor].shape != shape:
+            raise ValueError(
+                f"{name}: the tensor {tensor} has shape {tensors[tensor].shape}, expected {shape}"
+            )

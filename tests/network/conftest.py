@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Networks with random weights and structures for them."""
+
+import numpy as np
+import pytest
+from ase import Atoms
+
+from pyuq.bnn.architecture import Architecture, write_network
+
+
+def random_tensors(architecture, samples, rng):
+    """Weights of about unit activations."""
+    scale = {"sources": 0.5, "radial1": 0.7, "radial2": 0.3, "bias": 0.1, "readout": 0.4}
+    tensors = {"frequencies": np.pi * np.arange(1, architecture.bessels + 1)}
+    for name, shape in architecture.shapes().items():
+        width = next((s for key, s in scale.items() if key in name), 0.8)
+        if "linear" in name or "self" in name:
+            width /= np.sqrt(architecture.channels)
+        tensors[name] = rng.normal(scale=width, size=(samples, *shape))
+    return tensors
+
+
+@pytest.fixture(scope="session")
+def random_network(tmp_path_factory):
+    """Function (seed, samples, architecture keywords) → path of a file."""
+    folder = tmp_path_factory.mktemp("network")
+
+    def write(seed=1, samples=1, elements=("Ag", "I"), cutoff=4.0, **keywords):
+        architecture = Architecture(elements, cutoff, **keywords)
+        tensors = random_tensors(architecture, samples, np.random.default_rng(seed))
+        name = "-".join(str(v) for v in (seed, samples, *elements, *keywords.values()))
+        write_network(folder / f"{name}.safetensors", architecture, tensors, {"seed": seed})
+        return folder / f"{name}.safetensors"
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def structures():
+    """A triclinic crystal out of equilibrium, a cell smaller than the cutoff, a molecule, an atom."""
+    rng = np.random.default_rng(5)
+    cell = np.array([[6.0, 0, 0], [0.8, 5.6, 0], [-0.5, 0.4, 6.3]])
+    crystal = Atoms("AgIAgIIAg", scaled_positions=rng.random((6, 3)), cell=cell, pbc=True)
+    tiny = Atoms("AgI", [[0, 0, 0], [1.4, 1.3, 1.6]], cell=[2.9, 3.1, 3.3], pbc=True)
+    molecule = Atoms("IAgI", rng.normal(scale=1.5, size=(3, 3)))
+    return [crystal, tiny, molecule, Atoms("Ag", [[0.0, 0, 0]])]
