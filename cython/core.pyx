@@ -72,6 +72,15 @@ cdef extern from "feature_map.h" namespace "uq":
             const Neighbors &nb, State &state, int nowners, const int *owner, double *rows) except + nogil
 
 
+cdef extern from "mtp/mtp.h" namespace "uq::mtp":
+    cdef cppclass Mtp:
+        const vector[double] &radial()
+        void radial_gradient(const Neighbors &nb, const double *weights, double energy_weight,
+                             const double *displacement, double *gradient) nogil
+
+    const Mtp &as_mtp(const FeatureMap &map) except +
+
+
 cdef extern from "readout.h" namespace "uq":
     cdef cppclass Readout:
         int size()
@@ -443,6 +452,32 @@ cdef class Model:
         if nb.ncenters:
             deref(self.model.map).grades(nb.view, deref(self.state), &view[0])
         return grades
+
+    def radial_gradient(self, NeighborView nb, weights, double energy_weight, displacement):
+        """Derivative of ``energy_weight`` · E + Σ_j u_j · ∂E/∂x_j by the radial coefficients (MTP only).
+
+        Parameters
+        ----------
+        nb : NeighborView
+        weights : array_like, shape (M,)
+            Readout weights.
+        energy_weight : float
+        displacement : array_like, shape (n, 3)
+            u of every atom of the view, ghosts too.
+
+        Returns
+        -------
+        ndarray, shape (coefficients,)
+            In the order of the file: centre, neighbour, μ, k.
+        """
+        cdef const double[::1] w = as_doubles(weights, (self.nreadout,), "weights")
+        cdef const double[:, ::1] u = as_doubles(displacement, (nb.view.ntotal, 3), "displacement")
+        cdef const Mtp *map = &as_mtp(deref(self.model.map))
+        gradient = np.zeros(map.radial().size())
+        cdef double[::1] view = gradient
+        if nb.ncenters:
+            map.radial_gradient(nb.view, &w[0], energy_weight, &u[0, 0], &view[0])
+        return gradient
 
     def variance(self, phi):
         """Variance Φ·ΣΦ (eV²) along summed features Φ, and ΣΦ, shape (M,)."""

@@ -42,6 +42,12 @@ class Mtp : public FeatureMap {
   bool has_grades() const override { return !active_.empty(); }
   void grades(const Neighbors &nb, State &state, double *grades) const override;
 
+  // gradient[centre][neighbour][μ][k] += ∂/∂c of energy_weight E + Σ_j displacement_j · ∂E/∂x_j,
+  // with E that of the readout weights [nreadout] and displacement [ntotal][3].
+  void radial_gradient(const Neighbors &nb, const double *weights, double energy_weight,
+                       const double *displacement, double *gradient) const;
+  const std::vector<double> &radial() const { return potential_.radial; }
+
  private:
   struct Block;
 
@@ -75,6 +81,9 @@ class Mtp : public FeatureMap {
 
   friend struct MtpState;
 };
+
+// Throws uq::Error if the map is of another family.
+const Mtp &as_mtp(const FeatureMap &map);
 
 }    // namespace mtp
 }    // namespace uq
