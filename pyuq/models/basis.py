@@ -111,6 +111,9 @@ class ACEBasis:
     dcut: float = 0.01
     species_weights: Mapping[tuple[str, str], float] = field(default_factory=dict, hash=False)
 
+    family = "ace"
+    suffix = ".yace"
+
     def __post_init__(self):
         object.__setattr__(self, "elements", tuple(self.elements))
         if not self.elements or len(set(self.elements)) != len(self.elements):
@@ -237,6 +240,20 @@ class ACEBasis:
     def largest_l(self) -> int:
         """Largest angular momentum in use."""
         return max((l for fs in self.functions for f in fs for l in f.ls), default=0)
+
+    def prior_mean(self, one_body: Mapping[str, float]) -> np.ndarray:
+        """Prior mean of the readout weights, shape (M,): one-body energies are no weights here."""
+        return np.zeros(self.nfunctions)
+
+    def prior_shape(self, smoothness: float, gram: np.ndarray) -> np.ndarray:
+        """Relative prior variances (1 + degree)^(-2 smoothness) of the readout weights, shape (M,)."""
+        return (1.0 + self.degrees()) ** (-2.0 * smoothness)
+
+    def text(self, weights, one_body: Mapping[str, float], repulsion) -> str:
+        """Text of the ``.yace`` file, see :func:`pyuq.models.yace.format_yace`; weights None: all one."""
+        from pyuq.models.yace import format_yace
+
+        return format_yace(self, weights, one_body, repulsion)
 
     def degrees(self) -> np.ndarray:
         """Degree of each function in the order of the readout weights, shape (M,)."""

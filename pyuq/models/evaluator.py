@@ -127,9 +127,11 @@ class Evaluator:
         view, _ = self.neighbors(atoms)
         return self.model.features(view)[0]
 
-    def rows(self, atoms: Atoms) -> Rows:
-        """Design-matrix rows of energy, forces and virial."""
-        view, owner = self.neighbors(atoms)
+    def rows(
+        self, atoms: Atoms, neighbors: tuple[_core.NeighborView, np.ndarray] | None = None
+    ) -> Rows:
+        """Design-matrix rows of energy, forces and virial; neighbors: if already known."""
+        view, owner = neighbors or self.neighbors(atoms)
         n = len(atoms)
         energy = self.model.sums(view)
         jacobian = self.model.jacobian(view, owner, n)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Fit a linear ACE potential to labelled structures, with the exact posterior of its weights."""
+"""Fit a linear potential to labelled structures, with the exact posterior of its weights."""
 
 import hashlib
 import json
@@ -17,11 +17,14 @@ from pyuq.io.extxyz import is_labelled
 from pyuq.io.files import write_text
 from pyuq.models.basis import ACEBasis
 from pyuq.models.evaluator import Evaluator
+from pyuq.models.mtp import MTPBasis
+from pyuq.models.mtp_radial import refine
 from pyuq.models.posterior import Posterior, PosteriorFile, sha256
 from pyuq.models.regression import ARDRegression, BayesianRidge, NormalEquations
-from pyuq.models.yace import Repulsion, format_yace, repulsion_inside, shortest_distances
+from pyuq.models.yace import Repulsion, repulsion_inside, shortest_distances
 
 SOLVERS = ("ridge", "ard")
+Basis = ACEBasis | MTPBasis
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ class Solver:
     kind : str
         ``ridge`` or ``ard``.
     smoothness : float
-        Prior standard deviation falls as (1 + degree)^-smoothness.
+        Prior standard deviation falls as (1 + degree)^-smoothness, of MTP as level^-smoothness.
     """
 
     kind: str = "ridge"
@@ -68,22 +71,22 @@ class Solver:
         if self.kind not in SOLVERS:
             raise ValueError(f"kind must be one of {', '.join(SOLVERS)}, found {self.kind!r}")
 
-    def estimator(self, basis: ACEBasis) -> BayesianRidge | ARDRegression:
-        """Return the regression for a basis."""
-        shape = (1.0 + basis.degrees()) ** (-2.0 * self.smoothness)
+    def estimator(self, basis: Basis, normal: NormalEquations) -> BayesianRidge | ARDRegression:
+        """Return the regression for a basis and data."""
+        shape = basis.prior_shape(self.smoothness, normal.gram)
         return (BayesianRidge if self.kind == "ridge" else ARDRegression)(prior_shape=shape)
 
 
 @dataclass(frozen=True)
 class RepulsionSettings:
-    """Short-range repulsion inside the data, see :class:`pyuq.models.yace.Repulsion`."""
+    """Short-range repulsion inside the data, see :class:`pyuq.models.yace.Repulsion`; not of MTP."""
 
     zbl: bool = True
     margin: float = 0.1
 
-    def choose(self, structures: Sequence[Atoms], basis: ACEBasis) -> Repulsion | None:
+    def choose(self, structures: Sequence[Atoms], basis: Basis) -> Repulsion | None:
         """Return the repulsion for a training set."""
-        if not self.zbl:
+        if not self.zbl or basis.family == "mtp":  # whose format has none
             return None
         return repulsion_inside(structures, basis.elements, basis.largest_cutoff, self.margin)
 
@@ -94,7 +97,7 @@ class FitSettings:
 
     Parameters
     ----------
-    basis : ACEBasis
+    basis : ACEBasis or MTPBasis
     weights : Weights
     groups : dict
         {config_type: weights}: structures of a group are weighted by these instead.
@@ -107,7 +110,7 @@ class FitSettings:
         A structure with a larger force component keeps only its smaller ones, eV/Å.
     """
 
-    basis: ACEBasis
+    basis: Basis
     weights: Weights = field(default_factory=Weights)
     groups: dict[str, Weights] = field(default_factory=dict)
     solver: Solver = field(default_factory=Solver)
@@ -163,6 +166,7 @@ class FitResult:
     repulsion : Repulsion or None
     normal : NormalEquations
         Of all structures taken in.
+        Their targets are what the prior mean leaves.
     regression : BayesianRidge or ARDRegression
         Fitted; knows the hyperparameters.
     posterior : Posterior
@@ -179,7 +183,7 @@ class FitResult:
     structures: list[Atoms]
 
     @property
-    def basis(self) -> ACEBasis:
+    def basis(self) -> Basis:
         """The functions."""
         return self.settings.basis
 
@@ -199,10 +203,10 @@ class FitResult:
         check_structures(structures, self.basis.elements)
         normal = self.normal.copy()
         for atoms in structures:
-            normal.add(*weighted_rows(self.features, atoms, self.settings))
+            normal.add(*centered_rows(self.features, atoms, self.settings, self.one_body))
         # From the updated normal equations and not Posterior.update: as exact, and a subtraction of
         # covariances would lose digits where the prior is wide and the data are sharp.
-        posterior = self.regression.condition(normal)
+        posterior = shift(self.regression.condition(normal), self.basis, self.one_body)
         result = replace(
             self,
             normal=normal,
@@ -228,11 +232,11 @@ class FitResult:
         return weights_of(atoms, self.settings).energy * np.sqrt(len(atoms))
 
     def export(self) -> str:
-        """Text of the ``.yace`` file: mean weights folded in."""
-        return format_yace(self.basis, self.posterior.mean, self.one_body, self.repulsion)
+        """Text of the native file: mean weights folded in."""
+        return self.basis.text(self.posterior.mean, self.one_body, self.repulsion)
 
     def save(self, folder, name: str) -> Path:
-        """Write ``name.yace`` and ``name.uq`` into a folder.
+        """Write ``name.yace`` (or ``name.mtp``) and ``name.uq`` into a folder.
 
         Returns
         -------
@@ -245,10 +249,11 @@ class FitResult:
         settings = asdict(self.settings)
         settings["basis"] = self.basis.table()
         posterior = PosteriorFile(
-            model=format_yace(self.basis, None, self.one_body, self.repulsion).encode(),
+            model=self.basis.text(None, self.one_body, self.repulsion).encode(),
             mean=self.posterior.mean,
             covariance=self.posterior.covariance,
             elements=self.basis.elements,
+            family=self.basis.family,
             model_sha256=sha256(native.encode()),
             training_sha256=training_hash(self.structures),
             provenance={
@@ -262,18 +267,18 @@ class FitResult:
         )
         # A crash between the two leaves a pair whose hashes differ, which every reader refuses.
         posterior.write(folder / f"{name}.uq")
-        write_text(folder / f"{name}.yace", native)
+        write_text(folder / f"{name}{self.basis.suffix}", native)
         return folder / f"{name}.uq"
 
 
 def feature_evaluator(
-    basis: ACEBasis, one_body: Mapping[str, float], repulsion: Repulsion | None
+    basis: Basis, one_body: Mapping[str, float], repulsion: Repulsion | None
 ) -> Evaluator:
     """Evaluator of a basis with unit weights."""
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "basis.yace"
-        path.write_text(format_yace(basis, None, one_body, repulsion))
-        return Evaluator(path)
+        path = Path(folder) / f"basis{basis.suffix}"
+        path.write_text(basis.text(None, one_body, repulsion))
+        return Evaluator(path, elements=basis.elements)
 
 
 def weights_of(atoms: Atoms, settings: FitSettings) -> Weights:
@@ -281,26 +286,58 @@ def weights_of(atoms: Atoms, settings: FitSettings) -> Weights:
     return settings.groups.get(atoms.info.get("config_type", "default"), settings.weights)
 
 
-def weighted_rows(
-    features: Evaluator, atoms: Atoms, settings: FitSettings
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows (n, M), targets (n,) and weights (n,) of one labelled structure."""
-    rows, label, weights = features.rows(atoms), atoms.calc.results, weights_of(atoms, settings)
-    forces = np.asarray(label["forces"]).reshape(-1)
-    kept = np.abs(forces) <= settings.max_force
-    blocks = [rows.forces[kept]]
-    targets = [(forces - rows.fixed_forces)[kept]]
-    scale = [np.full(kept.sum(), 1.0 / weights.force)]
+def row_weights(atoms: Atoms, settings: FitSettings) -> tuple[float, np.ndarray, float]:
+    """Weights of the rows of a labelled structure: energy, forces (N, 3), virial; zero: left out."""
+    weights, label = weights_of(atoms, settings), atoms.calc.results
+    kept = np.abs(label["forces"]) <= settings.max_force
+    forces = kept / weights.force
+    if not kept.all():
+        return 0.0, forces, 0.0
     extensive = np.sqrt(len(atoms))
-    if kept.all():
+    virial = "stress" in label and weights.virial > 0 and all(atoms.pbc)
+    return (
+        1.0 / (weights.energy * extensive),
+        forces,
+        1.0 / (weights.virial * extensive) if virial else 0.0,
+    )
+
+
+def weighted_rows(
+    features: Evaluator, atoms: Atoms, settings: FitSettings, neighbors=None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows (n, M), targets (n,) and weights (n,) of one labelled structure.
+
+    neighbors: :meth:`Evaluator.neighbors` of the structure, if already known.
+    """
+    rows, label = features.rows(atoms, neighbors), atoms.calc.results
+    energy_weight, force_weights, virial_weight = row_weights(atoms, settings)
+    force_weights = force_weights.reshape(-1)
+    kept = force_weights > 0
+    blocks = [rows.forces[kept]]
+    targets = [(np.asarray(label["forces"]).reshape(-1) - rows.fixed_forces)[kept]]
+    scale = [force_weights[kept]]
+    if energy_weight:
         blocks.append(rows.energy[None, :])
         targets.append([label["energy"] - rows.fixed_energy])
-        scale.append([1.0 / (weights.energy * extensive)])
-        if "stress" in label and weights.virial > 0 and all(atoms.pbc):
-            blocks.append(rows.virial)
-            targets.append(-np.asarray(label["stress"]) * atoms.get_volume() - rows.fixed_virial)
-            scale.append(np.full(6, 1.0 / (weights.virial * extensive)))
+        scale.append([energy_weight])
+    if virial_weight:
+        blocks.append(rows.virial)
+        targets.append(-np.asarray(label["stress"]) * atoms.get_volume() - rows.fixed_virial)
+        scale.append(np.full(6, virial_weight))
     return np.vstack(blocks), np.concatenate(targets), np.concatenate(scale)
+
+
+def centered_rows(
+    features: Evaluator, atoms: Atoms, settings: FitSettings, one_body: Mapping[str, float]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`weighted_rows` with targets from which the prior mean is taken."""
+    rows, targets, weights = weighted_rows(features, atoms, settings)
+    return rows, targets - rows @ settings.basis.prior_mean(one_body), weights
+
+
+def shift(posterior: Posterior, basis: Basis, one_body: Mapping[str, float]) -> Posterior:
+    """Posterior of the weights from that of their deviations from the prior mean."""
+    return replace(posterior, mean=posterior.mean + basis.prior_mean(one_body))
 
 
 def check_structures(structures: Sequence[Atoms], elements: Sequence[str]) -> None:
@@ -358,17 +395,19 @@ def fit(structures: Sequence[Atoms], settings: FitSettings, comm=None) -> FitRes
         or isolated_atoms(structures, basis.elements, basis.largest_cutoff)
         or fit_one_body(structures, basis.elements)
     )
+    if basis.family == "mtp":
+        basis = refine(basis, structures, settings, comm)
+        settings = replace(settings, basis=basis)
     repulsion = settings.repulsion.choose(structures, basis)
     features = feature_evaluator(basis, one_body, repulsion)
     normal = NormalEquations(basis.nfunctions)
     rank, size = (comm.rank, comm.size) if comm is not None else (0, 1)
     for atoms in structures[rank::size]:
-        normal.add(*weighted_rows(features, atoms, settings))
+        normal.add(*centered_rows(features, atoms, settings, one_body))
     if comm is not None:
         normal.allreduce(comm)
-    regression = settings.solver.estimator(basis).fit_statistics(normal)
-    result = FitResult(
-        settings, one_body, repulsion, normal, regression, regression.posterior_, structures
-    )
+    regression = settings.solver.estimator(basis, normal).fit_statistics(normal)
+    posterior = shift(regression.posterior_, basis, one_body)
+    result = FitResult(settings, one_body, repulsion, normal, regression, posterior, structures)
     result.__dict__["features"] = features
     return result

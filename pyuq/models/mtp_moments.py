@@ -28,7 +28,9 @@ from math import factorial
 MOST_MOMENTS = 4  # in a function
 
 Node = tuple[int, int]  # (μ, ν)
-Edges = tuple[int, ...]  # multiplicity of each pair of nodes, in the order of itertools.combinations
+Edges = tuple[
+    int, ...
+]  # multiplicity of each pair of nodes, in the order of itertools.combinations
 Triple = tuple[int, int, int]  # exponents of x, y, z
 
 
@@ -71,9 +73,7 @@ def level_of(nodes: tuple[Node, ...]) -> int:
 def triples(degree: int) -> tuple[Triple, ...]:
     """Exponents of all monomials of a degree, in the order of the format."""
     return tuple(
-        (a, b, degree - a - b)
-        for a in range(degree, -1, -1)
-        for b in range(degree - a, -1, -1)
+        (a, b, degree - a - b) for a in range(degree, -1, -1) for b in range(degree - a, -1, -1)
     )
 
 
@@ -206,7 +206,9 @@ def two_pairs(nodes: tuple[Node, ...], edges: Edges) -> Counter:
     return terms
 
 
-Plan = tuple[list[tuple[Tensor, Terms]], Counter]  # intermediate tensors; terms (p, q) of the scalar
+Plan = tuple[
+    list[tuple[Tensor, Terms]], Counter
+]  # intermediate tensors; terms (p, q) of the scalar
 
 
 @lru_cache

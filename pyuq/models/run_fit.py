@@ -14,6 +14,7 @@ from pyuq.io.structures import expand, read_structures
 from pyuq.models.basis import ACEBasis
 from pyuq.models.fit import FitResult, FitSettings, RepulsionSettings, Solver, Weights, fit
 from pyuq.models.metrics import Predictions, error_table, format_table, predict
+from pyuq.models.mtp import MTPBasis
 from pyuq.settings import assign, from_table, load_toml
 
 
@@ -26,15 +27,15 @@ class FitFile:
     train : tuple of str
         Files of labelled structures, relative to the TOML file; ``${NAME:-default}`` is expanded.
     basis : dict
-        Parameters of :class:`pyuq.models.basis.ACEBasis`.
+        Parameters of :class:`pyuq.models.basis.ACEBasis` or :class:`pyuq.models.mtp.MTPBasis`.
     test : tuple of str
         Files that are only predicted.
     name : str
-        Of the potential: ``name.yace`` and ``name.uq``.
+        Of the potential: ``name.yace`` (or ``name.mtp``) and ``name.uq``.
     output : str
         Folder to write, relative to the TOML file.
     family : str
-        ``ace``.
+        ``ace`` or ``mtp``.
     weights, groups, solver, repulsion, one_body, max_force
         See :class:`pyuq.models.fit.FitSettings`.
     """
@@ -53,15 +54,15 @@ class FitFile:
     max_force: float = np.inf
 
     def __post_init__(self):
-        if self.family != "ace":
-            raise ValueError(f"family = {self.family!r}; expected 'ace'")
+        if self.family not in ("ace", "mtp"):
+            raise ValueError(f"family = {self.family!r}; expected 'ace' or 'mtp'")
         if not self.train:
             raise ValueError("train names no file")
 
     def settings(self, where: str) -> FitSettings:
         """Return the settings of the fit."""
         return FitSettings(
-            basis=basis_from_table(self.basis, f"{where} [basis]"),
+            basis=basis_from_table(self.basis, f"{where} [basis]", self.family),
             weights=self.weights,
             groups=self.groups,
             solver=self.solver,
@@ -89,7 +90,20 @@ class BasisTable:
     species_weights: dict[str, float] = field(default_factory=dict)
 
 
-def basis_from_table(table: dict, where: str) -> ACEBasis:
+@dataclass(frozen=True)
+class MTPTable:
+    """TOML form of :class:`pyuq.models.mtp.MTPBasis`."""
+
+    elements: tuple[str, ...]
+    cutoff: float
+    level: int = 12
+    radial_size: int = 8
+    min_dist: float | None = None
+    refine: int = 50
+    seed: int = 0
+
+
+def basis_from_table(table: dict, where: str, family: str = "ace") -> ACEBasis | MTPBasis:
     """Make a basis from a TOML table.
 
     Raises
@@ -97,8 +111,10 @@ def basis_from_table(table: dict, where: str) -> ACEBasis:
     ValueError
         Unknown key, wrong type or value; the message begins with ``where``.
     """
-    values = asdict(from_table(BasisTable, table, where))
+    values = asdict(from_table(MTPTable if family == "mtp" else BasisTable, table, where))
     try:
+        if family == "mtp":
+            return MTPBasis(**values)
         for name in ("cutoff", "species_weights"):
             if isinstance(values[name], dict):
                 values[name] = {tuple(pair.split("-")): v for pair, v in values[name].items()}
@@ -134,8 +150,9 @@ def run_fit(path, output=None, comm=None, assignments: Iterable[str] = ()) -> Fi
     assign(table, assignments)
     file = from_table(FitFile, table, str(path))
     settings = file.settings(str(path))
-    train = read_structures(expand(p, path.parent) for p in file.train)
-    test = read_structures(expand(p, path.parent) for p in file.test)
+    elements = settings.basis.elements
+    train = read_structures((expand(p, path.parent) for p in file.train), elements)
+    test = read_structures((expand(p, path.parent) for p in file.test), elements)
     start = time.perf_counter()
     result = fit(train, settings, comm)
     seconds = time.perf_counter() - start
@@ -145,7 +162,8 @@ def run_fit(path, output=None, comm=None, assignments: Iterable[str] = ()) -> Fi
         sets = {"train": predict(result, train)} | ({"test": predict(result, test)} if test else {})
         print(write_report(folder, result, sets, seconds))
         print(
-            f"written: {folder / file.name}.yace, {file.name}.uq, report.md, errors.csv, parity.png"
+            f"written: {folder / file.name}{settings.basis.suffix}, {file.name}.uq, report.md, "
+            "errors.csv, parity.png"
         )
     return result
 
