@@ -39,6 +39,11 @@ bool Committee::has_uncertainty() const {
   return size() > 1 || members_[0].readout.has_posterior();
 }
 
+bool Committee::has_grades() const {
+  return std::any_of(members_.begin(), members_.end(),
+                     [](const Model &member) { return member.has_grades(); });
+}
+
 void Committee::solve() {
   const double n = size();
   energy_ = 0.0;

@@ -196,3 +196,32 @@ double LocalUncertainty::min_distance() const {
   for (const Scratch &scratch : scratch_) distance = std::min(distance, scratch.min_distance);
   return distance;
 }
+
+void LocalUncertainty::grades(const Neighbors *views, double *grades) {
+  const auto body = [&](int t, int first, const Neighbors &share, Result *) {
+    for_batches(views, first, share, scratch_[t], [&] {
+      std::vector<double> &largest = scratch_[t].sigma, values(BATCH);
+      std::fill(largest.begin(), largest.end(), 0.0);
+      const Neighbors &batch = scratch_[t].members[0].batch;
+      for (int k = 0; k < committee_.size(); k++) {
+        if (!committee_.member(k).has_grades()) continue;
+        member_grades(k, scratch_[t].members[k], values.data());
+        for (int i = 0; i < batch.ncenters; i++)
+          if (!(values[i] <= largest[i])) largest[i] = values[i];    // a NaN stays
+      }
+      for (int i = 0; i < batch.ncenters; i++) grades[batch.centers[i]] = largest[i];
+    });
+  };
+  team_.share(views[0], 0, nullptr, body);
+}
+
+void LocalUncertainty::member_grades(int k, Member &member, double *grades) const {
+  const Model &model = committee_.member(k);
+  if (model.active.empty()) {
+    model.map->grades(member.batch, *member.state, grades);
+    return;
+  }
+  model.map->forward(member.batch, *member.state, nullptr, member.phi.data());
+  model.active.grades(member.batch.species[member.batch.centers[0]], member.batch.ncenters,
+                      model.map->max_features(), member.phi.data(), grades);
+}

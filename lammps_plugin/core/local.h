@@ -40,6 +40,10 @@ class LocalUncertainty {
   double run(const Neighbors *views, double floor, const std::vector<Pass> &passes, double *sigma);
   double min_distance() const;    // Å, of the latest run
 
+  // Largest extrapolation grade that a member gives to each centre, [ntotal]; members without an
+  // active set have none.
+  void grades(const Neighbors *views, double *grades);
+
  private:
   struct Member {
     std::unique_ptr<FeatureMap::State> state;
@@ -65,6 +69,7 @@ class LocalUncertainty {
   template <class Visit>
   void for_batches(const Neighbors *views, int first, const Neighbors &share, Scratch &scratch,
                    const Visit &visit);
+  void member_grades(int k, Member &member, double *grades) const;
   void energies(int k, Member &member, bool products) const;
   void deviations(Scratch &scratch) const;
   void make_seeds(Scratch &scratch, double floor, const std::vector<Pass> &passes) const;

@@ -100,6 +100,14 @@ static Model load_posterior(const std::string &name, std::string_view bytes,
               ", the model is " + model.map->family() + " of " + joined(model.map->elements()));
   const uint64_t m = model.map->nreadout();
   model.readout = Readout(file.doubles("mean", {m}));
+  if (file.has("active_inverse")) {
+    uint64_t n = 0;
+    for (size_t z = 0; z < model.map->elements().size(); z++) {
+      const uint64_t count = model.map->count(static_cast<int>(z));
+      n += count * count;
+    }
+    model.active = ActiveSet(*model.map, file.doubles("active_inverse", {n}));
+  }
   if (file.has("covariance")) {
     model.readout.set_covariance(file.doubles("covariance", {m, m}));
   } else {

@@ -4,6 +4,7 @@
 #ifndef UQ_MODEL_H
 #define UQ_MODEL_H
 
+#include "active_set.h"
 #include "feature_map.h"
 #include "readout.h"
 
@@ -17,6 +18,9 @@ struct Model {
   std::string name;    // of the file, for messages
   std::unique_ptr<const FeatureMap> map;
   Readout readout;
+  ActiveSet active;    // of a linear fit; empty: none
+
+  bool has_grades() const { return !active.empty() || map->has_grades(); }
 };
 
 struct LoadOptions {

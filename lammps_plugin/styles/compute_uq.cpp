@@ -15,20 +15,23 @@ using namespace LAMMPS_NS;
 
 ComputeUQ::ComputeUQ(LAMMPS *lmp, int narg, char **arg) : Compute(lmp, narg, arg) {
   vector_flag = 1;
-  size_vector = 6;
   extvector = 0;
-  vector = new double[size_vector]();
-
   if (igroup != 0)
     error->all(FLERR, "compute uq acts on the whole system: its group must be `all`");
   init();
   epsilon_ = PairUQ::EPSILON * pair_->energy_unit();
-  if (narg == 3) return;
-  if (narg != 5 || std::string(arg[3]) != "eps")
-    error->all(FLERR, "compute uq: expected no further arguments or `eps E`, E a force above 0");
-  epsilon_ = utils::numeric(FLERR, arg[4], false, lmp);
-  if (!(epsilon_ > 0.0))
-    error->all(FLERR, "compute uq: eps is " + std::string(arg[4]) + ", expected a force above 0");
+  for (int iarg = 3; iarg < narg; iarg++) {
+    const std::string key = arg[iarg];
+    if (key == "grade")
+      grade_ = true;
+    else if (key == "eps" && iarg + 1 < narg)
+      epsilon_ = utils::numeric(FLERR, arg[++iarg], false, lmp);
+    else
+      error->all(FLERR, "compute uq: unexpected argument " + key + ", expected `grade` or `eps E`");
+  }
+  if (!(epsilon_ > 0.0)) error->all(FLERR, "compute uq: eps must be a force above 0");
+  size_vector = grade_ ? 8 : 6;
+  vector = new double[size_vector]();
 }
 
 ComputeUQ::~ComputeUQ() {
@@ -46,11 +49,17 @@ void ComputeUQ::compute_vector() {
   const bool first = invoked_vector < 0;
   invoked_vector = update->ntimestep;
   if (!first && !pair_->spread_due()) return;
-  const UQStatistics s = pair_->statistics(pair_->sigma_forces(), epsilon_);
-  vector[0] = pair_->sigma();
-  vector[1] = s.max_relative;
-  vector[2] = static_cast<double>(s.max_id);
-  vector[3] = s.mean;
-  vector[4] = s.sigma;
-  vector[5] = s.min_distance;
+  if (pair_->has_uncertainty() || !grade_) {
+    const UQStatistics s = pair_->statistics(pair_->sigma_forces(), epsilon_);
+    vector[0] = pair_->sigma();
+    vector[1] = s.max_relative;
+    vector[2] = static_cast<double>(s.max_id);
+    vector[3] = s.mean;
+    vector[4] = s.sigma;
+    vector[5] = s.min_distance;
+  }
+  if (!grade_) return;
+  tagint id;
+  pair_->largest_grade(vector[6], id);
+  vector[7] = static_cast<double>(id);
 }

@@ -18,6 +18,7 @@ class ComputeUQ : public Compute {
  private:
   class PairUQ *pair_ = nullptr;
   double epsilon_;    // force units
+  bool grade_ = false;
 };
 
 }    // namespace LAMMPS_NS

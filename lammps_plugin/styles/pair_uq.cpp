@@ -149,7 +149,7 @@ void PairUQ::coeff(int narg, char **arg) {
   } catch (const std::exception &e) {
     error->all(FLERR, e.what());
   }
-  asked_evaluation_ = apart_evaluation_ = -1;
+  asked_evaluation_ = apart_evaluation_ = grade_evaluation_ = -1;
   evaluation_ = 0;
 }
 
@@ -220,7 +220,7 @@ double PairUQ::memory_usage() {
   double bytes = Pair::memory_usage() + engine_->memory_usage();
   for (const std::vector<double> *v :
        {&apart_.mean, &apart_.sigma, &asked_.mean, &asked_.sigma, &vatom9_, &sigma_atom_,
-        &sigma_out_, &force_sigma_out_, &relative_out_})
+        &sigma_out_, &grade_atom_, &grade_out_, &force_sigma_out_, &relative_out_})
     bytes += static_cast<double>(v->capacity() * sizeof(double));
   return bytes;
 }
@@ -236,7 +236,7 @@ void PairUQ::attach(const std::shared_ptr<UQBias> &bias) {
         FLERR,
         "fix uq/hal biases the mean of all models in each step: use `pair_style uq driver mean`, "
         "without `every`");
-  if (!engine_->committee().has_uncertainty())
+  if (!has_uncertainty())
     error->all(
         FLERR,
         "fix uq/hal: the model has no posterior: lay NAME.uq beside NAME.yace or name NAME.uq");
@@ -277,7 +277,7 @@ void PairUQ::compute(int eflag, int vflag) {
   finish_tally();
   if (vflag_fdotr) virial_fdotr_compute();
   check_finite();
-  if (sigma_flag_ || force_sigma_flag_ || relative_flag_) fill_peratom();
+  if (sigma_flag_ || force_sigma_flag_ || relative_flag_ || grade_flag_) fill_peratom();
 }
 
 // Where a pass adds its per-atom energies and virials and, if asked, its forces.
@@ -432,7 +432,7 @@ UQEngine &PairUQ::engine() {
 
 void PairUQ::require_uncertainty() const {
   require_evaluation();
-  if (!engine_->committee().has_uncertainty())
+  if (!has_uncertainty())
     error->all(
         FLERR,
         "pair_style uq: the model has no posterior: lay NAME.uq beside NAME.yace or name NAME.uq");
@@ -461,6 +461,10 @@ const UQForces &PairUQ::sigma_forces() {
   return asked_;
 }
 
+bool PairUQ::has_uncertainty() const {
+  return engine_->committee().has_uncertainty();
+}
+
 double PairUQ::sigma() {
   sigma_forces();
   return sigma_;
@@ -472,6 +476,33 @@ const double *PairUQ::sigma_atom() {
   sigma_atom_.assign(std::max(engine_->nall(), 1), 0.0);
   engine_->local(0.0, 0.0, {}, sigma_atom_.data());
   return sigma_atom_.data();
+}
+
+const double *PairUQ::grade_atom() {
+  require_evaluation();
+  if (!engine_->committee().has_grades())
+    error->all(FLERR, "pair_style uq: no model has an active set for the extrapolation grade: a "
+                      "NAME.uq with one, or an .almtp file");
+  if (grade_evaluation_ == evaluation_) return grade_atom_.data();
+  set_atoms();
+  grade_atom_.assign(std::max(engine_->nall(), 1), 0.0);
+  engine_->grades(grade_atom_.data());
+  grade_evaluation_ = evaluation_;
+  return grade_atom_.data();
+}
+
+void PairUQ::largest_grade(double &grade, tagint &id) {
+  const double *grades = grade_atom();
+  double mine = -1.0;
+  id = 0;
+  for (int i = 0; i < atom->nlocal; i++)
+    if (!(grades[i] <= mine)) {
+      mine = grades[i];
+      id = atom->tag[i];
+    }
+  MPI_Allreduce(&mine, &grade, 1, MPI_DOUBLE, MPI_MAX, world);
+  if (mine != grade) id = 0;
+  MPI_Allreduce(MPI_IN_PLACE, &id, 1, MPI_LMP_TAGINT, MPI_MAX, world);
 }
 
 UQStatistics PairUQ::statistics(const UQForces &forces, double epsilon) const {
@@ -512,6 +543,10 @@ void PairUQ::fill_peratom() {
     const double *sigma = sigma_atom();
     sigma_out_.assign(sigma, sigma + std::max(nlocal, 1));
   }
+  if (grade_flag_) {
+    const double *grade = grade_atom();
+    grade_out_.assign(grade, grade + std::max(nlocal, 1));
+  }
   if (!force_sigma_flag_ && !relative_flag_) return;
   const UQForces &forces = sigma_forces();
   force_sigma_out_.assign(std::max(nlocal, 1), 0.0);
@@ -528,6 +563,7 @@ void *PairUQ::extract(const char *name, int &dim) {
   if (std::strcmp(name, "sigma_flag") == 0) return &sigma_flag_;
   if (std::strcmp(name, "force_sigma_flag") == 0) return &force_sigma_flag_;
   if (std::strcmp(name, "relative_flag") == 0) return &relative_flag_;
+  if (std::strcmp(name, "grade_flag") == 0) return &grade_flag_;
   return nullptr;
 }
 
@@ -537,6 +573,7 @@ void *PairUQ::extract_peratom(const char *name, int &ncol) {
   if (std::strcmp(name, "sigma") == 0) values = &sigma_out_;
   if (std::strcmp(name, "force_sigma") == 0) values = &force_sigma_out_;
   if (std::strcmp(name, "relative") == 0) values = &relative_out_;
+  if (std::strcmp(name, "grade") == 0) values = &grade_out_;
   return values && !values->empty() ? values->data() : nullptr;
 }
 

@@ -77,10 +77,13 @@ class PairUQ : public Pair {
   void set_zeros(const std::vector<double> &zeros);
 
   // For the computes, collective: quantities of σ_E at the positions of the latest compute().
+  bool has_uncertainty() const;
   double sigma();
   const UQForces &sigma_forces();
   const double *sigma_atom();    // σ_i on owned atoms
+  const double *grade_atom();    // extrapolation grade of owned atoms; not of σ_E
 
+  void largest_grade(double &grade, tagint &id);                      // collective
   UQStatistics statistics(const UQForces &, double epsilon) const;    // collective
 
   // For the computes of global values and fix uq/deviation. With `every N`, steps between two
@@ -114,8 +117,12 @@ class PairUQ : public Pair {
 
   std::vector<double> virial9_, vatom9_;    // tallies of the core, xx yy zz xy xz yz yx zx zy
   std::vector<double> sigma_atom_;          // σ_i, [nall], of the latest pass that made them
+  std::vector<double> grade_atom_;          // extrapolation grades, [nall]
+  bigint grade_evaluation_ = -1;            // evaluation that they belong to
+  std::vector<double> grade_out_;
   std::vector<double> sigma_out_, force_sigma_out_, relative_out_;    // for fix pair
-  int sigma_flag_ = 0, force_sigma_flag_ = 0, relative_flag_ = 0;     // set by fix pair
+  int grade_flag_ = 0;
+  int sigma_flag_ = 0, force_sigma_flag_ = 0, relative_flag_ = 0;    // set by fix pair
 
   void allocate();
   void check_units();

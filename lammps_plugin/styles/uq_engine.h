@@ -64,6 +64,9 @@ class UQEngine {
   // Returns the mean energy of this rank's atoms. sigma_atom [nall], null: not wanted.
   double local(double tau, double floor, const std::vector<Pass> &passes, double *sigma_atom);
 
+  // Extrapolation grade of each centre, [nall], largest of all members that have an active set.
+  void grades(double *grades) { local_uncertainty().grades(views().data(), grades); }
+
   // The energies from which the atomic energies of a committee's members are counted (see local.h):
   // their means over each species at the first call of local(), unless set before. eV.
   const std::vector<double> &zeros() { return local_uncertainty().zeros(); }
