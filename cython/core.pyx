@@ -222,6 +222,8 @@ cdef class Model:
         ACE only: reproduce the reference evaluator's radial splines.
     elements : iterable of str
         Names of the species, in file order, for formats that store none (MTP).
+    posterior : bool
+        Use the posterior that lies beside a native file.
 
     Raises
     ------
@@ -232,12 +234,15 @@ cdef class Model:
     cdef CModel model
     cdef unique_ptr[State] state
 
-    def __init__(self, path, radial_spline=False, elements=()):
+    def __init__(self, path, radial_spline=False, elements=(), posterior=True):
         cdef LoadOptions options
+        cdef ModelFiles files = read_model_files(str(path).encode())
         options.radial_spline = radial_spline
         for element in elements:
             options.elements.push_back(str(element).encode())
-        self.model = load_model(read_model_files(str(path).encode()), options)
+        if not posterior:
+            files.posterior_name.clear()
+        self.model = load_model(files, options)
         self.state = deref(self.model.map).new_state()
 
     @property

@@ -106,6 +106,42 @@ def add_fit(verbs) -> None:
     parser.set_defaults(run=run)
 
 
+def add_posterior(verbs) -> None:
+    """Give a potential that exists the posterior of its readout."""
+    parser = verbs.add_parser(
+        "posterior", help="give an existing potential error bars, from its training data"
+    )
+    parser.add_argument("model", help="nep.txt, .mtp, .almtp, .yace, .ace, ...")
+    parser.add_argument("--data", nargs="+", required=True, help="labelled structures")
+    parser.add_argument(
+        "--elements", help="names of the species of a file that stores none: Mg,Sb,Bi"
+    )
+    parser.add_argument("--out", help="file to write (default: beside the model, with suffix .uq)")
+    parser.add_argument("--mean", choices=("model", "refit"), default="model")
+    parser.add_argument("--holdout", type=float, default=0.2, help="part that judges (%(default)s)")
+    parser.add_argument("--max-force", type=float, default=float("inf"), help="eV/Å (none)")
+    parser.add_argument("--seed", type=int, default=0)
+
+    def run(args) -> int:
+        from pyuq.lmp import world
+        from pyuq.models.readout_posterior import run_posterior
+
+        run_posterior(
+            args.model,
+            args.data,
+            elements=args.elements.split(",") if args.elements else (),
+            out=args.out,
+            mean=args.mean,
+            holdout=args.holdout,
+            max_force=args.max_force,
+            seed=args.seed,
+            comm=world(),
+        )
+        return 0
+
+    parser.set_defaults(run=run)
+
+
 def add_quickstart(verbs) -> None:
     """Run the main job on the embedded reference."""
     parser = verbs.add_parser("quickstart", help="learn α-AgI from scratch and report, in minutes")
@@ -154,6 +190,7 @@ VERBS: tuple[Callable, ...] = (
     add_lmp,
     add_build_plugin,
     add_fit,
+    add_posterior,
     add_quickstart,
     add_hal,
 )

@@ -92,10 +92,11 @@ static Model load_posterior(const std::string &name, std::string_view bytes,
   Model model;
   model.name = name;
   LoadOptions named = options;
-  named.elements = words(file.metadata("elements"));
+  const std::vector<std::string> elements = words(file.metadata("elements"));
+  if (!elements.empty()) named.elements = elements;    // else: unnamed, as in the model's own file
   model.map = load_map(name + "(model)", native.bytes, named);
   if (file.metadata("family") != model.map->family() ||
-      file.metadata("elements") != joined(model.map->elements()))
+      (!elements.empty() && elements != model.map->elements()))
     file.fail("metadata says " + file.metadata("family") + " of " + file.metadata("elements") +
               ", the model is " + model.map->family() + " of " + joined(model.map->elements()));
   const uint64_t m = model.map->nreadout();

@@ -66,7 +66,25 @@ def read(path) -> list[Atoms]:
         raise ValueError(f"{path} cannot be read as structures: {error}") from error
     if not frames:
         raise ValueError(f"{path} holds no structure")
-    return frames
+    return [adopt_gpumd(atoms) for atoms in frames]
+
+
+def adopt_gpumd(atoms: Atoms) -> Atoms:
+    """Take labels in GPUMD's names, a column ``force`` and a total ``virial`` (eV, nine numbers), as labels."""
+    if is_labelled(atoms) or "force" not in atoms.arrays:
+        return atoms
+    energy = (atoms.calc.results if atoms.calc is not None else atoms.info).get("energy")
+    if energy is None:
+        return atoms
+    forces, virial, stress = atoms.arrays["force"], atoms.info.get("virial"), None
+    if virial is not None and np.size(virial) == 9:
+        w = np.reshape(virial, (3, 3))
+        stress = -(w + w.T)[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]] / (2 * atoms.get_volume())
+    atoms = labelled(atoms, energy, forces, stress)
+    del atoms.arrays["force"]
+    atoms.info.pop("virial", None)
+    atoms.info.pop("energy", None)
+    return atoms
 
 
 def write(path, frames: Iterable[Atoms]) -> None:

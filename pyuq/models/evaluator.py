@@ -52,10 +52,20 @@ class Evaluator:
         ACE only: reproduce the reference evaluator's radial splines.
     elements : sequence of str
         Names of the species, in file order, for formats that store none (MTP).
+    posterior : bool
+        Use the posterior that lies beside a native file.
     """
 
-    def __init__(self, path, radial_spline: bool = False, elements: Sequence[str] = ()):
-        self.model = _core.Model(path, radial_spline=radial_spline, elements=elements)
+    def __init__(
+        self,
+        path,
+        radial_spline: bool = False,
+        elements: Sequence[str] = (),
+        posterior: bool = True,
+    ):
+        self.model = _core.Model(
+            path, radial_spline=radial_spline, elements=elements, posterior=posterior
+        )
         self.elements = self.model.elements
         self.nreadout = self.model.nreadout
 

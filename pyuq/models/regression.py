@@ -119,6 +119,14 @@ class NormalEquations:
         self.nrows += other.nrows
         return self
 
+    def scaled(self, factor: float) -> "NormalEquations":
+        """Return the equations of the same rows with `factor` times their squared weights."""
+        other = self.copy()
+        other._upper *= factor
+        other.rhs *= factor
+        other.yty *= factor
+        return other
+
     def allreduce(self, comm) -> Self:
         """Sum over the ranks of an mpi4py communicator, in place: one Allreduce of 8M² bytes."""
         from mpi4py import MPI

@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Posteriors of existing potentials of every family, on labels whose truth is a readout nearby."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase.build import bulk
+
+from pyuq import lmp
+from pyuq.cli import main
+from pyuq.io import extxyz
+from pyuq.models.evaluator import Evaluator
+from pyuq.models.posterior import PosteriorFile
+from pyuq.models.readout_posterior import (
+    PosteriorSettings,
+    blocks,
+    held_out,
+    readout_posterior,
+)
+
+DATA = Path(__file__).parents[1] / "data"
+NOISE = {"energy": 0.003, "force": 0.02, "virial": 0.03}  # eV/√atom, eV/Å, eV/√atom
+MODELS = {
+    "ace": (DATA / "yace_export/agi_zbl.yace", ("Ag", "I")),
+    "nep": (DATA / "nep/agi.txt", ("Ag", "I")),
+    "mtp": (DATA / "mtp/random.mtp", ()),
+}
+
+
+def crystals(elements, n, rng):
+    """Rattled and strained rocksalt cells of the first and the last element."""
+    found = []
+    for _ in range(n):
+        atoms = bulk(elements[0] + elements[-1], "rocksalt", a=5.6, cubic=True)
+        strain = rng.normal(0, 0.02, (3, 3))
+        atoms.set_cell(atoms.cell.array @ (np.eye(3) + strain), scale_atoms=True)
+        atoms.positions += rng.normal(0, 0.1, atoms.positions.shape)
+        found.append(atoms)
+    return found
+
+
+def labelled(model, structures, weights, rng):
+    """Labels of the model with other readout weights, and noise."""
+    found = []
+    for atoms in structures:
+        truth = model.compute(atoms, weights=weights)
+        root = np.sqrt(len(atoms))
+        energy = truth["energy"] + NOISE["energy"] * root * rng.normal()
+        forces = truth["forces"] + NOISE["force"] * rng.normal(size=truth["forces"].shape)
+        virial = truth["virial"] + NOISE["virial"] * root * rng.normal(size=6)
+        found.append(extxyz.labelled(atoms, energy, forces, -virial / atoms.get_volume()))
+    return found
+
+
+@pytest.fixture(params=MODELS)
+def case(request, tmp_path):
+    """A model, structures labelled with readout weights near its own, and those weights."""
+    source, elements = MODELS[request.param]
+    path = tmp_path / source.name
+    shutil.copy(source, path)
+    if not elements:
+        count = int(path.read_text().split("species_count")[1].split("=")[1].split()[0])
+        elements = ("Ag", "I", "Br", "Cl")[:count]
+    model = Evaluator(path, elements=elements)
+    rng = np.random.default_rng(7)
+    structures = crystals(elements, 24, rng)
+    found = [
+        blocks(model, a, np.inf) for a in labelled(model, structures[:4], model.model.weights, rng)
+    ]
+    scale = np.sqrt(np.mean([np.mean(b["force"].rows ** 2, axis=0) for b in found], axis=0))
+    truth = model.model.weights + 0.05 * rng.normal(size=model.nreadout) / np.maximum(
+        scale, 0.1 * scale.max()
+    )
+    return path, elements, labelled(model, structures, truth, rng), truth
+
+
+def test_noise_of_each_kind_is_found_and_held_out_errors_are_covered(case):
+    path, elements, structures, _ = case
+    found = readout_posterior(path, structures, PosteriorSettings(mean="refit"), elements)
+    assert found.noise["force"] == pytest.approx(NOISE["force"], rel=0.1)
+    assert found.noise["virial"] == pytest.approx(NOISE["virial"], rel=0.35)
+    force = found.calibration["force"]["total"]
+    assert force["n"] == 5 * 24
+    assert force["within_1"] == pytest.approx(0.683, abs=0.12)
+    assert force["within_2"] == pytest.approx(0.954, abs=0.06)
+    assert found.calibration["force"]["factor"] == pytest.approx(1.0, abs=0.25)
+    assert "force, eV/Å" in found.table()
+
+
+def test_posterior_is_that_of_the_dense_regression(case):
+    """The streamed result solves the whole weighted system at its own hyperparameters."""
+    path, elements, structures, _ = case
+    found = readout_posterior(
+        path, structures, PosteriorSettings(mean="refit", holdout=0.0), elements
+    )
+    model = Evaluator(path, elements=elements)
+    rows, targets = [], []
+    for atoms in structures:
+        for kind, block in blocks(model, atoms).items():
+            rows.append(block.rows / found.noise[kind])
+            targets.append(block.residuals / found.noise[kind])
+    rows, targets = np.vstack(rows), np.concatenate(targets)
+    precision = rows.T @ rows
+    shift = found.mean - model.model.weights
+    # Σ⁻¹ = XᵀX + D⁻¹ and Σ⁻¹ δ = Xᵀy, with a diagonal D that is the same in both.
+    inverse = np.linalg.inv(found.covariance)
+    scale = np.sqrt(np.diag(inverse))
+    excess = (inverse - precision) / np.outer(scale, scale)
+    off = excess - np.diag(np.diag(excess))
+    assert np.abs(off).max() < 1e-5
+    assert np.diag(excess).min() > -1e-6
+    np.testing.assert_allclose(
+        (inverse @ shift) / scale,
+        rows.T @ targets / scale,
+        rtol=1e-4,
+        atol=1e-4 * np.abs(scale @ shift),
+    )
+
+
+def test_predictions_of_the_model_do_not_change(case):
+    path, elements, structures, _ = case
+    atoms = structures[0]
+    before = Evaluator(path, elements=elements).compute(atoms)
+    result = readout_posterior(path, structures, elements=elements)
+    result.write(path.with_suffix(".uq"))
+    after = Evaluator(path, elements=elements)
+    np.testing.assert_allclose(after.compute(atoms)["forces"], before["forces"], atol=1e-12)
+    assert after.model.has_posterior
+    sigma = after.energy_sigma(atoms)
+    phi = after.model.sums(after.neighbors(atoms)[0])
+    assert sigma == pytest.approx(np.sqrt(phi @ result.covariance @ phi), rel=1e-9)
+    assert after.elements == list(elements)
+    # A refit of the same files is not misled by the posterior that now lies beside the model.
+    again = readout_posterior(path, structures, elements=elements)
+    np.testing.assert_array_equal(again.covariance, result.covariance)
+
+
+def test_refit_comes_nearer_to_the_truth(case):
+    path, elements, structures, truth = case
+    result = readout_posterior(path, structures, PosteriorSettings(mean="refit"), elements)
+    model = Evaluator(path, elements=elements)
+    fresh = crystals(elements, 4, np.random.default_rng(3))
+
+    def error(weights):
+        return np.sqrt(
+            np.mean(
+                [
+                    (model.compute(a, weights)["forces"] - model.compute(a, truth)["forces"]) ** 2
+                    for a in fresh
+                ]
+            )
+        )
+
+    assert error(result.mean) < 0.5 * error(model.model.weights)
+
+
+def test_misfit_is_part_of_the_noise_of_a_model_that_stays(case):
+    path, elements, structures, _ = case
+    stays = readout_posterior(path, structures, PosteriorSettings(mean="model"), elements)
+    refit = readout_posterior(path, structures, PosteriorSettings(mean="refit"), elements)
+    assert stays.noise["force"] > 1.5 * refit.noise["force"]
+    assert stays.calibration["force"]["total"]["within_2"] > 0.8
+
+
+def test_command_writes_a_posterior_that_lammps_takes(tmp_path, capsys):
+    """Of a file that numbers its species: names come from the data, or from pair_coeff."""
+    path = tmp_path / "a.mtp"
+    shutil.copy(MODELS["mtp"][0], path)
+    count = int(path.read_text().split("species_count")[1].split("=")[1].split()[0])
+    elements = ("Ag", "I", "Br", "Cl")[:count]
+    model = Evaluator(path, elements=elements)
+    rng = np.random.default_rng(0)
+    structures = labelled(model, crystals(elements, 6, rng), model.model.weights, rng)
+    extxyz.write(tmp_path / "train.xyz", structures)
+    names = ",".join(elements)
+    command = ["posterior", str(path), "--data", str(tmp_path / "train.xyz"), "--elements", names]
+    assert main(command) == 0
+    out = capsys.readouterr().out
+    assert "held-out structures (20%)" in out
+    assert "written:" in out
+    masses = "\n".join(f"mass {k + 1} 100" for k in range(count))
+    instance = lmp.lammps()
+    instance.commands_string(
+        f"units metal\nlattice fcc 5.6\nregion b block 0 2 0 2 0 2\ncreate_box {count} b\n"
+        f"create_atoms 1 box\n{masses}\npair_style uq\n"
+        f"pair_coeff * * {tmp_path}/a.uq {' '.join(elements)}\ncompute u all uq\n"
+        "thermo_style custom step pe c_u[1]\nrun 0"
+    )
+    assert instance.last_thermo()["c_u[1]"] > 0
+
+
+def test_ranks_agree(tmp_path):
+    path, elements = tmp_path / "agi.txt", ("Ag", "I")
+    shutil.copy(MODELS["nep"][0], path)
+    model, rng = Evaluator(path), np.random.default_rng(0)
+    structures = labelled(model, crystals(elements, 7, rng), model.model.weights, rng)
+    extxyz.write(tmp_path / "train.xyz", structures)
+    results = []
+    for ranks in (1, 3):
+        out = tmp_path / f"{ranks}.uq"
+        command = [lmp.mpirun(), "-np", str(ranks), sys.executable, "-m", "pyuq", "posterior"]
+        command += [str(path), "--data", str(tmp_path / "train.xyz"), "--out", str(out)]
+        env = lmp.environment() | {"OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("written:") == 1
+        results.append(PosteriorFile.read(out))
+    np.testing.assert_array_equal(results[0].mean, results[1].mean)
+    one, three = (np.sqrt(np.diag(r.covariance)) for r in results)
+    np.testing.assert_allclose(three, one, rtol=1e-5)
+
+
+def test_held_out_structures():
+    assert held_out(10, 0.2, 0).sum() == 2
+    assert held_out(3, 0.01, 0).sum() == 1
+    assert held_out(1, 0.5, 0).sum() == 0
+    assert held_out(10, 0.0, 0).sum() == 0
+    assert held_out(4, 0.99, 0).sum() == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["no.yace", "--data", "a.xyz"], "no file no.yace"),
+        (["{ace}", "--data", "no.xyz"], "no file"),
+        (["{ace}", "--data", "bare.xyz"], "has no label"),
+        (["{ace}", "--data", "cu.xyz"], "element Cu is not in the"),
+        (["{ace}", "--data", "cu.xyz", "--holdout", "1.0"], "holdout = 1.0"),
+        (["a.uq", "--data", "cu.xyz"], "name the native model file"),
+    ],
+)
+def test_bad_input(tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    copper = bulk("Cu", cubic=True)
+    extxyz.write(Path("bare.xyz"), [copper])
+    extxyz.write(Path("cu.xyz"), [extxyz.labelled(copper, 0.0, np.zeros((4, 3)))])
+    Path("a.uq").write_bytes(b"x")
+    arguments = [a.format(ace=MODELS["ace"][0]) for a in arguments]
+    assert main(["posterior", *arguments]) == 1
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.glob("*.uq.tmp"))
