@@ -493,6 +493,16 @@ cdef class Model:
             return 0.0, v
         return self.model.readout.variance(&p[0], &v_view[0]), v
 
+    def row_variances(self, rows):
+        """Variances r·Σr, shape (n,), along rows (n, M) of the whole readout vector."""
+        cdef const double[:, ::1] r = as_doubles(rows, (-1, self.nreadout), "rows")
+        cdef int n = r.shape[0], m = r.shape[1]
+        variances = np.zeros(n)
+        cdef double[::1] var_view = variances
+        if n and m:
+            self.model.readout.variances(n, m, 0, m, &r[0, 0], NULL, &var_view[0])
+        return variances
+
     def variances(self, int species, phi):
         """Variances φ·Σφ (eV²), shape (n,), and Σφ, shape (n, f), of atoms of one species."""
         offset, count = self.blocks[species]

@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+r"""ASE calculator of models with error bars: one model, or a committee of any families.
+
+Energies, forces and stress are means over the members. The uncertainty of any quantity q that is linear in the
+readout weights (energy, force, virial), with design-matrix row :math:`r_k` of member k, is
+
+.. math::
+    \sigma_q^2 = \frac1K\sum_k r_k^T\Sigma_k r_k + \frac1K\sum_k (q_k - \bar q)^2 ,
+
+the law of total variance. The same numbers come out of ``pair_style uq`` in LAMMPS.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import Calculator, all_changes
+
+from pyuq.models.evaluator import VOIGT, Evaluator
+
+_BLOCK = 512  # rows whose variances are made at a time
+
+ROW_QUANTITIES = ("forces", "stress")  # need the rows of all forces: 8·3N·M bytes, O(N M²) work
+
+
+class UQCalculator(Calculator):
+    r"""Energies, forces and stress with uncertainties.
+
+    Parameters
+    ----------
+    files : str, Path or sequence of these
+        Model files of any family, or their posteriors (``NAME.uq``; one that lies beside its model is found).
+        Several are a committee. ``"FILE:Mg,Bi,Sb"`` names the species of a format that stores none (MTP).
+    elements : sequence of str
+        Names of the species of files that neither store nor are given names.
+    forces_uncertainty : bool
+        Compute `forces_uncertainty` and `stress_uncertainty` with every evaluation. They need the design-matrix
+        rows of all forces, several times the cost of everything else; without it they are computed when asked
+        for: ``calculator.get_property("forces_uncertainty", atoms)``.
+
+    Attributes
+    ----------
+    results : dict
+        Of ASE: ``energy``, ``free_energy`` (eV), ``energies`` (N,), ``forces`` (N, 3) in eV/Å and, with a
+        cell, ``stress`` (6,) in eV/Å³. Of a model with a posterior, or of a committee:
+
+        - ``energy_uncertainty``: σ_E, eV;
+        - ``energies_uncertainty`` (N,): σ_i, eV. Atomic energies of the members of a committee are counted
+          from their mean over the atoms of each species of the structure: members share neither zero of energy
+          nor its division among species;
+        - ``bias_forces`` (N, 3): −∇σ_E, eV/Å, the force that the bias of ``fix uq/hal`` is made of;
+        - ``forces_uncertainty`` (N, 3), ``stress_uncertainty`` (6,): standard deviation of each component.
+
+        Of a committee of K: ``members_energy`` (K,), ``members_forces`` (K, N, 3), ``members_stress`` (K, 6).
+        Of files with an active set: ``grade`` (N,), the extrapolation grade γ; of several, the largest.
+
+    Raises
+    ------
+    ValueError
+        No file; or a structure holds an element that a member does not know.
+    RuntimeError
+        Unreadable or inconsistent file; the message names it.
+    """
+
+    implemented_properties = [  # noqa: RUF012 (ASE's attribute)
+        "energy",
+        "free_energy",
+        "energies",
+        "forces",
+        "stress",
+        "energy_uncertainty",
+        "energies_uncertainty",
+        "bias_forces",
+        "forces_uncertainty",
+        "stress_uncertainty",
+        "members_energy",
+        "members_forces",
+        "members_stress",
+        "grade",
+    ]
+
+    def __init__(
+        self,
+        files,
+        elements: Sequence[str] = (),
+        forces_uncertainty: bool = True,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        files = [files] if isinstance(files, str | Path) else list(files)
+        if not files:
+            raise ValueError("a calculator needs at least one model file")
+        self.members = [_member(file, elements) for file in files]
+        self.forces_uncertainty = forces_uncertainty
+
+    @property
+    def has_uncertainty(self) -> bool:
+        """Whether there is a posterior, or more than one member."""
+        return len(self.members) > 1 or self.members[0].model.has_posterior
+
+    def features(self, atoms: Atoms | None = None, member: int = 0) -> np.ndarray:
+        """Features (descriptors) of each atom, shape (N, F), padded with zeros.
+
+        Their meaning is the family's: ACE basis functions, MTP moments, hidden activations of a NEP.
+        """
+        return self.members[member].features(atoms if atoms is not None else self.atoms)
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = all_changes,
+    ) -> None:
+        """Evaluate; ASE calls this."""
+        super().calculate(atoms, properties, system_changes)
+        atoms = self.atoms
+        parts = [_MemberResult(member, atoms) for member in self.members]
+        energy = np.array([p.energy for p in parts])
+        forces = np.array([p.forces for p in parts])
+        virial = np.array([p.virial for p in parts])
+        self.results = {
+            "energy": energy.mean(),
+            "free_energy": energy.mean(),
+            "energies": np.mean([p.energies for p in parts], axis=0),
+            "forces": forces.mean(axis=0),
+        }
+        volume = atoms.cell.volume if atoms.cell.rank == 3 else None
+        if volume:
+            self.results["stress"] = -virial.mean(axis=0) / volume
+        if len(parts) > 1:
+            self.results |= {"members_energy": energy, "members_forces": forces}
+            if volume:
+                self.results["members_stress"] = -virial / volume
+        if self.has_uncertainty:
+            self._energy_uncertainty(parts)
+            wanted = {f"{name}_uncertainty" for name in ROW_QUANTITIES}
+            if self.forces_uncertainty or wanted & set(properties):
+                self._row_uncertainties(parts, volume)
+        grades = [p.grades for p in parts if p.grades is not None]
+        if grades:
+            self.results["grade"] = np.max(grades, axis=0)
+
+    def _energy_uncertainty(self, parts: Sequence["_MemberResult"]) -> None:
+        """σ_E, −∇σ_E and σ_i."""
+        spread = np.array([p.energy for p in parts])
+        spread = spread - spread.mean()
+        sigma = np.sqrt(np.mean([p.variance for p in parts] + spread**2))
+        bias = np.zeros((len(self.atoms), 3))
+        if sigma > 0.0:  # σ = 0 is a corner without gradient
+            for part, deviation in zip(parts, spread, strict=True):
+                bias += part.sigma_forces(deviation) / (len(parts) * sigma)
+        energies = np.array([p.energies for p in parts])
+        if len(parts) > 1:
+            for element in set(self.atoms.symbols):
+                chosen = self.atoms.symbols == element
+                energies[:, chosen] -= energies[:, chosen].mean(axis=1, keepdims=True)
+        variances = np.mean([p.variances for p in parts], axis=0) + energies.var(axis=0)
+        self.results |= {
+            "energy_uncertainty": float(sigma),
+            "energies_uncertainty": np.sqrt(variances),
+            "bias_forces": bias,
+        }
+
+    def _row_uncertainties(self, parts: Sequence["_MemberResult"], volume: float | None) -> None:
+        """Standard deviations of forces and stress."""
+        rows = np.mean([p.row_variances() for p in parts], axis=0)
+        forces = rows[:-6].reshape(-1, 3) + np.var([p.forces for p in parts], axis=0)
+        self.results["forces_uncertainty"] = np.sqrt(forces)
+        if volume:
+            virial = rows[-6:] + np.var([p.virial for p in parts], axis=0)
+            self.results["stress_uncertainty"] = np.sqrt(virial) / volume
+
+
+def _member(file, elements: Sequence[str]) -> Evaluator:
+    """Evaluator of ``FILE`` or ``FILE:El1,El2``."""
+    name, separator, names = str(file).rpartition(":")
+    if separator and not Path(file).exists():
+        return Evaluator(name, elements=names.split(","))
+    return Evaluator(file, elements=elements)
+
+
+class _MemberResult:
+    """One member on one structure: its mean prediction, and what the uncertainty is made of.
+
+    Attributes
+    ----------
+    energy, energies, forces, virial
+        As of :meth:`pyuq.models.evaluator.Evaluator.compute`.
+    variance : float
+        Φ·ΣΦ, eV².
+    variances : ndarray, shape (N,)
+        φ_i·Σφ_i, eV².
+    grades : ndarray, shape (N,), or None
+    """
+
+    def __init__(self, member: Evaluator, atoms: Atoms):
+        self.model = model = member.model
+        self.natoms = len(atoms)
+        self.view, self.owner = member.neighbors(atoms)
+        result = model.evaluate(self.view)
+        self.energy = result["energy"]
+        self.energies = result["energies"][: self.natoms]
+        self.forces = self._folded(result["forces"])
+        self.virial = result["virial"][list(VOIGT)]
+        self.variance, self.variances, self._product = 0.0, np.zeros(self.natoms), None
+        self.grades = model.grades(self.view) if model.has_grades else None
+        if model.has_posterior:
+            features, total = model.features(self.view)
+            variance, self._product = model.variance(total)
+            self.variance = max(variance, 0.0)
+            species = self.view.species[: self.natoms]
+            for z in np.unique(species):
+                chosen = species == z
+                self.variances[chosen] = model.variances(int(z), features[chosen])[0].clip(min=0.0)
+
+    def _folded(self, forces: np.ndarray) -> np.ndarray:
+        """Forces on atoms and ghosts, booked on the atoms, (N, 3)."""
+        folded = np.zeros((self.natoms, 3))
+        np.add.at(folded, self.owner, forces)
+        return folded
+
+    def sigma_forces(self, spread: float) -> np.ndarray:
+        """−½∇(Φ·ΣΦ) − spread ∇E, (N, 3), eV²/Å; `spread` is E less the committee's mean."""
+        weights = spread * self.model.weights
+        if self._product is not None:
+            weights += self._product
+        return self._folded(self.model.evaluate(self.view, weights, fixed=spread)["forces"])
+
+    def row_variances(self) -> np.ndarray:
+        """Variances of forces (eV/Å)² and virial (eV²) by the posterior, shape (3N + 6,)."""
+        variances = np.zeros(3 * self.natoms + 6)
+        if self.model.has_posterior:
+            rows = self.model.jacobian(self.view, self.owner, self.natoms)
+            for start in range(0, len(rows), _BLOCK):
+                block = slice(start, start + _BLOCK)
+                variances[block] = self.model.row_variances(rows[block])
+        return variances.clip(min=0.0)
