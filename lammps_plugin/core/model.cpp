@@ -54,7 +54,7 @@ static std::unique_ptr<const FeatureMap> load_map(const std::string &name, std::
   const auto starts = [&](std::string_view key) { return first.substr(0, key.size()) == key; };
   if (starts("nelements")) return std::make_unique<ace::Ace>(ace::read_ace(name, text), options);
   for (const char *key : {"elements:", "E0:", "deltaSplineBins:", "embeddings:", "bonds:",
-                          "functions:", "global:", "species:", "metadata:", "lmax:"})
+                          "functions:", "global:", "species:", "metadata:", "auxdata:", "lmax:"})
     if (starts(key)) return std::make_unique<ace::Ace>(ace::read_yace(name, text), options);
   if (starts("nep") && first.size() > 3 && first[3] >= '0' && first[3] <= '9')
     return std::make_unique<nep::Nep>(nep::read_nep(name, text));

@@ -51,7 +51,7 @@ def posterior(native: bytes, m: int, exported: bytes = b"", seed=0, samples=0, *
 @pytest.mark.parametrize(
     "old, new, message",
     [
-        ("radbasename: ChebExpCos", "radbasename: ACE.jl", r":7: radbasename ACE\.jl"),
+        ("radbasename: ChebExpCos", "radbasename: ACE.jl", r":7: the key 'nradial' is missing"),
         (
             "radbasename: ChebExpCos",
             "radbasename: TEST_1",

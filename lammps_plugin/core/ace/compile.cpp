@@ -68,6 +68,14 @@ std::vector<double> radial_table(const RadialPlan &exact, double spline_step) {
   return table;
 }
 
+// The first `kept` of the `nbase` functions of a table.
+std::vector<double> first_functions(const std::vector<double> &table, int nbase, int kept) {
+  std::vector<double> result;
+  for (size_t node = 0; node < table.size(); node += 2 * static_cast<size_t>(nbase))
+    result.insert(result.end(), table.begin() + node, table.begin() + node + 2 * kept);
+  return result;
+}
+
 bool is_identity(const Bond &bond) {
   if (bond.nradmax > bond.nbase) return false;
   size_t i = 0;
@@ -110,7 +118,11 @@ BondPlan compile_bond(const Potential &potential, int i, int j, double spline_st
   }
   plan.numbers.push_back(bessel_constants(radial.nbase, bond.rcut));
   radial.bessel = plan.numbers.back().data();
-  if (spline_step > 0.0) {
+  if (bond.basis == RadialBasis::Table) {
+    plan.numbers.push_back(first_functions(bond.table, bond.nbase, radial.nbase));
+    radial.nbins = static_cast<int>(bond.table.size()) / (2 * bond.nbase) - 1;
+    radial.table = plan.numbers.back().data();
+  } else if (spline_step > 0.0) {
     plan.numbers.push_back(radial_table(radial, spline_step));
     radial.nbins = static_cast<int>(bond.rcut / spline_step);
     radial.table = plan.numbers.back().data();

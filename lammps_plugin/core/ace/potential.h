@@ -13,7 +13,8 @@
 namespace uq {
 namespace ace {
 
-enum class RadialBasis { ChebExpCos, ChebPow, ChebLinear, SBessel };
+// Table: cubic Hermite splines that the file itself holds.
+enum class RadialBasis { ChebExpCos, ChebPow, ChebLinear, SBessel, Table };
 enum class Embedding { FinnisSinclair, FinnisSinclairShiftedScaled };
 enum class InnerCutoff { Density, Distance, Zbl };
 
@@ -23,6 +24,7 @@ struct Bond {
   RadialBasis basis = RadialBasis::ChebExpCos;
   double lambda = 0.0;
   std::vector<double> crad;               // [nradmax][lmax + 1][nbase]
+  std::vector<double> table;              // Table: [nbins + 1][nbase][2], g and (bin width) g'
   double rcut = 0.0, dcut = 0.0;          // Å
   double rcut_in = 0.0, dcut_in = 0.0;    // Å
   double prehc = 0.0, lambdahc = 0.0;     // eV Å and Å⁻²; zbl: a plain factor and unused
@@ -54,7 +56,7 @@ struct Potential {
   std::vector<Species> species;
   std::vector<Bond> bonds;    // [centre][neighbour]
   InnerCutoff inner = InnerCutoff::Density;
-  double spline_step = 0.0;    // Å
+  double spline_step = 0.001;    // Å
 
   int nelements() const { return static_cast<int>(elements.size()); }
   const Bond &bond(int i, int j) const {
@@ -63,8 +65,8 @@ struct Potential {
 };
 
 // Both throw uq::Error with file and line; `file` is for messages.
-Potential read_yace(const std::string &file, std::string_view text);
-Potential read_ace(const std::string &file, std::string_view text);    // legacy plain text
+Potential read_yace(const std::string &file, std::string_view text);    // .yace, B-basis .yaml
+Potential read_ace(const std::string &file, std::string_view text);     // legacy plain text
 
 // Checks shared by the readers: every function uses radial functions that its bonds have, and so
 // on.

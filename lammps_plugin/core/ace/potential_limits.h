@@ -11,6 +11,7 @@ constexpr int max_rank = 8;
 constexpr int max_l = 24;
 constexpr int max_channels = 256;
 constexpr int max_elements = 120;
+constexpr int max_densities = 64;
 
 }    // namespace ace
 }    // namespace uq

@@ -69,6 +69,8 @@ void read_bonds(const std::string &file, Words &words, int lmax, Potential &pote
   words.expect("radbasename");
   const std::string name(words.next());
   bond.basis = radial_basis(file, words.line(), name);
+  if (bond.basis == RadialBasis::Table)
+    fail_at(file, words.line(), "radbasename ACE.jl belongs to .yace files, not to .ace");
   words.expect("nradbase");
   bond.nbase = words.integer(1, max_channels);
   words.expect("nradmax");
@@ -106,7 +108,7 @@ void read_function(const std::string &file, Words &words, Potential &potential) 
   Function f;
   f.rank = words.integer(1, max_rank);
   words.expect("ndens");
-  const int ndensity = words.integer(1, 64);
+  const int ndensity = words.integer(1, max_densities);
   words.expect("mu0");
   Species &species = potential.species[words.integer(0, potential.nelements() - 1)];
   if (ndensity != static_cast<int>(species.densities.size()))
@@ -143,7 +145,7 @@ Potential ace::read_ace(const std::string &file, std::string_view text) {
   Species species;
   const std::string name(words.next());
   species.embedding = embedding(file, words.line(), name);
-  const int nparameters = words.integer(2, 128);
+  const int nparameters = words.integer(2, 2 * max_densities);
   words.expect("FS parameters");
   for (int p = 0; p < nparameters / 2; p++) {
     species.densities.emplace_back();
@@ -160,7 +162,7 @@ Potential ace::read_ace(const std::string &file, std::string_view text) {
   words.expect("rankmax");
   words.integer(1, max_rank);
   words.expect("ndensitymax");
-  words.integer(1, 64);
+  words.integer(1, max_densities);
   words.expect("num_c_tilde_max");
   words.integer(0, 1 << 30);
   words.expect("num_ms_combinations_max");

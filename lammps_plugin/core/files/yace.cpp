@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The .yace format of pacemaker and ML-PACE.
+// The .yace format of pacemaker and ML-PACE, and its variant with radial splines that
+// ACEpotentials.jl exports.
 
-#include "ace/potential.h"
+#include "yace.h"
+
 #include "text.h"
-#include "yaml.h"
 
 #include <algorithm>
 #include <cctype>
@@ -17,13 +18,10 @@ RadialBasis ace::radial_basis(const std::string &file, int line, const std::stri
   if (name == "ChebPow") return RadialBasis::ChebPow;
   if (name == "ChebLinear") return RadialBasis::ChebLinear;
   if (name == "SBessel") return RadialBasis::SBessel;
-  if (name == "ACE.jl")
-    fail_at(file, line,
-            "radbasename ACE.jl (radial splines exported by ACEpotentials.jl) is not supported; "
-            "expected ChebExpCos, ChebPow, ChebLinear or SBessel");
+  if (name == "ACE.jl") return RadialBasis::Table;
   fail_at(file, line,
           "radbasename " + excerpt(name) +
-              " is not supported; expected ChebExpCos, ChebPow, ChebLinear or SBessel");
+              " is not supported; expected ChebExpCos, ChebPow, ChebLinear, SBessel or ACE.jl");
 }
 
 Embedding ace::embedding(const std::string &file, int line, const std::string &name) {
@@ -34,7 +32,7 @@ Embedding ace::embedding(const std::string &file, int line, const std::string &n
               " is not supported; expected FinnisSinclair or FinnisSinclairShiftedScaled");
 }
 
-static InnerCutoff inner_cutoff(const YamlView &bond) {
+InnerCutoff ace::inner_cutoff(const YamlView &bond) {
   if (!bond.has("inner_cutoff_type")) return InnerCutoff::Density;
   const std::string name = bond["inner_cutoff_type"].text();
   if (name == "density") return InnerCutoff::Density;
@@ -44,20 +42,11 @@ static InnerCutoff inner_cutoff(const YamlView &bond) {
                                  " is not supported; expected density, distance or zbl");
 }
 
-static double number_or(const YamlView &node, const char *key, double fallback) {
+double ace::number_or(const YamlView &node, const char *key, double fallback) {
   return node.has(key) ? node[key].number() : fallback;
 }
 
-static Bond read_bond(const std::string &file, const YamlView &node) {
-  Bond bond;
-  bond.basis = radial_basis(file, node["radbasename"].line(), node["radbasename"].text());
-  bond.nradmax = node["nradmax"].integer(0, max_channels);
-  bond.lmax = node["lmax"].integer(0, max_l);
-  bond.nbase = node["nradbasemax"].integer(1, max_channels);
-  const std::vector<double> parameters = node["radparameters"].numbers();
-  if (parameters.empty()) node["radparameters"].fail("expected one number");
-  bond.lambda = parameters[0];
-  const YamlView crad = node["radcoefficients"];
+void ace::read_radial_coefficients(const YamlView &crad, Bond &bond) {
   if (static_cast<int>(crad.size()) != bond.nradmax)
     crad.fail("radcoefficients has " + std::to_string(crad.size()) +
               " entries, expected nradmax = " + std::to_string(bond.nradmax));
@@ -75,16 +64,66 @@ static Bond read_bond(const std::string &file, const YamlView &node) {
       bond.crad.insert(bond.crad.end(), row.begin(), row.end());
     }
   }
+}
+
+// R_nl = g_n for every l, g_n from its values and slopes at the nodes 0, rcut / nbins, .., rcut.
+static void read_splines(const YamlView &node, int lmax, Bond &bond) {
+  bond.nradmax = bond.nbase = node["nradial"].integer(1, max_channels);
+  bond.lmax = lmax;
+  const int nbins = node["nbins"].integer(2, 1 << 20);
+  const YamlView values = node["splinenodalvals"], slopes = node["splinenodalderivs"];
+  const size_t nnodes = nbins + size_t(1);
+  for (int n = 0; n < bond.nbase; n++)
+    for (const YamlView &splines : {values, slopes})
+      if (splines[std::to_string(n)].size() != nnodes)
+        splines[std::to_string(n)].fail("found " +
+                                        std::to_string(splines[std::to_string(n)].size()) +
+                                        " numbers, expected nbins + 1 = " + std::to_string(nnodes));
+  bond.table.resize(nnodes * bond.nbase * 2);
+  for (int n = 0; n < bond.nbase; n++) {
+    const std::vector<double> g = values[std::to_string(n)].numbers(),
+                              dg = slopes[std::to_string(n)].numbers();
+    for (size_t bin = 0; bin < nnodes; bin++) {
+      double *entry = bond.table.data() + 2 * (bin * bond.nbase + n);
+      entry[0] = g[bin];
+      entry[1] = dg[bin] * (bond.rcut / nbins);
+    }
+    for (int l = 0; l <= lmax; l++)
+      for (int k = 0; k < bond.nbase; k++) bond.crad.push_back(k == n ? 1.0 : 0.0);
+  }
+}
+
+static void read_functions_of_distance(const YamlView &node, Bond &bond) {
+  bond.nradmax = node["nradmax"].integer(0, max_channels);
+  bond.lmax = node["lmax"].integer(0, max_l);
+  bond.nbase = node["nradbasemax"].integer(1, max_channels);
+  const std::vector<double> parameters = node["radparameters"].numbers();
+  if (parameters.empty()) node["radparameters"].fail("expected one number");
+  bond.lambda = parameters[0];
+  read_radial_coefficients(node["radcoefficients"], bond);
+}
+
+// lmax: of the whole file, which bonds with splines do not repeat.
+static Bond read_bond(const std::string &file, const YamlView &node, int lmax) {
+  Bond bond;
+  bond.basis = radial_basis(file, node["radbasename"].line(), node["radbasename"].text());
+  bond.rcut = node["rcut"].number();
+  if (bond.basis == RadialBasis::Table) {
+    read_splines(node, lmax, bond);
+    bond.dcut = number_or(node, "dcut", 0.0);
+  } else {
+    read_functions_of_distance(node, bond);
+    bond.dcut = node["dcut"].number();
+  }
   bond.prehc = number_or(node, "prehc", 0.0);
   bond.lambdahc = number_or(node, "lambdahc", 1.0);
-  bond.rcut = node["rcut"].number();
-  bond.dcut = node["dcut"].number();
   bond.rcut_in = number_or(node, "rcut_in", 0.0);
   bond.dcut_in = number_or(node, "dcut_in", 0.0);
   return bond;
 }
 
-static void read_bonds(const std::string &file, const YamlView &node, Potential &potential) {
+static void read_bonds(const std::string &file, const YamlView &node, int lmax,
+                       Potential &potential) {
   const int ne = potential.nelements();
   std::vector<bool> seen(static_cast<size_t>(ne) * ne, false);
   potential.bonds.resize(seen.size());
@@ -98,7 +137,7 @@ static void read_bonds(const std::string &file, const YamlView &node, Potential 
       node.value(b).fail(
           "bonds with different inner_cutoff_type; expected one type in the whole file");
     potential.inner = inner;
-    potential.bonds[index] = read_bond(file, node.value(b));
+    potential.bonds[index] = read_bond(file, node.value(b), lmax);
     seen[index] = true;
   }
   for (size_t i = 0; i < seen.size(); i++)
@@ -107,18 +146,23 @@ static void read_bonds(const std::string &file, const YamlView &node, Potential 
                 "] is missing");
 }
 
+std::vector<Density> ace::read_densities(const YamlView &node, int ndensity) {
+  const std::vector<double> fs = node.numbers();
+  if (static_cast<int>(fs.size()) < 2 * ndensity)
+    node.fail("found " + std::to_string(fs.size()) +
+              " numbers, expected two for each of ndensity = " + std::to_string(ndensity));
+  std::vector<Density> densities;
+  for (int p = 0; p < ndensity; p++) densities.push_back({fs[2 * p], fs[2 * p + 1]});
+  return densities;
+}
+
 static Species read_embedding(const std::string &file, const YamlView &node) {
   Species species;
   species.embedding = embedding(file, node["npoti"].line(), node["npoti"].text());
-  const std::vector<double> fs = node["FS_parameters"].numbers();
-  const int ndensity = node["ndensity"].integer(1, 64);
-  if (static_cast<int>(fs.size()) < 2 * ndensity)
-    node["FS_parameters"].fail(
-        "found " + std::to_string(fs.size()) +
-        " numbers, expected two for each of ndensity = " + std::to_string(ndensity));
-  for (int p = 0; p < ndensity; p++) species.densities.push_back({fs[2 * p], fs[2 * p + 1]});
-  species.rho_core_cutoff = node["rho_core_cutoff"].number();
-  species.drho_core_cutoff = node["drho_core_cutoff"].number();
+  species.densities =
+      read_densities(node["FS_parameters"], node["ndensity"].integer(1, max_densities));
+  species.rho_core_cutoff = number_or(node, "rho_core_cutoff", 100000.0);
+  species.drho_core_cutoff = number_or(node, "drho_core_cutoff", 250.0);
   return species;
 }
 
@@ -194,9 +238,7 @@ void ace::check(const std::string &file, const Potential &potential) {
 Potential ace::read_yace(const std::string &file, std::string_view text) {
   const YamlNode root = parse_yaml(file, text);
   const YamlView top(file, root);
-  if (!top.has("functions") && top.has("species"))
-    top.fail("a pacemaker B-basis file (.yaml) is not supported; convert it with pace_yaml2yace to "
-             ".yace");
+  if (!top.has("functions") && top.has("species")) return read_bbasis(file, top);
 
   Potential potential;
   const YamlView elements = top["elements"];
@@ -215,8 +257,8 @@ Potential ace::read_yace(const std::string &file, std::string_view text) {
                      " numbers, expected one for each element, " + std::to_string(ne));
     for (int i = 0; i < ne; i++) potential.species[i].e0 = e0[i];
   }
-  read_bonds(file, top["bonds"], potential);
-  potential.spline_step = number_or(top, "deltaSplineBins", 0.001);
+  read_bonds(file, top["bonds"], top.has("lmax") ? top["lmax"].integer(0, max_l) : 0, potential);
+  potential.spline_step = number_or(top, "deltaSplineBins", potential.spline_step);
 
   const YamlView functions = top["functions"];
   for (size_t k = 0; k < functions.size(); k++) {

@@ -166,11 +166,15 @@ class Parser {
     YamlNode node = new_node(YamlNode::Kind::Scalar);
     const char first = peek();
     if (first == '"' || first == '\'') {
-      const size_t end = text_.find_first_of(first == '"' ? "\"\\\n" : "'\n", pos_ + 1);
-      if (end == text_.npos || text_[end] != first)
-        fail("a quoted text without end, or with an escape");
-      node.text = text_.substr(pos_ + 1, end - pos_ - 1);
-      pos_ = end + 1;
+      const size_t start = ++pos_;
+      while (!at_end() && peek() != first) {
+        if (first == '"' && peek() == '\\') pos_++;
+        if (peek() == '\n') line_start_ = pos_ + 1, line_++;
+        pos_++;
+      }
+      if (at_end()) fail("a quoted text without end");
+      node.text = text_.substr(start, pos_ - start);
+      pos_++;
       return node;
     }
     if (first == '&' || first == '*' || first == '!' || first == '|' || first == '>' ||

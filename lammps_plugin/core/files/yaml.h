@@ -17,7 +17,7 @@ struct YamlNode {
 
   Kind kind = Kind::Scalar;
   int line = 0;                   // where it starts, from 1
-  std::string_view text;          // of a scalar; points into the parsed text
+  std::string_view text;          // of a scalar as written, escapes left; points into the text
   std::vector<YamlNode> items;    // of a sequence; of a mapping: key, value, key, value, ...
 };
 
@@ -32,6 +32,7 @@ class YamlView {
 
   int line() const { return node_->line; }
   bool is_mapping() const { return node_->kind == YamlNode::Kind::Mapping; }
+  bool is_scalar() const { return node_->kind == YamlNode::Kind::Scalar; }
   bool has(std::string_view key) const;
   YamlView operator[](std::string_view key) const;    // of a mapping; must exist
   size_t size() const;                                // of a sequence, or of a mapping in pairs
