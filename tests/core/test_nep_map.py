@@ -288,6 +288,19 @@ def test_fused_members_equal_separate_ones(write_nep, crystal, case):
         np.testing.assert_allclose(
             value, wanted, rtol=1e-12, atol=1e-12 * np.abs(wanted).max(), err_msg=key
         )
+    # Each member's forces from one pass: seeds that leave the others out.
+    seeds, at = np.zeros((3, fused.nreadout)), 0
+    for z in range(len(models[0].elements)):
+        for k, model in enumerate(models):
+            count = model.blocks[z][1]
+            seeds[k, at : at + count] = fused.weights[at : at + count]
+            at += count
+    energies, forces = fused.backward(view, seeds, np.ones(3))
+    for k, result in enumerate(single):
+        assert energies[k] == pytest.approx(result["energy"], rel=1e-12)
+        np.testing.assert_allclose(
+            forces[k], result["forces"], atol=1e-12 * np.abs(result["forces"]).max()
+        )
     features, sums = fused.features(view)
     np.testing.assert_allclose(
         features, np.hstack([model.features(view)[0] for model in models]), rtol=1e-12, atol=1e-13

@@ -395,11 +395,6 @@ const double *Nep::seed_weights(const Seed &seed, const Block &block, int atom) 
   return seed.per_atom ? seed.per_atom + static_cast<size_t>(block.rows[atom]) * count_ : nullptr;
 }
 
-static void add_energy(Result &result, int center, double energy) {
-  result.energy += energy;
-  if (result.eatom) result.eatom[center] += energy;
-}
-
 // Adds f = ∂s/∂r_j [size][3] of all neighbours of a centre.
 static void add_forces(const Environment &env, const double *f, Result &result) {
   double total[3] = {};
@@ -427,73 +422,90 @@ static void add_forces(const Environment &env, const double *f, Result &result) 
   }
 }
 
-// Energies of a block and ∂s/∂q of its atoms, [member][atom][dim width].
+// y = ∂s/∂z of one member's hidden layer, w (1 - h²), and the energies of a block. Returns whether
+// any weight was not zero.
+static bool weigh(const Member &member, int natoms, const double *const *weights, const double *h,
+                  double *y, double *energies) {
+  const int width = member.width(), neurons = member.neurons();
+  bool busy = false;
+  for (int a = 0; a < natoms; a++) {
+    const double *w = weights[a];
+    if (!w) continue;
+    busy = busy || std::any_of(w, w + member.count(), [](double v) { return v != 0.0; });
+    energies[a] += w[neurons];
+    for (int v = 0; v < neurons; v++) {
+      const double activation = h[a * width + v];
+      energies[a] += w[v] * activation;
+      y[a * width + v] = w[v] * (1.0 - activation * activation);
+    }
+  }
+  return busy;
+}
+
+// Energies of a block and ∂s/∂q of its atoms, [member][atom][dim width]; of members without weights
+// only that they are idle.
 void Nep::network_backward(NepState &state, const Block &block, const Seed &seed, Result &result,
-                           double *slopes) const {
+                           double *slopes, char *busy) const {
   const Kernels &k = *state.kernels;
   const int wide_dim = width_of(shape_.dim());
-  const double *h = state.hidden.data() + block.hidden;
-  int first = 0;
-  for (const auto &member : members_) {
-    const int width = member->width(), neurons = member->neurons();
-    state.inputs.reserve(static_cast<size_t>(block_atoms) * width);
+  const double *h = state.hidden.data() + block.hidden, *weights[block_atoms];
+  double energies[block_atoms] = {};
+  for (int a = 0; a < block.natoms; a++) weights[a] = seed_weights(seed, block, a);
+  for (size_t m = 0; m < members_.size(); m++) {
+    const Member &member = *members_[m];
+    const int width = member.width();
+    state.inputs.zero(static_cast<size_t>(block_atoms) * width);
     double *y = state.inputs.data();
-    for (int a = 0; a < block.natoms; a++, h += width) {
-      const double *w = seed_weights(seed, block, a);
-      double energy = 0.0;
-      if (w) {
-        w += first;
-        energy = w[neurons];
-        for (int v = 0; v < neurons; v++) {
-          energy += w[v] * h[v];
-          y[a * width + v] = w[v] * (1.0 - h[v] * h[v]);
-        }
-      } else
-        std::fill(y + a * width, y + a * width + neurons, 0.0);
-      add_energy(result, state.environments[block.environment + a].center, energy);
-    }
-    k.multiply(block.natoms, wide_dim, neurons, {y, width, 1},
-               member->hidden_by_neuron(block.species), wide_dim, slopes, wide_dim, false);
-    slopes += block_atoms * wide_dim;
-    first += member->count();
+    busy[m] = weigh(member, block.natoms, weights, h, y, energies);
+    if (busy[m])
+      k.multiply(block.natoms, wide_dim, member.neurons(), {y, width, 1},
+                 member.hidden_by_neuron(block.species), wide_dim,
+                 slopes + m * block_atoms * wide_dim, wide_dim, false);
+    h += block.natoms * width;
+    for (int a = 0; a < block.natoms; a++)
+      if (weights[a]) weights[a] += member.count();
   }
   for (int a = 0; a < block.natoms; a++) {
     const Environment &env = state.environments[block.environment + a];
-    add_energy(result, env.center, seed.fixed_of(block.rows[a]) * env.repulsion);
+    const double energy = energies[a] + seed.fixed_of(block.rows[a]) * env.repulsion;
+    result.energy += energy;
+    if (result.eatom) result.eatom[env.center] += energy;
   }
 }
 
 // ∂s/∂r at the neighbours along the line to them, of the radial functions and the repulsion.
-void Nep::radial_forces(NepState &state, const Environment &env, const double *dq, int stride,
-                        double fixed) const {
+void Nep::radial_forces(NepState &state, const Environment &env, const AtomSlopes &slopes) const {
   const Kernels &k = *state.kernels;
   const int wide_base = width_of(shape_.radial_base);
-  double *slopes = state.pair_slopes.data(), *w = state.contracted.data();
+  double *along = state.pair_slopes.data(), *w = state.contracted.data();
   for (int z = 0; z < shape_.nspecies(); z++) {
     const int at = env.first[z], count = env.first[z + 1] - at, p = pair(env.species, z);
     if (count == 0) continue;
+    std::fill(w, w + wide_base, 0.0);
     for (size_t m = 0; m < members_.size(); m++)
-      k.multiply(1, wide_base, shape_.nradial, {dq + m * stride, 0, 1},
-                 members_[m]->radial_by_channel(p), wide_base, w, wide_base, m > 0);
-    k.radial_slopes(shape_.radial_base, shape_.radial_cutoff[p], count, env.r + at, w, slopes + at);
-    if (repulsion_.empty() || fixed == 0.0) continue;
+      if (slopes.busy[m])
+        k.multiply(1, wide_base, shape_.nradial, {slopes.of(m), 0, 1},
+                   members_[m]->radial_by_channel(p), wide_base, w, wide_base, true);
+    k.radial_slopes(shape_.radial_base, shape_.radial_cutoff[p], count, env.r + at, w, along + at);
+    if (repulsion_.empty() || slopes.fixed == 0.0) continue;
     for (int j = at; j < at + count; j++) {
       if (env.r[j] >= repulsion_[p].range()) continue;
       double energy, slope;
       repulsion_[p].evaluate(env.r[j], energy, slope);
-      slopes[j] += 0.5 * fixed * slope;
+      along[j] += 0.5 * slopes.fixed * slope;
     }
   }
 }
 
 // ∂s/∂s_nc, member by member, as [channel width][component width].
-void Nep::component_slopes(NepState &state, const double *s, const double *dq, int stride) const {
+void Nep::component_slopes(NepState &state, const double *s, const AtomSlopes &slopes) const {
   const Kernels &k = *state.kernels;
   const int wide = width_of(shape_.nangular), width = harmonics_.width;
   double *invariants = state.invariants.data();
   for (size_t m = 0; m < members_.size(); m++) {
+    if (!slopes.busy[m]) continue;
     for (int i = 0; i < shape_.ninvariants(); i++)
-      std::copy_n(dq + m * stride + shape_.nradial + i * shape_.nangular, shape_.nangular,
+      std::copy_n(slopes.of(m) + shape_.nradial + i * shape_.nangular, shape_.nangular,
                   invariants + i * wide);
     double *d = state.component_slopes.data();
     k.invariant_slopes(*invariants_, wide, components(state, s, static_cast<int>(m)), invariants,
@@ -503,7 +515,8 @@ void Nep::component_slopes(NepState &state, const double *s, const double *dq, i
 }
 
 // U and U' at the angular neighbours, then ∂s/∂r [3][angular size].
-void Nep::angular_forces(NepState &state, const Environment &env, const Angular &angular) const {
+void Nep::angular_forces(NepState &state, const Environment &env, const Angular &angular,
+                         const AtomSlopes &slopes) const {
   const Kernels &k = *state.kernels;
   const int wide = width_of(shape_.nangular), width = harmonics_.width, base = shape_.angular_base;
   const int n = angular.size;
@@ -520,10 +533,14 @@ void Nep::angular_forces(NepState &state, const Environment &env, const Angular 
     for (int z = 0; z < shape_.nspecies(); z++) {
       const int at = env.angular_first[z], count = env.angular_first[z + 1] - at;
       if (count == 0) continue;
-      for (size_t m = 0; m < members_.size(); m++)
+      bool add = false;
+      for (size_t m = 0; m < members_.size(); m++) {
+        if (!slopes.busy[m]) continue;
         k.multiply(base, width, shape_.nangular,
                    {members_[m]->angular(pair(env.species, z)), wide, 1},
-                   state.channel_slopes.data() + m * wide * width, width, w, width, m > 0);
+                   state.channel_slopes.data() + m * wide * width, width, w, width, add);
+        add = true;
+      }
       k.multiply(count, width, base, {angular.f + at, 1, n}, w, width, u + at * width, width,
                  false);
       k.multiply(count, width, base, {angular.df + at, 1, n}, w, width, du + at * width, width,
@@ -535,26 +552,29 @@ void Nep::angular_forces(NepState &state, const Environment &env, const Angular 
            state.force.data());
 }
 
-// Adds the forces of one atom's energy, whose slopes with its descriptors are dq.
+// Adds the forces of one atom's energy.
 void Nep::atom_forces(NepState &state, const Environment &env, const Angular &angular,
-                      const double *s, const double *dq, double fixed, Result &result) const {
-  const int stride = block_atoms * width_of(shape_.dim()), n = angular.size;
+                      const double *s, const AtomSlopes &slopes, Result &result) const {
+  const int n = angular.size;
+  const bool seen_at_all =
+      n > 0 && std::any_of(slopes.busy, slopes.busy + members_.size(), [](char b) { return b; });
   state.pair_slopes.reserve(env.size);
-  radial_forces(state, env, dq, stride, fixed);
-  if (n > 0) {
-    component_slopes(state, s, dq, stride);
-    angular_forces(state, env, angular);
+  radial_forces(state, env, slopes);
+  if (seen_at_all) {
+    component_slopes(state, s, slopes);
+    angular_forces(state, env, angular, slopes);
   }
-  const double *slopes = state.pair_slopes.data(), *g = state.force.data();
+  const double *along = state.pair_slopes.data(), *g = state.force.data();
   state.pair_forces.reserve(3 * static_cast<size_t>(env.size));
   double *f = state.pair_forces.data();
   for (int z = 0; z < shape_.nspecies(); z++) {
-    const int at = env.angular_first[z], count = env.angular_first[z + 1] - at;
+    const int at = env.angular_first[z];
+    const int count = seen_at_all ? env.angular_first[z + 1] - at : 0;
     for (int j = env.first[z], a = at; j < env.first[z + 1]; j++, a++) {
       const bool seen = a < at + count;
-      f[3 * j] = slopes[j] * env.x[j] + (seen ? g[a] : 0.0);
-      f[3 * j + 1] = slopes[j] * env.y[j] + (seen ? g[n + a] : 0.0);
-      f[3 * j + 2] = slopes[j] * env.z[j] + (seen ? g[2 * n + a] : 0.0);
+      f[3 * j] = along[j] * env.x[j] + (seen ? g[a] : 0.0);
+      f[3 * j + 1] = along[j] * env.y[j] + (seen ? g[n + a] : 0.0);
+      f[3 * j + 2] = along[j] * env.z[j] + (seen ? g[2 * n + a] : 0.0);
     }
   }
   add_forces(env, f, result);
@@ -563,18 +583,24 @@ void Nep::atom_forces(NepState &state, const Environment &env, const Angular &an
 // Energies and forces of a block that describe() has been through with slopes, or, again, without.
 void Nep::block_forces(NepState &state, const Block &block, int nseeds, const Seed *seeds,
                        Result *results, bool again) const {
-  const size_t wide_dim = width_of(shape_.dim()), one = members_.size() * block_atoms * wide_dim;
+  const int stride = block_atoms * width_of(shape_.dim());
+  const size_t one = members_.size() * stride;
   state.slopes.reserve(nseeds * one);
+  state.busy.resize(nseeds * members_.size());
   for (int s = 0; s < nseeds; s++)
-    network_backward(state, block, seeds[s], results[s], state.slopes.data() + s * one);
+    network_backward(state, block, seeds[s], results[s], state.slopes.data() + s * one,
+                     state.busy.data() + s * members_.size());
   for (int a = 0; a < block.natoms; a++) {
     const Environment &env = state.environments[block.environment + a];
     if (env.size == 0) continue;
     if (again) evaluate_functions(env, *state.kernels, true, state.angular[a]);
     const double *sums = state.sums.data() + block.sums + a * sums_size();
-    for (int s = 0; s < nseeds; s++)
-      atom_forces(state, env, state.angular[a], sums, state.slopes.data() + s * one + a * wide_dim,
-                  seeds[s].fixed_of(block.rows[a]), results[s]);
+    for (int s = 0; s < nseeds; s++) {
+      const AtomSlopes slopes = {state.slopes.data() + s * one + a * width_of(shape_.dim()), stride,
+                                 state.busy.data() + s * members_.size(),
+                                 seeds[s].fixed_of(block.rows[a])};
+      atom_forces(state, env, state.angular[a], sums, slopes, results[s]);
+    }
   }
 }
 

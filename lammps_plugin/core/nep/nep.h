@@ -24,6 +24,7 @@ namespace nep {
 struct NepState;
 struct Environment;
 struct Angular;
+struct AtomSlopes;
 
 class Nep : public FeatureMap {
  public:
@@ -90,13 +91,13 @@ class Nep : public FeatureMap {
 
   const double *seed_weights(const Seed &seed, const Block &block, int atom) const;
   void network_backward(NepState &state, const Block &block, const Seed &seed, Result &result,
-                        double *slopes) const;
-  void radial_forces(NepState &state, const Environment &env, const double *dq, int stride,
-                     double fixed) const;
-  void component_slopes(NepState &state, const double *s, const double *dq, int stride) const;
-  void angular_forces(NepState &state, const Environment &env, const Angular &angular) const;
+                        double *slopes, char *busy) const;
+  void radial_forces(NepState &state, const Environment &env, const AtomSlopes &slopes) const;
+  void component_slopes(NepState &state, const double *s, const AtomSlopes &slopes) const;
+  void angular_forces(NepState &state, const Environment &env, const Angular &angular,
+                      const AtomSlopes &slopes) const;
   void atom_forces(NepState &state, const Environment &env, const Angular &angular, const double *s,
-                   const double *dq, double fixed, Result &result) const;
+                   const AtomSlopes &slopes, Result &result) const;
   void block_forces(NepState &state, const Block &block, int nseeds, const Seed *seeds,
                     Result *results, bool again) const;
 

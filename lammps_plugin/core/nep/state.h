@@ -35,6 +35,17 @@ struct Angular {
   double *f = nullptr, *df = nullptr, *g = nullptr, *dg = nullptr, *harmonics = nullptr;
 };
 
+// ∂s/∂q of one atom, [dim] of each member that a seed gives weight to, and the weight of the fixed
+// part.
+struct AtomSlopes {
+  const double *first;
+  int stride;          // from member to member
+  const char *busy;    // [member], 0: without weight
+  double fixed;
+
+  const double *of(size_t member) const { return first + member * stride; }
+};
+
 struct Nep::Block {
   int species = 0, natoms = 0;
   const int *rows = nullptr;      // [natoms], which centres
@@ -56,6 +67,7 @@ struct NepState : FeatureMap::State {
   std::vector<int> neighbors, species, next;
 
   AlignedArray descriptors, slopes;    // [member][atom][dim width], [seed][member][atom][dim width]
+  std::vector<char> busy;              // [seed][member]
   AlignedArray inputs;                 // of one member's backward pass, [atom][width]
   AlignedArray radial, invariants, base_sums, components, component_slopes, channel_slopes;
   AlignedArray contracted, u, force, pair_slopes, pair_forces;
