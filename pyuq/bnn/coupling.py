@@ -2,7 +2,8 @@
 r"""Paths of a tensor product of natural parity, and the invariant tensors that couple them.
 
 Real spherical harmonics with :math:`\sum_m Y_{lm}^2 = 2l+1`, in this order: :math:`Y_1=\sqrt3\,(x,y,z)`;
-:math:`Y_2=\sqrt{15}\,xz,\ \sqrt{15}\,xy,\ \sqrt5\,(y^2-\tfrac12(x^2+z^2)),\ \sqrt{15}\,yz,\ \tfrac12\sqrt{15}\,(z^2-x^2)`.
+:math:`Y_2=\sqrt{15}\,xz,\ \sqrt{15}\,xy,\ \sqrt5\,(y^2-\tfrac12(x^2+z^2)),
+\sqrt{15}\,yz,\ \tfrac12\sqrt{15}\,(z^2-x^2)`.
 For even :math:`l_1+l_2+l_3` the integral of three of them does not vanish, and is the invariant tensor up to a factor.
 """
 
