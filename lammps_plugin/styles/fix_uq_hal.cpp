@@ -192,7 +192,7 @@ double FixUQHAL::compute_vector(int n) {
 
 void FixUQHAL::write_restart(FILE *fp) {
   if (comm->me) return;
-  std::vector<double> state = {bias_->tau, steps_,   mean_force_,
+  std::vector<double> state = {bias_->tau,  steps_,   mean_force_,
                                mean_sigma_, samples_, max_relative_};
   const std::vector<double> zeros = pair_ ? pair_->zeros() : zeros_;
   state.push_back(static_cast<double>(zeros.size()));

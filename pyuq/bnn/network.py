@@ -256,9 +256,7 @@ def predict(
     forces = slope.new_zeros(len(batch.species), 3)
     forces = forces.index_add(0, batch.centers, slope).index_add(0, batch.neighbors, -slope)
     outer = -vectors.detach()[:, :, None] * slope[:, None, :]
-    virials = outer.new_zeros(batch.count, 3, 3).index_add(
-        0, batch.structure[batch.centers], outer
-    )
+    virials = outer.new_zeros(batch.count, 3, 3).index_add(0, batch.structure[batch.centers], outer)
     energies = atomic.new_zeros(batch.count).index_add(0, batch.structure, atomic)
     if not create_graph:
         energies, atomic, h = energies.detach(), atomic.detach(), h.detach()

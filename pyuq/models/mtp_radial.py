@@ -75,6 +75,7 @@ class Objective:
 
     def _normal(self, evaluator: Evaluator) -> NormalEquations:
         from pyuq.models.fit import weighted_rows
+
         normal = NormalEquations(self.basis.nfunctions)
         for atoms, neighbors in zip(self.structures, self.neighbors, strict=True):
             normal.add(*weighted_rows(evaluator, atoms, self.settings, neighbors))
