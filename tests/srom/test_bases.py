@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from synthetic import make_snapshots, make_system
+from crystals import make_snapshots, make_system
 
 from pyuq import lmp
 from pyuq.srom.basis import Basis, build_basis, rank_atoms
