@@ -103,10 +103,16 @@ cdef extern from "model.h" namespace "uq":
         string posterior_name
         string posterior
 
+    cdef cppclass ActiveSet:
+        cbool empty()
+        void grades(int species, int n, int stride, const double *phi, double *grades) nogil
+
     cdef cppclass CModel "uq::Model":
         string name
         unique_ptr[FeatureMap] map
         Readout readout
+        ActiveSet active
+        cbool has_grades()
 
     ModelFiles read_model_files(const string &path) except +
     CModel load_model(const ModelFiles &files, const LoadOptions &options) except +
@@ -447,15 +453,27 @@ cdef class Model:
 
     @property
     def has_grades(self):
-        """Whether the model file carries an active set (.almtp)."""
-        return deref(self.model.map).has_grades()
+        """Whether there is an active set: in the posterior, or in the model file itself (.almtp)."""
+        return self.model.has_grades()
 
     def grades(self, NeighborView nb):
-        """Extrapolation grade of each centre by the file's own active set, shape (c,)."""
+        """Extrapolation grade γ of each centre by the active set, shape (c,)."""
         grades = np.zeros(nb.ncenters)
         cdef double[::1] view = grades
-        if nb.ncenters:
+        if not nb.ncenters:
+            return grades
+        if self.model.active.empty():
             deref(self.model.map).grades(nb.view, deref(self.state), &view[0])
+            return grades
+        features, species = self.features(nb)[0], nb.species[nb.centers]
+        cdef const double[:, ::1] phi
+        cdef int z
+        for z in np.unique(species):
+            phi = features[species == z]
+            found = np.zeros(len(phi))
+            view = found
+            self.model.active.grades(z, phi.shape[0], phi.shape[1], &phi[0, 0], &view[0])
+            grades[species == z] = found
         return grades
 
     def radial_gradient(self, NeighborView nb, weights, double energy_weight, displacement):

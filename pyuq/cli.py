@@ -121,6 +121,9 @@ def add_posterior(verbs) -> None:
     parser.add_argument("--holdout", type=float, default=0.2, help="part that judges (%(default)s)")
     parser.add_argument("--max-force", type=float, default=float("inf"), help="eV/Å (none)")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--active-set", action="store_true", help="also the active set of the extrapolation grade"
+    )
 
     def run(args) -> int:
         from pyuq.lmp import world
@@ -135,6 +138,7 @@ def add_posterior(verbs) -> None:
             holdout=args.holdout,
             max_force=args.max_force,
             seed=args.seed,
+            active_set=args.active_set,
             comm=world(),
         )
         return 0

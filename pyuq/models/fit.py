@@ -235,8 +235,15 @@ class FitResult:
         """Text of the native file: mean weights folded in."""
         return self.basis.text(self.posterior.mean, self.one_body, self.repulsion)
 
-    def save(self, folder, name: str) -> Path:
+    def save(self, folder, name: str, active_inverse: np.ndarray | None = None) -> Path:
         """Write ``name.yace`` (or ``name.mtp``) and ``name.uq`` into a folder.
+
+        Parameters
+        ----------
+        folder : str or Path
+        name : str
+        active_inverse : ndarray, optional
+            See :func:`pyuq.models.maxvol.flat_inverses`.
 
         Returns
         -------
@@ -264,6 +271,7 @@ class FitResult:
                 "noise_variance": self.posterior.noise_variance,
                 "log_evidence": self.posterior.log_evidence,
             },
+            active_inverse=active_inverse,
         )
         # A crash between the two leaves a pair whose hashes differ, which every reader refuses.
         posterior.write(folder / f"{name}.uq")

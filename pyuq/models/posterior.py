@@ -205,6 +205,8 @@ class PosteriorFile:
         SHA-256 of the training set.
     provenance : dict
         Free-form record of how the fit was made (JSON types).
+    active_inverse : (Σ_z F_z²,) or None
+        Inverses of the active sets of all species, see :mod:`pyuq.models.maxvol`.
     """
 
     model: bytes
@@ -216,6 +218,7 @@ class PosteriorFile:
     model_sha256: str = ""
     training_sha256: str = ""
     provenance: dict = field(default_factory=dict)
+    active_inverse: FloatArray | None = None
 
     FORMAT = "pyuq-posterior"
     VERSION = "1"
@@ -232,7 +235,7 @@ class PosteriorFile:
     def write(self, path: str | os.PathLike) -> None:
         """Write the file atomically (safetensors)."""
         tensors = {"model": np.frombuffer(self.model, dtype=np.uint8), "mean": self.mean}
-        for name in ("covariance", "samples"):
+        for name in ("covariance", "samples", "active_inverse"):
             if (value := getattr(self, name)) is not None:
                 tensors[name] = np.asarray(value, dtype=float)
         metadata = {
@@ -275,6 +278,7 @@ class PosteriorFile:
             mean=tensors["mean"],
             covariance=tensors.get("covariance"),
             samples=tensors.get("samples"),
+            active_inverse=tensors.get("active_inverse"),
             elements=tuple(metadata["elements"].split()),
             family=metadata["family"],
             model_sha256=metadata["model_sha256"],

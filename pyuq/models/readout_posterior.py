@@ -28,6 +28,7 @@ from pyuq.calibration import StudentScale, scores
 from pyuq.io.structures import read_structures
 from pyuq.models.evaluator import Evaluator
 from pyuq.models.fit import Weights, check_structures, training_hash
+from pyuq.models.maxvol import describe, flat_inverses, select_active_sets
 from pyuq.models.posterior import Posterior, PosteriorFile, sha256
 from pyuq.models.regression import BayesianRidge, NormalEquations, condition
 
@@ -172,6 +173,8 @@ class ReadoutPosterior:
         {kind: standard deviation}: energy and virial in eV/√atom, force in eV/Å.
     calibration : dict
         {kind: table row}, empty without held-out structures.
+    active_inverse : (Σ_z F_z²,) or None
+        See :func:`pyuq.models.maxvol.flat_inverses`.
     """
 
     path: Path
@@ -183,6 +186,7 @@ class ReadoutPosterior:
     calibration: dict[str, dict]
     training_sha256: str
     settings: PosteriorSettings
+    active_inverse: FloatArray | None = None
 
     def write(self, path) -> Path:
         """Write ``NAME.uq``."""
@@ -203,6 +207,7 @@ class ReadoutPosterior:
                 "noise": self.noise,
                 "calibration": self.calibration,
             },
+            active_inverse=self.active_inverse,
         ).write(path)
         return path
 
@@ -308,6 +313,7 @@ def run_posterior(
     elements: Sequence[str] = (),
     out=None,
     comm=None,
+    active_set: bool = False,
     **settings,
 ) -> ReadoutPosterior:
     """Find the posterior of a model's readout from files of structures, write it, and print what it is worth.
@@ -323,6 +329,8 @@ def run_posterior(
         unnamed; ``pair_coeff`` then names them.
     out : str or Path, optional
         Default: beside the model; of a refit ``NAME-refit.uq``, since ``NAME.uq`` speaks for the native file.
+    active_set : bool
+        Also choose the active set of the extrapolation grade, from all structures.
     settings
         Of :class:`PosteriorSettings`.
 
@@ -336,6 +344,10 @@ def run_posterior(
     names, meant = (tuple(elements), True) if elements else species_names(path, data)
     structures = read_structures((Path(p) for p in data), names)
     result = readout_posterior(path, structures, choice, names, comm)
+    sets = []
+    if active_set:
+        sets = select_active_sets(native_evaluator(path, names), structures, comm=comm)
+        result = replace(result, active_inverse=flat_inverses(sets))
     if not meant:
         result = replace(result, elements=())
     if comm is None or comm.rank == 0:
@@ -352,6 +364,8 @@ def run_posterior(
             "noise, misfit included: "
             + ", ".join(f"{k} {v:.3g} {NOISE_UNITS[k]}" for k, v in result.noise.items())
         )
+        if sets:
+            print(describe(sets, result.elements or [str(z) for z in range(len(sets))]))
         if result.calibration:
             print(f"\nheld-out structures ({choice.holdout:.0%}):\n\n{result.table()}\n")
         print(f"written: {written}")

@@ -13,6 +13,7 @@ from pyuq.io.files import atomic_write, write_text
 from pyuq.io.structures import expand, read_structures
 from pyuq.models.basis import ACEBasis
 from pyuq.models.fit import FitResult, FitSettings, RepulsionSettings, Solver, Weights, fit
+from pyuq.models.maxvol import describe, flat_inverses, select_active_sets
 from pyuq.models.metrics import Predictions, error_table, format_table, predict
 from pyuq.models.mtp import MTPBasis
 from pyuq.settings import assign, from_table, load_toml
@@ -36,6 +37,8 @@ class FitFile:
         Folder to write, relative to the TOML file.
     family : str
         ``ace`` or ``mtp``.
+    active_set : bool
+        Also choose the active set of the extrapolation grade, :mod:`pyuq.models.maxvol`.
     weights, groups, solver, repulsion, one_body, max_force
         See :class:`pyuq.models.fit.FitSettings`.
     """
@@ -46,6 +49,7 @@ class FitFile:
     name: str = "potential"
     output: str = "fit"
     family: str = "ace"
+    active_set: bool = False
     weights: Weights = field(default_factory=Weights)
     groups: dict[str, Weights] = field(default_factory=dict)
     solver: Solver = field(default_factory=Solver)
@@ -156,11 +160,14 @@ def run_fit(path, output=None, comm=None, assignments: Iterable[str] = ()) -> Fi
     start = time.perf_counter()
     result = fit(train, settings, comm)
     seconds = time.perf_counter() - start
+    active = select_active_sets(result.features, train, comm=comm) if file.active_set else []
     if comm is None or comm.rank == 0:
         folder = Path(output) if output is not None else path.parent / file.output
-        result.save(folder, file.name)
+        result.save(folder, file.name, flat_inverses(active) if active else None)
         sets = {"train": predict(result, train)} | ({"test": predict(result, test)} if test else {})
         print(write_report(folder, result, sets, seconds))
+        if active:
+            print(describe(active, elements))
         print(
             f"written: {folder / file.name}{settings.basis.suffix}, {file.name}.uq, report.md, "
             "errors.csv, parity.png"
