@@ -20,6 +20,14 @@ cdef extern from "simd/dispatch.h" namespace "uq":
     const char *simd_name(SimdLevel level)
 
 
+cdef extern from "exchange.h" namespace "uq":
+    cdef cppclass Exchange:
+        pass
+
+    cdef cppclass IndexExchange(Exchange):
+        IndexExchange(int ntotal, const int *owner)
+
+
 cdef extern from "neighbors.h" namespace "uq":
     cdef struct Neighbors:
         int ntotal
@@ -30,6 +38,7 @@ cdef extern from "neighbors.h" namespace "uq":
         const int *counts
         const int *const *neighbors
         int mask
+        Exchange *exchange
 
 
 cdef extern from "feature_map.h" namespace "uq":
@@ -164,14 +173,17 @@ cdef class NeighborView:
         Row k of the list is ``indices[first[k]:first[k + 1]]``.
     indices : array_like of int
         Neighbours of each centre.
+    owner : array_like of int, shape (n,), optional
+        The atom that each one is an image of (an owned atom: itself). Networks need it where there are ghosts.
     """
 
     cdef Neighbors view
-    cdef readonly object x, species, centers, first, indices
+    cdef readonly object x, species, centers, first, indices, owner
     cdef object counts
     cdef vector[const int *] rows
+    cdef unique_ptr[IndexExchange] exchange
 
-    def __init__(self, x, species, centers, first, indices):
+    def __init__(self, x, species, centers, first, indices, owner=None):
         self.x = as_doubles(x, (-1, 3), "x")
         cdef int n = len(self.x)
         self.species = as_ints(species, (n,), "species")
@@ -207,6 +219,20 @@ cdef class NeighborView:
         self.view.counts = &counts_view[0] if n else NULL
         self.view.neighbors = self.rows.data()
         self.view.mask = -1
+        if owner is not None:
+            self._set_owner(owner)
+
+    cdef _set_owner(self, owner):
+        self.owner = as_ints(owner, (self.view.ntotal,), "owner")
+        cdef const int[::1] view = self.owner
+        if self.owner.size == 0:
+            return
+        if self.owner.min() < 0 or self.owner.max() >= self.view.ntotal:
+            raise ValueError(
+                f"owner must lie in [0, {self.view.ntotal}), found {self.owner.min()}..{self.owner.max()}"
+            )
+        self.exchange.reset(new IndexExchange(self.view.ntotal, &view[0]))
+        self.view.exchange = self.exchange.get()
 
     def __len__(self):
         return self.view.ntotal

@@ -67,6 +67,11 @@ class FeatureMap {
   // The weights that the model file itself carries, [nreadout].
   virtual const std::vector<double> &weights() const = 0;
 
+  // Numbers of each atom that pass between owners and ghosts in one exchange; 0: a map whose atoms
+  // pass no messages. A map that does wants all owned atoms as centres of every pass, and all ranks
+  // in it.
+  virtual int exchange_width() const { return 0; }
+
   virtual std::unique_ptr<State> new_state() const = 0;
 
   // Forward: sum[nreadout] += Σ_i φ_i (each species into its block);

@@ -8,6 +8,7 @@
 #include "files/sha256.h"
 #include "mtp/mtp.h"
 #include "nep/nep.h"
+#include "network/network.h"
 
 #include <filesystem>
 #include <fstream>
@@ -32,7 +33,9 @@ ModelFiles uq::read_model_files(const std::string &path) {
   files.model = read_bytes(path);
   const std::string posterior = fs::path(path).replace_extension(".uq").string();
   std::error_code error;
-  if (!SafeTensors::recognises(files.model) && posterior != path && fs::exists(posterior, error)) {
+  const bool native =
+      !SafeTensors::recognises(files.model) || network::recognises_network(files.model);
+  if (native && posterior != path && fs::exists(posterior, error)) {
     files.posterior_name = posterior;
     files.posterior = read_bytes(posterior);
   }
@@ -42,6 +45,8 @@ ModelFiles uq::read_model_files(const std::string &path) {
 // The feature map of a native file, recognised by how its first line of content starts.
 static std::unique_ptr<const FeatureMap> load_map(const std::string &name, std::string_view text,
                                                   const LoadOptions &options) {
+  if (network::recognises_network(text))
+    return std::make_unique<network::Network>(network::read_network(name, text));
   size_t start = 0;
   const auto line_at = [&](size_t from) { return text.substr(from, text.find('\n', from) - from); };
   while (start < text.size()) {
@@ -60,8 +65,8 @@ static std::unique_ptr<const FeatureMap> load_map(const std::string &name, std::
     return std::make_unique<nep::Nep>(nep::read_nep(name, text));
   if (starts("MTP")) return std::make_unique<mtp::Mtp>(mtp::read_mtp(name, text, options.elements));
   throw Error(name +
-              ":1: not a potential of a known format; expected .yace, .ace, nep.txt or .mtp, or a "
-              "pyuq posterior (.uq)");
+              ":1: not a potential of a known format; expected .yace, .ace, nep.txt or .mtp, a "
+              "pyuq network or a pyuq posterior (.uq)");
 }
 
 static std::string joined(const std::vector<std::string> &words) {
@@ -122,8 +127,22 @@ static Model load_posterior(const std::string &name, std::string_view bytes,
   return model;
 }
 
+// Several samples of a network: as many weight vectors, each with weights for one sample's
+// features.
+static void add_samples(const network::Network &map, Readout &readout) {
+  if (map.nsamples() == 1) return;
+  std::vector<double> samples;
+  for (int k = 0; k < map.nsamples(); k++) {
+    const std::vector<double> weights = map.sample_weights(k);
+    samples.insert(samples.end(), weights.begin(), weights.end());
+  }
+  readout.set_samples(map.nsamples(), std::move(samples));
+}
+
 Model uq::load_model(const ModelFiles &files, const LoadOptions &options) {
-  if (SafeTensors::recognises(files.model)) return load_posterior(files.name, files.model, options);
+  const bool network = network::recognises_network(files.model);
+  if (SafeTensors::recognises(files.model) && !network)
+    return load_posterior(files.name, files.model, options);
   if (!files.posterior_name.empty()) {
     const SafeTensors posterior(files.posterior_name, files.posterior);
     const std::string expected = posterior.metadata("model_sha256"), found = sha256(files.model);
@@ -137,7 +156,27 @@ Model uq::load_model(const ModelFiles &files, const LoadOptions &options) {
   model.name = files.name;
   model.map = load_map(files.name, files.model, options);
   model.readout = Readout(model.map->weights());
+  if (network) add_samples(static_cast<const network::Network &>(*model.map), model.readout);
   return model;
+}
+
+std::vector<Model> uq::load_members(const ModelFiles &files, const LoadOptions &options) {
+  std::vector<Model> members;
+  if (network::recognises_network(files.model) && files.posterior_name.empty()) {
+    const network::Potential potential = network::read_network(files.name, files.model);
+    for (size_t k = 0; k < potential.samples.size(); k++) {
+      Model member;
+      member.name = files.name;
+      if (potential.samples.size() > 1) member.name += " (sample " + std::to_string(k + 1) + ")";
+      member.map = std::make_unique<network::Network>(
+          network::Potential{potential.shape, {potential.samples[k]}});
+      member.readout = Readout(member.map->weights());
+      members.push_back(std::move(member));
+    }
+  } else {
+    members.push_back(load_model(files, options));
+  }
+  return members;
 }
 
 Model uq::fuse(const std::vector<const Model *> &models) {

@@ -46,6 +46,10 @@ ModelFiles read_model_files(const std::string &path);
 // Throws uq::Error naming file, line, value found and what was expected.
 Model load_model(const ModelFiles &files, const LoadOptions &options = {});
 
+// The same, with the samples of a network file as models of their own (load_model() makes them one
+// map with as many readout samples).
+std::vector<Model> load_members(const ModelFiles &files, const LoadOptions &options = {});
+
 // Several models as one with their mean readouts, as fuse() does with maps; without a map where
 // they have no work in common.
 Model fuse(const std::vector<const Model *> &models);

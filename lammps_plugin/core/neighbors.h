@@ -7,6 +7,8 @@
 
 namespace uq {
 
+class Exchange;
+
 struct Neighbors {
   int ntotal = 0;               // atoms with coordinates: owned and ghost
   const double *x = nullptr;    // [ntotal][3], Å
@@ -19,6 +21,8 @@ struct Neighbors {
       nullptr;    // [ntotal], neighbours of atom i (full list, may exceed the cutoff)
   const int *const *neighbors = nullptr;    // [ntotal], list of atom i; entries are index & mask
   int mask = ~0;                            // bits of a list entry that hold the index
+
+  Exchange *exchange = nullptr;    // null: there are no ghosts, or the map passes no messages
 };
 
 }    // namespace uq

@@ -104,7 +104,7 @@ class Evaluator:
         x = atoms.positions[owner]
         x[n:] += images[:, 1:] @ atoms.cell.array
         first = np.concatenate([[0], np.cumsum(np.bincount(i, minlength=n))]).astype(np.int32)
-        return _core.NeighborView(x, species[owner], np.arange(n), first, indices), owner
+        return _core.NeighborView(x, species[owner], np.arange(n), first, indices, owner), owner
 
     def _pairs(self, atoms: Atoms) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         calculator = vesin.NeighborList(cutoff=self.model.cutoff, full_list=True)

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// From the file to what the kernels read: invariant tensors, paths, weights laid out for vectors.
+
+#ifndef UQ_NETWORK_COMPILE_H
+#define UQ_NETWORK_COMPILE_H
+
+#include "math/aligned.h"
+#include "plan.h"
+#include "potential.h"
+
+#include <vector>
+
+namespace uq {
+namespace network {
+
+// Paths of one layer.
+struct LayerPlan {
+  std::vector<Path> paths;
+  int to[max_l + 1] = {};       // paths to each l
+  int first[max_l + 1] = {};    // slot of (l, m3 = 0, first path)
+  int slots = 0;
+  int lmax = 0;    // that it emits
+  int components() const { return (lmax + 1) * (lmax + 1); }
+  int blocks() const { return lmax + components(); }    // of q: scalars and gates, then the others
+};
+
+// All layers, with the edge coupling that they share.
+class NetworkPlan {
+ public:
+  explicit NetworkPlan(const Hyperparameters &shape);
+
+  std::vector<LayerPlan> layers;
+  std::vector<Term> terms;
+  int entries = 0;
+
+ private:
+  int entry_[max_l + 1][max_l + 1][max_l + 1];
+  int entry_of(const PathDegrees &path);
+};
+
+// Weights of one sample: rows of `width` doubles and their transposes, padded with zeros.
+struct Matrix {
+  AlignedArray forward, backward;    // [in][out width], [out][in width]
+  int in = 0, out = 0, in_width = 0, out_width = 0;
+};
+
+class Sample {
+ public:
+  Sample(const Hyperparameters &shape, const NetworkPlan &plan, const Weights &weights);
+
+  struct Layer {
+    Matrix radial1, radial2;                // bessels → hidden → [path][channel width]
+    Matrix linear1[max_l + 1];              // channels → channels
+    Matrix linear2[max_l + 1];              // [path][channel width] → [output block][channel width]
+    std::vector<Matrix> self[max_l + 1];    // of each species
+  };
+  const double *sources(int species) const { return sources_.data() + species * width_; }
+  const Layer &layer(int t) const { return layers_[t]; }
+  const double *readout(int species) const { return readout_.data() + species * (channels_ + 1); }
+
+ private:
+  int width_, channels_;
+  AlignedArray sources_;
+  std::vector<Layer> layers_;
+  std::vector<double> readout_;
+};
+
+}    // namespace network
+}    // namespace uq
+
+#endif

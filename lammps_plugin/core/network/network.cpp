@@ -1,0 +1,506 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Orchestrates the kernels: layer after layer, blocks of atoms of one species, sample after sample.
+
+#include "network.h"
+
+#include "error.h"
+#include "exchange.h"
+#include "simd/dispatch.h"
+#include "state.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+using namespace uq;
+using namespace uq::network;
+
+namespace uq {
+namespace network {
+UQ_SELECT_KERNELS(Kernels, kernel_table, kernels)
+}
+}    // namespace uq
+
+static constexpr int block_atoms = 8;    // share one reading of the mixing weights
+
+static std::vector<std::shared_ptr<const Sample>> compile(const Potential &potential,
+                                                          const NetworkPlan &plan) {
+  std::vector<std::shared_ptr<const Sample>> samples;
+  for (const Weights &weights : potential.samples)
+    samples.push_back(std::make_shared<const Sample>(potential.shape, plan, weights));
+  return samples;
+}
+
+Network::Network(const Potential &potential)
+    : Network(potential.shape, std::make_shared<const NetworkPlan>(potential.shape), {}) {
+  *this = Network(shape_, plan_, compile(potential, *plan_));
+}
+
+Network::Network(const Hyperparameters &shape, std::shared_ptr<const NetworkPlan> plan,
+                 std::vector<std::shared_ptr<const Sample>> samples)
+    : shape_(shape), plan_(std::move(plan)), samples_(std::move(samples)),
+      width_(width_of(shape.channels)), count_(nsamples() * (shape.channels + 1)) {
+  // The mean over samples.
+  for (int z = 0; z < shape_.nspecies(); z++)
+    for (const auto &sample : samples_)
+      for (int u = 0; u <= shape_.channels; u++)
+        weights_.push_back(sample->readout(z)[u] / nsamples());
+}
+
+std::unique_ptr<const FeatureMap>
+Network::fuse_with(const std::vector<const FeatureMap *> &maps) const {
+  std::vector<std::shared_ptr<const Sample>> samples;
+  for (const FeatureMap *map : maps) {
+    const auto &other = static_cast<const Network &>(*map);
+    if (!(other.shape_ == shape_)) return nullptr;
+    samples.insert(samples.end(), other.samples_.begin(), other.samples_.end());
+  }
+  return std::unique_ptr<const FeatureMap>(new Network(shape_, plan_, std::move(samples)));
+}
+
+std::vector<double> Network::sample_weights(int k) const {
+  std::vector<double> weights(nreadout(), 0.0);
+  const int c = shape_.channels + 1;
+  for (int z = 0; z < shape_.nspecies(); z++)
+    std::copy_n(samples_[k]->readout(z), c, weights.data() + offset(z) + k * c);
+  return weights;
+}
+
+int Network::exchange_width() const {
+  return shape_.layers > 1 ? static_cast<int>(row_of_h()) : 0;
+}
+
+size_t Network::row_of_h() const {
+  return static_cast<size_t>(nsamples()) * components() * width_;
+}
+
+size_t Network::row_of_q(int layer) const {
+  return static_cast<size_t>(nsamples()) * plan_->layers[layer].blocks() * width_;
+}
+
+std::unique_ptr<FeatureMap::State> Network::new_state() const {
+  auto state = std::make_unique<NetworkState>();
+  state->kernels = &kernels();
+  state->g.resize(shape_.layers);
+  state->q.resize(shape_.layers);
+  const size_t row = static_cast<size_t>(nsamples()) * width_;
+  state->sources.zero(shape_.nspecies() * row);
+  for (int z = 0; z < shape_.nspecies(); z++)
+    for (int s = 0; s < nsamples(); s++)
+      std::copy_n(samples_[s]->sources(z), width_, state->sources.data() + z * row + s * width_);
+  return state;
+}
+
+// ---------------------------------------------------------------------- edges
+
+void Network::find_edges(const Neighbors &nb, NetworkState &state) const {
+  state.order.resize(nb.ncenters);
+  std::iota(state.order.begin(), state.order.end(), 0);
+  const auto species_of = [&](int row) { return nb.species[nb.centers[row]]; };
+  std::stable_sort(state.order.begin(), state.order.end(),
+                   [&](int a, int b) { return species_of(a) < species_of(b); });
+  size_t most = 0;
+  for (int i = 0; i < nb.ncenters; i++) most += width_of(nb.counts[nb.centers[i]]);
+  for (AlignedArray *a : {&state.x, &state.y, &state.z, &state.r}) a->reserve(most);
+  state.atoms.clear();
+  state.species.clear();
+  state.counts.clear();
+  state.index.clear();
+  state.neighbor_species.clear();
+  state.first.assign(1, 0);
+  double *x = state.x.data(), *y = state.y.data(), *z = state.z.data(), *r = state.r.data();
+  const double cut2 = shape_.cutoff * shape_.cutoff;
+  double closest = std::numeric_limits<double>::infinity();
+  for (int row : state.order) {
+    const int i = nb.centers[row];
+    const double *xi = nb.x + 3 * static_cast<size_t>(i);
+    state.atoms.push_back(i);
+    state.species.push_back(nb.species[i]);
+    for (int k = 0; k < nb.counts[i]; k++) {
+      const int j = nb.neighbors[i][k] & nb.mask;
+      const double *xj = nb.x + 3 * static_cast<size_t>(j);
+      const double dx = xj[0] - xi[0], dy = xj[1] - xi[1], dz = xj[2] - xi[2],
+                   r2 = dx * dx + dy * dy + dz * dz;
+      if (nb.species[j] < 0 || r2 >= cut2) continue;    // NaN stays
+      const size_t e = state.index.size();
+      x[e] = dx, y[e] = dy, z[e] = dz, r[e] = r2;
+      state.index.push_back(j);
+      state.neighbor_species.push_back(nb.species[j]);
+      closest = std::min(closest, r2);
+    }
+    state.counts.push_back(static_cast<int>(state.index.size() - state.first.back()));
+    while (state.index.size() % widest) {
+      const size_t e = state.index.size();
+      x[e] = r[e] = cut2, y[e] = z[e] = 0.0;
+      state.index.push_back(-1);
+      state.neighbor_species.push_back(0);
+    }
+    state.first.push_back(state.index.size());
+  }
+  state.kernels->normalise(static_cast<int>(state.index.size()), x, y, z, r);
+  state.min_distance = std::sqrt(closest);
+  state.fixed_energy = 0.0;
+  state.fixed_energies.assign(nb.ncenters, 0.0);
+}
+
+// Functions of the edges of one atom.
+void Network::open(NetworkState &state, int layer, int atom) const {
+  const size_t first = state.first[atom];
+  Edges &edges = state.edges;
+  edges.n = state.counts[atom];
+  edges.stride = static_cast<int>(state.first[atom + 1] - first);
+  edges.index = (layer == 0 ? state.neighbor_species.data() : state.index.data()) + first;
+  edges.x = state.x.data() + first;
+  edges.y = state.y.data() + first;
+  edges.z = state.z.data() + first;
+  edges.r = state.r.data() + first;
+  const size_t n = edges.stride;
+  state.functions.reserve((components() + 2 * shape_.bessels + 2 * plan_->entries) * n);
+  edges.harmonics = state.functions.data();
+  edges.basis = edges.harmonics + components() * n;
+  edges.slopes = edges.basis + shape_.bessels * n;
+  edges.coupling = edges.slopes + shape_.bessels * n;
+  edges.coupling_adjoint = edges.coupling + plan_->entries * n;
+  const Radial radial = {shape_.cutoff, shape_.bessels, shape_.envelope, shape_.frequencies.data()};
+  state.kernels->functions(radial, shape_.lmax, edges);
+  state.kernels->couple(static_cast<int>(plan_->terms.size()), plan_->terms.data(), plan_->entries,
+                        edges);
+}
+
+// R = SiLU(b V1) V2 of one sample, [edge][path][width].
+void Network::radial(NetworkState &state, int layer, int sample) const {
+  const Kernels &k = *state.kernels;
+  const Edges &edges = state.edges;
+  const Matrix &v1 = samples_[sample]->layer(layer).radial1,
+               &v2 = samples_[sample]->layer(layer).radial2;
+  const size_t n = edges.stride;
+  state.z1.reserve(n * v1.out_width);
+  state.s1.reserve(n * v1.out_width);
+  state.radial.reserve(n * v2.out_width);
+  k.multiply(edges.n, v1.out_width, v1.in, edges.basis, 1, edges.stride, v1.forward.data(),
+             v1.out_width, state.z1.data(), v1.out_width, false);
+  k.silu(static_cast<size_t>(edges.n) * v1.out_width, state.z1.data(), state.s1.data());
+  k.multiply(edges.n, v2.out_width, v2.in, state.s1.data(), v1.out_width, 1, v2.forward.data(),
+             v2.out_width, state.radial.data(), v2.out_width, false);
+}
+
+// ---------------------------------------------------------------------- forward
+
+// Blocks of atoms of one species: visit(first, n, species).
+template <class Visit>
+void Network::for_blocks(const NetworkState &state, const Visit &visit) const {
+  const int natoms = static_cast<int>(state.atoms.size());
+  for (int first = 0, end; first < natoms; first = end) {
+    end = first + 1;
+    while (end < natoms && end - first < block_atoms && state.species[end] == state.species[first])
+      end++;
+    visit(first, end - first, state.species[first]);
+  }
+}
+
+// g = h W1 of owned atoms, then of ghosts.
+void Network::pass_states(const Neighbors &nb, NetworkState &state, int layer) const {
+  const Kernels &k = *state.kernels;
+  const size_t row = row_of_h(), q_row = row_of_q(layer - 1);
+  const int blocks = plan_->layers[layer - 1].blocks(), ncomp = components();
+  state.g[layer].reserve(nb.ntotal * row);
+  state.h.reserve(row);
+  for (size_t a = 0; a < state.atoms.size(); a++)
+    for (int s = 0; s < nsamples(); s++) {
+      double *h = state.h.data(),
+             *g = state.g[layer].data() + state.atoms[a] * row + s * ncomp * width_;
+      k.gate(width_, shape_.lmax, state.q[layer - 1].data() + a * q_row + s * blocks * width_, h);
+      for (int l = 0; l <= shape_.lmax; l++) {
+        const Matrix &w = samples_[s]->layer(layer).linear1[l];
+        k.multiply(2 * l + 1, width_, width_, h + l * l * width_, width_, 1, w.forward.data(),
+                   width_, g + l * l * width_, width_, false);
+      }
+    }
+  if (nb.exchange)
+    nb.exchange->forward(static_cast<int>(row), state.g[layer].data());
+  else if (nb.ntotal > nb.ncenters)
+    throw Error("a network passes messages, but the caller gave " + std::to_string(nb.ntotal) +
+                " atoms, " + std::to_string(nb.ncenters) +
+                " of them centres, and no exchange between owners and ghosts");
+}
+
+// Sums over the neighbours of one atom, [sample][slot][width].
+void Network::gather_messages(NetworkState &state, int layer, int atom, double *slots) const {
+  const LayerPlan &plan = plan_->layers[layer];
+  const int ncomp = layer == 0 ? 1 : components();
+  const double *g = layer == 0 ? state.sources.data() : state.g[layer].data();
+  open(state, layer, atom);
+  std::fill_n(slots, static_cast<size_t>(nsamples()) * plan.slots * width_, 0.0);
+  if (state.edges.n == 0) return;
+  for (int s = 0; s < nsamples(); s++) {
+    radial(state, layer, s);
+    Message message;
+    message.width = width_;
+    message.radial_stride = samples_[s]->layer(layer).radial2.out_width;
+    message.g_stride = static_cast<ptrdiff_t>(nsamples()) * ncomp * width_;
+    message.slots = slots + static_cast<size_t>(s) * plan.slots * width_;
+    for (size_t p = 0; p < plan.paths.size(); p++) {
+      message.path = plan.paths[p];
+      message.radial = state.radial.data() + p * width_;
+      message.g = g + (s * ncomp + message.path.l1 * message.path.l1) * width_;
+      state.kernels->messages(state.edges, message);
+    }
+  }
+}
+
+// Block of q where the components of degree l start; the scalars' gates lie behind the scalars.
+static int block_of(const LayerPlan &plan, int l, int m) {
+  return l == 0 ? 0 : plan.lmax + l * l + m;
+}
+
+// q of a block of atoms.
+void Network::update(NetworkState &state, int layer, int first, int n, int species) const {
+  const Kernels &k = *state.kernels;
+  const LayerPlan &plan = plan_->layers[layer];
+  const size_t q_row = row_of_q(layer),
+               slot_row = static_cast<size_t>(nsamples()) * plan.slots * width_, h_row = row_of_h(),
+               before = layer ? row_of_q(layer - 1) : 0;
+  state.slots.reserve(n * slot_row);
+  state.h.reserve(n * h_row);
+  for (int a = 0; a < n; a++)
+    gather_messages(state, layer, first + a, state.slots.data() + a * slot_row);
+  for (int s = 0; s < nsamples(); s++) {
+    const Sample::Layer &w = samples_[s]->layer(layer);
+    double *q = state.q[layer].data() + first * q_row + s * plan.blocks() * width_;
+    for (int a = 0; a < n && layer; a++)
+      k.gate(width_, shape_.lmax,
+             state.q[layer - 1].data() + (first + a) * before +
+                 s * plan_->layers[layer - 1].blocks() * width_,
+             state.h.data() + a * h_row + s * components() * width_);
+    for (int l = 0; l <= plan.lmax; l++)
+      for (int m = 0; m < 2 * l + 1; m++) {
+        double *out = q + block_of(plan, l, m) * width_;
+        const double *sums =
+            state.slots.data() + (s * plan.slots + plan.first[l] + m * plan.to[l]) * width_;
+        const Matrix &mix = w.linear2[l];
+        k.multiply(n, mix.out, mix.in, sums, slot_row, 1, mix.forward.data(), mix.out_width, out,
+                   q_row, false);
+        if (layer == 0) continue;
+        const Matrix &self = w.self[l][species];
+        k.multiply(n, self.out, self.in, state.h.data() + (s * components() + l * l + m) * width_,
+                   h_row, 1, self.forward.data(), self.out_width, out, q_row, true);
+      }
+  }
+}
+
+// h⁰ and 1.
+void Network::final_features(const Neighbors &nb, NetworkState &state, double *sum,
+                             double *per_atom) const {
+  const int last = shape_.layers - 1, c = shape_.channels;
+  const size_t q_row = row_of_q(last), stride = max_features();
+  state.h.reserve(width_);
+  if (per_atom) std::fill_n(per_atom, nb.ncenters * stride, 0.0);
+  for (size_t a = 0; a < state.atoms.size(); a++)
+    for (int s = 0; s < nsamples(); s++) {
+      state.kernels->gate(width_, 0, state.q[last].data() + a * q_row + s * width_, state.h.data());
+      double *total = sum ? sum + offset(state.species[a]) + s * (c + 1) : nullptr;
+      double *own = per_atom ? per_atom + state.order[a] * stride + s * (c + 1) : nullptr;
+      for (int u = 0; u <= c; u++) {
+        const double value = u < c ? state.h.data()[u] : 1.0;
+        if (total) total[u] += value;
+        if (own) own[u] = value;
+      }
+    }
+}
+
+void Network::forward(const Neighbors &nb, State &base, double *sum, double *per_atom) const {
+  auto &state = static_cast<NetworkState &>(base);
+  find_edges(nb, state);
+  for (int t = 0; t < shape_.layers; t++) {
+    if (t > 0) pass_states(nb, state, t);
+    state.q[t].reserve(state.atoms.size() * row_of_q(t));
+    for_blocks(state, [&](int first, int n, int species) { update(state, t, first, n, species); });
+  }
+  if (sum || per_atom) final_features(nb, state, sum, per_atom);
+}
+
+// ---------------------------------------------------------------------- backward
+
+// Energies, and the adjoint of the final scalars.
+void Network::seed_final(const Neighbors &, NetworkState &state, const Seed &seed,
+                         Result &result) const {
+  const int last = shape_.layers - 1, c = shape_.channels;
+  const size_t q_row = row_of_q(last), h_row = static_cast<size_t>(nsamples()) * width_;
+  state.h_adjoint.zero(state.atoms.size() * h_row);
+  state.h.reserve(width_);
+  for (size_t a = 0; a < state.atoms.size(); a++) {
+    const double *w = seed.shared
+                          ? seed.shared + offset(state.species[a])
+                          : seed.per_atom + static_cast<size_t>(state.order[a]) * max_features();
+    double energy = 0.0;
+    for (int s = 0; s < nsamples(); s++, w += c + 1) {
+      double *adjoint = state.h_adjoint.data() + a * h_row + s * width_;
+      state.kernels->gate(width_, 0, state.q[last].data() + a * q_row + s * width_, state.h.data());
+      energy += w[c];
+      for (int u = 0; u < c; u++) {
+        energy += w[u] * state.h.data()[u];
+        adjoint[u] = w[u];
+      }
+    }
+    result.energy += energy;
+    if (result.eatom) result.eatom[state.atoms[a]] += energy;
+  }
+}
+
+// From the adjoint of h after a layer to that of its messages (forces, ḡ) and of h before it.
+void Network::update_backward(NetworkState &state, int layer, int first, int n, int species) const {
+  const Kernels &k = *state.kernels;
+  const LayerPlan &plan = plan_->layers[layer];
+  const size_t q_row = row_of_q(layer),
+               slot_row = static_cast<size_t>(nsamples()) * plan.slots * width_,
+               h_row = static_cast<size_t>(nsamples()) * plan.components() * width_,
+               before = row_of_h();
+  state.slots.reserve(n * slot_row);
+  state.q_adjoint.reserve(n * q_row);
+  for (int s = 0; s < nsamples(); s++) {
+    const Sample::Layer &w = samples_[s]->layer(layer);
+    const size_t at = s * plan.blocks() * width_;
+    for (int a = 0; a < n; a++)
+      k.gate_backward(width_, plan.lmax, state.q[layer].data() + (first + a) * q_row + at,
+                      state.h_adjoint.data() + (first + a) * h_row + s * plan.components() * width_,
+                      state.q_adjoint.data() + a * q_row + at);
+    for (int l = 0; l <= plan.lmax; l++)
+      for (int m = 0; m < 2 * l + 1; m++) {
+        const double *q = state.q_adjoint.data() + at + block_of(plan, l, m) * width_;
+        const Matrix &mix = w.linear2[l];
+        k.multiply(n, mix.in, mix.out, q, q_row, 1, mix.backward.data(), mix.in_width,
+                   state.slots.data() + (s * plan.slots + plan.first[l] + m * plan.to[l]) * width_,
+                   slot_row, false);
+        if (layer == 0) continue;
+        const Matrix &self = w.self[l][species];
+        k.multiply(n, self.in, self.out, q, q_row, 1, self.backward.data(), self.in_width,
+                   state.next.data() + first * before + (s * components() + l * l + m) * width_,
+                   before, true);
+      }
+  }
+}
+
+// Ā of one atom: R̄, ḡ and forces.
+void Network::scatter_messages(NetworkState &state, int layer, int atom, const double *slots,
+                               Result &result) const {
+  const LayerPlan &plan = plan_->layers[layer];
+  const int ncomp = layer == 0 ? 1 : components();
+  const double *g = layer == 0 ? state.sources.data() : state.g[layer].data();
+  open(state, layer, atom);
+  Edges &edges = state.edges;
+  if (edges.n == 0) return;
+  const size_t n = edges.stride;
+  std::fill_n(edges.coupling_adjoint, plan_->entries * n, 0.0);
+  state.slope.zero(n);
+  for (int s = 0; s < nsamples(); s++) {
+    radial(state, layer, s);
+    Message message;
+    message.width = width_;
+    message.radial_stride = samples_[s]->layer(layer).radial2.out_width;
+    message.g_stride = static_cast<ptrdiff_t>(nsamples()) * ncomp * width_;
+    message.slots = const_cast<double *>(slots) + static_cast<size_t>(s) * plan.slots * width_;
+    state.radial_adjoint.reserve(n * message.radial_stride);
+    for (size_t p = 0; p < plan.paths.size(); p++) {
+      message.path = plan.paths[p];
+      message.radial = state.radial.data() + p * width_;
+      const size_t at = (s * ncomp + message.path.l1 * message.path.l1) * width_;
+      message.g = g + at;
+      state.kernels->messages_backward(edges, message, state.radial_adjoint.data() + p * width_,
+                                       layer ? state.g_adjoint.data() + at : nullptr);
+    }
+    radial_backward(state, layer, s);
+  }
+  state.gradients.reserve(3 * n);
+  state.kernels->gradients(static_cast<int>(plan_->terms.size()), plan_->terms.data(), shape_.lmax,
+                           edges, state.slope.data(), state.gradients.data());
+  add_forces(state, atom, result);
+}
+
+// slope += dE/dr of the edges through R.
+void Network::radial_backward(NetworkState &state, int layer, int sample) const {
+  const Kernels &k = *state.kernels;
+  const Edges &edges = state.edges;
+  const Matrix &v1 = samples_[sample]->layer(layer).radial1,
+               &v2 = samples_[sample]->layer(layer).radial2;
+  state.s1_adjoint.reserve(static_cast<size_t>(edges.stride) * v1.out_width);
+  state.basis_adjoint.reserve(static_cast<size_t>(edges.stride) * v1.in_width);
+  double *s1 = state.s1_adjoint.data();
+  k.multiply(edges.n, v2.in_width, v2.out, state.radial_adjoint.data(), v2.out_width, 1,
+             v2.backward.data(), v2.in_width, s1, v2.in_width, false);
+  k.silu_slopes(static_cast<size_t>(edges.n) * v1.out_width, state.z1.data(), s1);
+  k.multiply(edges.n, v1.in_width, v1.out, s1, v1.out_width, 1, v1.backward.data(), v1.in_width,
+             state.basis_adjoint.data(), v1.in_width, false);
+  for (int b = 0; b < shape_.bessels; b++)
+    for (int e = 0; e < edges.n; e++)
+      state.slope.data()[e] += state.basis_adjoint.data()[e * v1.in_width + b] *
+                               edges.slopes[static_cast<size_t>(b) * edges.stride + e];
+}
+
+void Network::add_forces(const NetworkState &state, int atom, Result &result) const {
+  const Edges &edges = state.edges;
+  const int *index = state.index.data() + state.first[atom], n = edges.stride;
+  const double *g = state.gradients.data();
+  double total[3] = {};
+  for (int e = 0; result.forces && e < edges.n; e++)
+    for (int c = 0; c < 3; c++) {
+      result.forces[3 * static_cast<size_t>(index[e]) + c] -= g[c * n + e];
+      total[c] += g[c * n + e];
+    }
+  for (int c = 0; result.forces && c < 3; c++)
+    result.forces[3 * static_cast<size_t>(state.atoms[atom]) + c] += total[c];
+  if (!result.virial && !result.vatom) return;
+  for (int e = 0; e < edges.n; e++) {
+    const double f[3] = {g[e], g[n + e], g[2 * n + e]}, r = -edges.r[e], x = r * edges.x[e],
+                 y = r * edges.y[e], z = r * edges.z[e];
+    const double w[9] = {x * f[0], y * f[1], z * f[2], x * f[1], x * f[2],
+                         y * f[2], y * f[0], z * f[0], z * f[1]};
+    for (int c = 0; c < 9; c++) {
+      if (result.virial) result.virial[c] += w[c];
+      if (result.vatom) result.vatom[9 * static_cast<size_t>(index[e]) + c] += w[c];
+    }
+  }
+}
+
+// Reverse exchange of ḡ, then its part of h̄.
+void Network::pass_states_backward(const Neighbors &nb, NetworkState &state, int layer) const {
+  const size_t row = row_of_h();
+  if (nb.exchange) nb.exchange->reverse(static_cast<int>(row), state.g_adjoint.data());
+  for (size_t a = 0; a < state.atoms.size(); a++)
+    for (int s = 0; s < nsamples(); s++)
+      for (int l = 0; l <= shape_.lmax; l++) {
+        const size_t at = (s * components() + l * l) * width_;
+        const Matrix &w = samples_[s]->layer(layer).linear1[l];
+        state.kernels->multiply(
+            2 * l + 1, width_, width_, state.g_adjoint.data() + state.atoms[a] * row + at, width_,
+            1, w.backward.data(), width_, state.next.data() + a * row + at, width_, true);
+      }
+}
+
+void Network::backward(const Neighbors &nb, State &base, int nseeds, const Seed *seeds,
+                       Result *results) const {
+  auto &state = static_cast<NetworkState &>(base);
+  const size_t row = row_of_h();
+  for (int i = 0; i < nseeds; i++) {
+    seed_final(nb, state, seeds[i], results[i]);
+    for (int t = shape_.layers - 1; t >= 0; t--) {
+      const size_t slot_row = static_cast<size_t>(nsamples()) * plan_->layers[t].slots * width_;
+      if (t > 0) {
+        state.g_adjoint.zero(nb.ntotal * row);
+        state.next.zero(state.atoms.size() * row);
+      }
+      for_blocks(state, [&](int first, int n, int species) {
+        update_backward(state, t, first, n, species);
+        for (int a = 0; a < n; a++)
+          scatter_messages(state, t, first + a, state.slots.data() + a * slot_row, results[i]);
+      });
+      if (t > 0) pass_states_backward(nb, state, t);
+      std::swap(state.h_adjoint, state.next);
+    }
+  }
+}
+
+void Network::evaluate(const Neighbors &nb, State &state, const Seed &seed, Result &result) const {
+  forward(nb, state, nullptr, nullptr);
+  backward(nb, state, 1, &seed, &result);
+}
