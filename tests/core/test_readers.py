@@ -5,6 +5,7 @@ import hashlib
 import json
 import re
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -285,6 +286,15 @@ def test_damaged_yace(tmp_path_factory, data):
 @given(data=damage(posterior(YACE, 5)))
 def test_damaged_posterior(tmp_path_factory, data):
     check_survival(tmp_path_factory.getbasetemp() / "damaged_posterior.uq", data)
+
+
+NETWORK = (Path(__file__).parents[1] / "data" / "network" / "agi.safetensors").read_bytes()
+
+
+@FUZZ
+@given(data=damage(NETWORK))
+def test_damaged_network(tmp_path_factory, data):
+    check_survival(tmp_path_factory.getbasetemp() / "damaged_network.safetensors", data)
 
 
 LEGACY = b"""# a comment

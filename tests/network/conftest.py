@@ -35,8 +35,7 @@ def random_network(tmp_path_factory):
     return write
 
 
-@pytest.fixture(scope="session")
-def structures():
+def _structures() -> list[Atoms]:
     """A triclinic crystal out of equilibrium, a cell smaller than the cutoff, a molecule, an atom."""
     rng = np.random.default_rng(5)
     cell = np.array([[6.0, 0, 0], [0.8, 5.6, 0], [-0.5, 0.4, 6.3]])
@@ -44,3 +43,12 @@ def structures():
     tiny = Atoms("AgI", [[0, 0, 0], [1.4, 1.3, 1.6]], cell=[2.9, 3.1, 3.3], pbc=True)
     molecule = Atoms("IAgI", rng.normal(scale=1.5, size=(3, 3)))
     return [crystal, tiny, molecule, Atoms("Ag", [[0.0, 0, 0]])]
+
+
+STRUCTURES = _structures()
+
+
+@pytest.fixture(scope="session")
+def structures() -> list[Atoms]:
+    """Structures that differ in what can go wrong."""
+    return STRUCTURES

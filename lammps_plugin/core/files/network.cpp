@@ -122,8 +122,12 @@ static void read_layer(const SampleReader &reader, const Hyperparameters &s, int
 }
 
 bool network::recognises_network(std::string_view bytes) {
-  return SafeTensors::recognises(bytes) &&
-         SafeTensors("", bytes).metadata("format") == "pyuq-network";
+  if (!SafeTensors::recognises(bytes)) return false;
+  try {
+    return SafeTensors("", bytes).metadata("format") == "pyuq-network";
+  } catch (const Error &) {
+    return false;    // damaged: its reader says so, with the name of the file
+  }
 }
 
 Potential network::read_network(const std::string &name, std::string_view bytes) {
