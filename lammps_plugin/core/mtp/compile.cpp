@@ -15,23 +15,23 @@ using namespace uq::mtp;
 
 // ---------------------------------------------------------------------- rows
 
-Rows::Rows(const std::vector<std::vector<Term>> &terms, const std::vector<int> &order)
+Rows::Rows(const std::vector<std::vector<Entry>> &entries, const std::vector<int> &order, int lanes)
     : first_run_{0} {
+  const auto place = [&](int node) { return static_cast<uint32_t>(node * lanes); };
   for (int output : order) {
-    std::vector<Term> sorted = terms[output];
+    std::vector<Entry> sorted = entries[output];
     if (sorted.empty()) continue;
     std::stable_sort(sorted.begin(), sorted.end(),
-                     [](const Term &a, const Term &b) { return a.weight < b.weight; });
+                     [](const Entry &a, const Entry &b) { return a.weight < b.weight; });
     for (size_t t = 0; t < sorted.size(); t++) {
       if (t == 0 || sorted[t].weight != sorted[t - 1].weight) {
         run_size_.push_back(0);
         run_weight_.push_back(sorted[t].weight);
       }
       run_size_.back()++;
-      left_.push_back(static_cast<uint16_t>(sorted[t].left));
-      right_.push_back(static_cast<uint16_t>(sorted[t].right));
+      terms_.push_back({place(sorted[t].left), place(sorted[t].right)});
     }
-    row_.push_back(output);
+    row_.push_back(place(output));
     first_run_.push_back(static_cast<int>(run_size_.size()));
   }
 }
@@ -43,8 +43,7 @@ RowPlan Rows::view() const {
   plan.first_run = first_run_.data();
   plan.run_size = run_size_.data();
   plan.run_weight = run_weight_.data();
-  plan.left = left_.data();
-  plan.right = right_.data();
+  plan.terms = terms_.data();
   return plan;
 }
 
@@ -109,7 +108,7 @@ std::vector<int> Compiled::basic_nodes(const Potential &potential) {
 
 // ---------------------------------------------------------------------- all
 
-Compiled::Compiled(const Potential &potential) {
+Compiled::Compiled(const Potential &potential, int lanes) {
   sort_slots(potential);
   place_core();
   radial.rmin = potential.rmin;
@@ -139,7 +138,7 @@ Compiled::Compiled(const Potential &potential) {
   for (size_t k = 0; k < order.size(); k++) node_of[order[k]] = first + static_cast<int>(k);
   for (int moment : potential.scalars) scalars.push_back(node_of[moment]);
 
-  std::vector<std::vector<Rows::Term>> forward(products.nnodes), backward(products.nnodes);
+  std::vector<std::vector<Rows::Entry>> forward(products.nnodes), backward(products.nnodes);
   for (const Product &t : potential.products) {
     const int p = node_of[t.p], q = node_of[t.q], target = node_of[t.target];
     forward[target].push_back({p, q, t.weight});
@@ -152,9 +151,9 @@ Compiled::Compiled(const Potential &potential) {
   }
   std::vector<int> nodes(products.nnodes);
   std::iota(nodes.begin(), nodes.end(), 0);
-  rows_.emplace_back(forward, nodes);
+  rows_.emplace_back(forward, nodes, lanes);
   std::reverse(nodes.begin(), nodes.end());
-  rows_.emplace_back(backward, nodes);
+  rows_.emplace_back(backward, nodes, lanes);
   products.forward = rows_[0].view();
   products.backward = rows_[1].view();
 }

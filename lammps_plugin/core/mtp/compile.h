@@ -14,24 +14,25 @@ namespace mtp {
 
 // Owns what a RowPlan points to.
 struct Rows {
-  struct Term {
-    int left, right;
+  struct Entry {
+    int left, right;    // nodes
     double weight;
   };
-  // terms[i]: the terms of output i; outputs without terms are left out.
-  Rows(const std::vector<std::vector<Term>> &terms, const std::vector<int> &order);
+  // entries[i]: the terms of output i; outputs without terms are left out.
+  Rows(const std::vector<std::vector<Entry>> &entries, const std::vector<int> &order, int lanes);
   RowPlan view() const;
 
  private:
-  std::vector<int> row_, first_run_, run_size_;
+  std::vector<uint32_t> row_;
+  std::vector<int> first_run_, run_size_;
   std::vector<double> run_weight_;
-  std::vector<uint16_t> left_, right_;
+  std::vector<Term> terms_;
 };
 
 // The angular part and the products, with everything that the views point to.
 class Compiled {
  public:
-  explicit Compiled(const Potential &potential);
+  Compiled(const Potential &potential, int lanes);
   Compiled(const Compiled &) = delete;
 
   RadialPlan radial;

@@ -19,7 +19,8 @@ UQ_SELECT_KERNELS(Kernels, kernel_table, kernels)
 }
 }    // namespace uq
 
-Mtp::Mtp(Potential potential) : potential_(std::move(potential)), plan_(potential_) {
+Mtp::Mtp(Potential potential)
+    : kernels_(kernels()), potential_(std::move(potential)), plan_(potential_, kernels_.lanes) {
   const Potential &p = potential_;
   weights_ = p.species_coeffs;
   weights_.insert(weights_.end(), p.moment_coeffs.begin(), p.moment_coeffs.end());
@@ -32,7 +33,7 @@ Mtp::Mtp(Potential potential) : potential_(std::move(potential)), plan_(potentia
 
 std::unique_ptr<FeatureMap::State> Mtp::new_state() const {
   auto state = std::make_unique<MtpState>();
-  state->kernels = &kernels();
+  state->kernels = &kernels_;
   const size_t lanes = state->kernels->lanes;
   state->nodes.reserve(plan_.products.nnodes * lanes);
   state->adjoint.reserve(plan_.products.nnodes * lanes);

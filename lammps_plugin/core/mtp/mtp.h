@@ -51,6 +51,7 @@ class Mtp : public FeatureMap {
  private:
   struct Block;
 
+  const Kernels &kernels_;
   Potential potential_;
   Compiled plan_;
   std::vector<double> weights_;         // species_coeffs, moment_coeffs

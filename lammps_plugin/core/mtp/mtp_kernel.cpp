@@ -192,22 +192,20 @@ void accumulate(const AngularPlan &plan, int n, const double *x, const double *y
 
 // out[row] += Σ_t w left[l] right[r]
 inline void add_rows(const RowPlan &plan, const double *left, const double *right, double *out) {
-  const uint16_t *l = plan.left, *r = plan.right;
+  const Term *term = plan.terms;
+  const auto product = [&](const Term &t) { return load(left + t.left) * load(right + t.right); };
   for (int i = 0; i < plan.nrows; i++) {
-    double *target = out + static_cast<int64_t>(plan.row[i]) * LANES;
+    double *target = out + plan.row[i];
     Vec total = load(target);
     for (int run = plan.first_run[i]; run < plan.first_run[i + 1]; run++) {
+      const Term *end = term + plan.run_size[run];
       Vec a = fill(0.0), b = fill(0.0);
-      const int size = plan.run_size[run];
-      int t = 0;
-      for (; t + 2 <= size; t += 2) {
-        a += load(left + l[t] * LANES) * load(right + r[t] * LANES);
-        b += load(left + l[t + 1] * LANES) * load(right + r[t + 1] * LANES);
+      for (; term + 2 <= end; term += 2) {
+        a += product(term[0]);
+        b += product(term[1]);
       }
-      if (t < size) a += load(left + l[t] * LANES) * load(right + r[t] * LANES);
+      if (term < end) a += product(*term++);
       total += plan.run_weight[run] * (a + b);
-      l += size;
-      r += size;
     }
     store(target, total);
   }

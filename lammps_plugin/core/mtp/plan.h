@@ -34,14 +34,19 @@ struct AngularPlan {
   const int *place = nullptr;    // [ncore]: core moment of each sum in the order of accumulate()
 };
 
+// Places in arrays [node][lane]: node times lanes.
+struct Term {
+  uint32_t left, right;
+};
+
 // Rows of terms; the terms of a row with the same weight stand together.
 struct RowPlan {
   int nrows = 0;
-  const int *row = nullptr;          // [nrows], index of the output
+  const uint32_t *row = nullptr;     // [nrows], place of the output
   const int *first_run = nullptr;    // [nrows + 1]
   const int *run_size = nullptr;     // [runs]
   const double *run_weight = nullptr;
-  const uint16_t *left = nullptr, *right = nullptr;    // [terms]
+  const Term *terms = nullptr;
 };
 
 // node = node[first] - node[second] - node[third]
