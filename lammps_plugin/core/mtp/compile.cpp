@@ -15,24 +15,20 @@ using namespace uq::mtp;
 
 // ---------------------------------------------------------------------- rows
 
-Rows::Rows(const std::vector<std::vector<Entry>> &entries, const std::vector<int> &order, int lanes)
-    : first_run_{0} {
+Rows::Rows(const std::vector<std::vector<Entry>> &entries, const std::vector<int> &level,
+           int lanes) {
+  std::vector<int> order(entries.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(), [&](int a, int b) {
+    return level[a] != level[b] ? level[a] < level[b] : entries[a].size() < entries[b].size();
+  });
   const auto place = [&](int node) { return static_cast<uint32_t>(node * lanes); };
   for (int output : order) {
-    std::vector<Entry> sorted = entries[output];
-    if (sorted.empty()) continue;
-    std::stable_sort(sorted.begin(), sorted.end(),
-                     [](const Entry &a, const Entry &b) { return a.weight < b.weight; });
-    for (size_t t = 0; t < sorted.size(); t++) {
-      if (t == 0 || sorted[t].weight != sorted[t - 1].weight) {
-        run_size_.push_back(0);
-        run_weight_.push_back(sorted[t].weight);
-      }
-      run_size_.back()++;
-      terms_.push_back({place(sorted[t].left), place(sorted[t].right)});
-    }
+    if (entries[output].empty()) continue;
+    for (const Entry &e : entries[output])
+      terms_.push_back({e.weight, place(e.left), place(e.right)});
     row_.push_back(place(output));
-    first_run_.push_back(static_cast<int>(run_size_.size()));
+    size_.push_back(static_cast<int>(entries[output].size()));
   }
 }
 
@@ -40,9 +36,7 @@ RowPlan Rows::view() const {
   RowPlan plan;
   plan.nrows = static_cast<int>(row_.size());
   plan.row = row_.data();
-  plan.first_run = first_run_.data();
-  plan.run_size = run_size_.data();
-  plan.run_weight = run_weight_.data();
+  plan.size = size_.data();
   plan.terms = terms_.data();
   return plan;
 }
@@ -149,11 +143,15 @@ Compiled::Compiled(const Potential &potential, int lanes) {
       backward[q].push_back({target, p, t.weight});
     }
   }
-  std::vector<int> nodes(products.nnodes);
-  std::iota(nodes.begin(), nodes.end(), 0);
-  rows_.emplace_back(forward, nodes, lanes);
-  std::reverse(nodes.begin(), nodes.end());
-  rows_.emplace_back(backward, nodes, lanes);
+  // Products come after their factors; adjoints of factors after those of the products.
+  std::vector<int> up(products.nnodes, 0), down(products.nnodes, 0);
+  for (int i = 0; i < products.nnodes; i++)
+    for (const Rows::Entry &e : forward[i])
+      up[i] = std::max({up[i], up[e.left] + 1, up[e.right] + 1});
+  for (int i = products.nnodes - 1; i >= 0; i--)
+    for (const Rows::Entry &e : backward[i]) down[i] = std::max(down[i], down[e.left] + 1);
+  rows_.emplace_back(forward, up, lanes);
+  rows_.emplace_back(backward, down, lanes);
   products.forward = rows_[0].view();
   products.backward = rows_[1].view();
 }

@@ -18,14 +18,14 @@ struct Rows {
     int left, right;    // nodes
     double weight;
   };
-  // entries[i]: the terms of output i; outputs without terms are left out.
-  Rows(const std::vector<std::vector<Entry>> &entries, const std::vector<int> &order, int lanes);
+  // entries[i]: the terms of output i. Outputs without terms are left out. `level` [output]: rows
+  // of a level need only those of lower ones.
+  Rows(const std::vector<std::vector<Entry>> &entries, const std::vector<int> &level, int lanes);
   RowPlan view() const;
 
  private:
   std::vector<uint32_t> row_;
-  std::vector<int> first_run_, run_size_;
-  std::vector<double> run_weight_;
+  std::vector<int> size_;
   std::vector<Term> terms_;
 };
 

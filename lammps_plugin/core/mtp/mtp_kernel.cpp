@@ -193,21 +193,19 @@ void accumulate(const AngularPlan &plan, int n, const double *x, const double *y
 // out[row] += Σ_t w left[l] right[r]
 inline void add_rows(const RowPlan &plan, const double *left, const double *right, double *out) {
   const Term *term = plan.terms;
-  const auto product = [&](const Term &t) { return load(left + t.left) * load(right + t.right); };
+  const auto product = [&](const Term &t) {
+    return load(left + t.left) * t.weight * load(right + t.right);
+  };
   for (int i = 0; i < plan.nrows; i++) {
     double *target = out + plan.row[i];
-    Vec total = load(target);
-    for (int run = plan.first_run[i]; run < plan.first_run[i + 1]; run++) {
-      const Term *end = term + plan.run_size[run];
-      Vec a = fill(0.0), b = fill(0.0);
-      for (; term + 2 <= end; term += 2) {
-        a += product(term[0]);
-        b += product(term[1]);
-      }
-      if (term < end) a += product(*term++);
-      total += plan.run_weight[run] * (a + b);
+    const Term *end = term + plan.size[i];
+    Vec a = load(target), b = fill(0.0);
+    for (; term + 2 <= end; term += 2) {
+      a += product(term[0]);
+      b += product(term[1]);
     }
-    store(target, total);
+    if (term < end) a += product(*term++);
+    store(target, a + b);
   }
 }
 

@@ -34,18 +34,17 @@ struct AngularPlan {
   const int *place = nullptr;    // [ncore]: core moment of each sum in the order of accumulate()
 };
 
-// Places in arrays [node][lane]: node times lanes.
+// weight · left · right; places in arrays [node][lane]: node times lanes.
 struct Term {
+  double weight;
   uint32_t left, right;
 };
 
-// Rows of terms; the terms of a row with the same weight stand together.
+// Rows of terms, sorted so that none needs a later one and those with as many terms stand together.
 struct RowPlan {
   int nrows = 0;
-  const uint32_t *row = nullptr;     // [nrows], place of the output
-  const int *first_run = nullptr;    // [nrows + 1]
-  const int *run_size = nullptr;     // [runs]
-  const double *run_weight = nullptr;
+  const uint32_t *row = nullptr;    // [nrows], place of the output
+  const int *size = nullptr;        // [nrows], terms
   const Term *terms = nullptr;
 };
 

@@ -79,12 +79,10 @@ void for_monomials(const AngularPlan &plan, const Dual *unit, const Visit &visit
 }
 
 void add_rows(const RowPlan &plan, int lanes, const Dual *left, const Dual *right, Dual *out) {
-  int t = 0;
+  const Term *t = plan.terms;
   for (int i = 0; i < plan.nrows; i++)
-    for (int run = plan.first_run[i]; run < plan.first_run[i + 1]; run++)
-      for (int n = 0; n < plan.run_size[run]; n++, t++)
-        out[plan.row[i] / lanes] += plan.run_weight[run] * (left[plan.terms[t].left / lanes] *
-                                                            right[plan.terms[t].right / lanes]);
+    for (const Term *end = t + plan.size[i]; t < end; t++)
+      out[plan.row[i] / lanes] += t->weight * (left[t->left / lanes] * right[t->right / lanes]);
 }
 
 // From the core moments in `nodes` to ∂E/∂(core moments) in `adjoint`.
