@@ -15,14 +15,13 @@ using namespace uq::mtp;
 
 // ---------------------------------------------------------------------- rows
 
-Rows::Rows(const std::vector<std::vector<Entry>> &entries, const std::vector<int> &level,
-           int lanes) {
+Rows::Rows(const std::vector<std::vector<Entry>> &entries, const std::vector<int> &level) {
   std::vector<int> order(entries.size());
   std::iota(order.begin(), order.end(), 0);
   std::stable_sort(order.begin(), order.end(), [&](int a, int b) {
     return level[a] != level[b] ? level[a] < level[b] : entries[a].size() < entries[b].size();
   });
-  const auto place = [&](int node) { return static_cast<uint32_t>(node * lanes); };
+  const auto place = [&](int node) { return static_cast<uint32_t>(node * block_atoms); };
   for (int output : order) {
     if (entries[output].empty()) continue;
     for (const Entry &e : entries[output])
@@ -102,7 +101,7 @@ std::vector<int> Compiled::basic_nodes(const Potential &potential) {
 
 // ---------------------------------------------------------------------- all
 
-Compiled::Compiled(const Potential &potential, int lanes) {
+Compiled::Compiled(const Potential &potential) {
   sort_slots(potential);
   place_core();
   radial.rmin = potential.rmin;
@@ -150,8 +149,8 @@ Compiled::Compiled(const Potential &potential, int lanes) {
       up[i] = std::max({up[i], up[e.left] + 1, up[e.right] + 1});
   for (int i = products.nnodes - 1; i >= 0; i--)
     for (const Rows::Entry &e : backward[i]) down[i] = std::max(down[i], down[e.left] + 1);
-  rows_.emplace_back(forward, up, lanes);
-  rows_.emplace_back(backward, down, lanes);
+  rows_.emplace_back(forward, up);
+  rows_.emplace_back(backward, down);
   products.forward = rows_[0].view();
   products.backward = rows_[1].view();
 }

@@ -20,7 +20,7 @@ struct Rows {
   };
   // entries[i]: the terms of output i. Outputs without terms are left out. `level` [output]: rows
   // of a level need only those of lower ones.
-  Rows(const std::vector<std::vector<Entry>> &entries, const std::vector<int> &level, int lanes);
+  Rows(const std::vector<std::vector<Entry>> &entries, const std::vector<int> &level);
   RowPlan view() const;
 
  private:
@@ -32,7 +32,7 @@ struct Rows {
 // The angular part and the products, with everything that the views point to.
 class Compiled {
  public:
-  Compiled(const Potential &potential, int lanes);
+  Compiled(const Potential &potential);
   Compiled(const Compiled &) = delete;
 
   RadialPlan radial;

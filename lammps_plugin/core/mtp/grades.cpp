@@ -36,12 +36,12 @@ void Mtp::prepare_active() {
 }
 
 // b of one centre, restricted to what its species needs.
-void Mtp::coefficient_gradient(MtpState &state, const Environment &env, int lane,
+void Mtp::coefficient_gradient(MtpState &state, const Environment &env, int atom,
                                double *row) const {
   const Kernels &k = *state.kernels;
   const int ns = nspecies(), nslots = plan_.angular.nslots, nbasis = potential_.nbasis;
   for (int c = 0; c < plan_.angular.ncore; c++)
-    state.column.data()[c] = state.adjoint.data()[static_cast<size_t>(c) * k.lanes + lane];
+    state.column.data()[c] = state.adjoint.data()[static_cast<size_t>(c) * block_atoms + atom];
   std::vector<double> &radial = state.radial_gradient;
   radial.assign(static_cast<size_t>(ns) * nslots * nbasis, 0.0);
   k.radial_gradient(plan_.radial, plan_.angular, ns, env.first.data(), env.padded, env.x, env.y,
@@ -55,7 +55,7 @@ void Mtp::coefficient_gradient(MtpState &state, const Environment &env, int lane
             potential_.scaling * radial[(z * nslots + s) * nbasis + b];
   row[per_center] = 1.0;
   for (int n = 0; n < nscalars(); n++)
-    row[per_center + 1 + n] = state.nodes.data()[plan_.scalars[n] * k.lanes + lane];
+    row[per_center + 1 + n] = state.nodes.data()[plan_.scalars[n] * block_atoms + atom];
 }
 
 void Mtp::grades(const Neighbors &nb, State &base, double *grades) const {
@@ -87,11 +87,11 @@ void Mtp::grades(const Neighbors &nb, State &base, double *grades) const {
   for (const Block &block : state.blocks) {
     moments(nb, state, block, state.nodes.data());
     adjoint(nb, state, block, state.nodes.data(), seed);
-    for (int lane = 0; lane < block.natoms; lane++) {
-      const Environment &env = state.environments[lane];
+    for (int atom = 0; atom < block.natoms; atom++) {
+      const Environment &env = state.environments[atom];
       std::vector<int> &queue = waiting[env.species];
-      coefficient_gradient(state, env, lane, rows[env.species].data() + queue.size() * needed);
-      queue.push_back(block.row + lane);
+      coefficient_gradient(state, env, atom, rows[env.species].data() + queue.size() * needed);
+      queue.push_back(block.row + atom);
       if (queue.size() == batch) flush(env.species);
     }
   }

@@ -60,24 +60,24 @@ void Mtp::jacobian(const Neighbors &nb, State &base, int nowners, const int *own
   begin(nb, state, false);
   state.slot.assign(nowners, -1);
   state.owners.clear();
-  const size_t per_lane = static_cast<size_t>(nf) * ncore;
-  state.feature_gradients.reserve(per_lane * k.lanes);    // [lane][feature][core moment]
+  const size_t per_center = static_cast<size_t>(nf) * ncore;
+  state.feature_gradients.reserve(per_center * block_atoms);    // [atom][feature][core moment]
   for (const Block &block : state.blocks) {
     moments(nb, state, block, state.nodes.data());
     const double one = 1.0;
     for (int f = 0; f < nf; f++) {
       k.adjoint(plan_.products, state.nodes.data(), 1, &plan_.scalars[f], &one, false,
                 state.adjoint.data(), state.value.data());
-      for (int lane = 0; lane < block.natoms; lane++)
+      for (int atom = 0; atom < block.natoms; atom++)
         for (int c = 0; c < ncore; c++)
-          state.feature_gradients.data()[lane * per_lane + static_cast<size_t>(f) * ncore + c] =
-              state.adjoint.data()[c * k.lanes + lane];
+          state.feature_gradients.data()[atom * per_center + static_cast<size_t>(f) * ncore + c] =
+              state.adjoint.data()[c * block_atoms + atom];
     }
-    for (int lane = 0; lane < block.natoms; lane++) {
-      const Environment &env = state.environments[lane];
+    for (int atom = 0; atom < block.natoms; atom++) {
+      const Environment &env = state.environments[atom];
       const int width = gradient_matrix(state, env, owner), virial = width - 6;
       state.rows.reserve(static_cast<size_t>(nf) * width);
-      matrix().multiply(nf, width, ncore, state.feature_gradients.data() + lane * per_lane, ncore,
+      matrix().multiply(nf, width, ncore, state.feature_gradients.data() + atom * per_center, ncore,
                         state.matrix.data(), width, state.rows.data(), width);
       for (int c = 0; c < width; c++) {
         const size_t row = c < virial ? 3 * static_cast<size_t>(state.owners[c / 3]) + c % 3

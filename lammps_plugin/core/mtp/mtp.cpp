@@ -19,8 +19,7 @@ UQ_SELECT_KERNELS(Kernels, kernel_table, kernels)
 }
 }    // namespace uq
 
-Mtp::Mtp(Potential potential)
-    : kernels_(kernels()), potential_(std::move(potential)), plan_(potential_, kernels_.lanes) {
+Mtp::Mtp(Potential potential) : potential_(std::move(potential)), plan_(potential_) {
   const Potential &p = potential_;
   weights_ = p.species_coeffs;
   weights_.insert(weights_.end(), p.moment_coeffs.begin(), p.moment_coeffs.end());
@@ -33,12 +32,11 @@ Mtp::Mtp(Potential potential)
 
 std::unique_ptr<FeatureMap::State> Mtp::new_state() const {
   auto state = std::make_unique<MtpState>();
-  state->kernels = &kernels_;
-  const size_t lanes = state->kernels->lanes;
-  state->nodes.reserve(plan_.products.nnodes * lanes);
-  state->adjoint.reserve(plan_.products.nnodes * lanes);
-  state->value.reserve(lanes);
-  state->scratch.reserve(plan_.angular.ncore * lanes);
+  state->kernels = &kernels();
+  state->nodes.reserve(static_cast<size_t>(plan_.products.nnodes) * block_atoms);
+  state->adjoint.reserve(static_cast<size_t>(plan_.products.nnodes) * block_atoms);
+  state->value.reserve(block_atoms);
+  state->scratch.reserve(static_cast<size_t>(plan_.angular.ncore) * state->kernels->lanes);
   state->column.reserve(plan_.angular.ncore);
   return state;
 }
@@ -51,24 +49,24 @@ static constexpr size_t largest_kept = size_t(4) << 20;
 
 // Cuts the centres into blocks; keep: with room for all of them at once.
 void Mtp::begin(const Neighbors &nb, MtpState &state, bool keep) const {
-  const int lanes = state.kernels->lanes, nblocks = (nb.ncenters + lanes - 1) / lanes;
+  const int nblocks = (nb.ncenters + block_atoms - 1) / block_atoms;
   state.min_distance = std::numeric_limits<double>::infinity();
   state.fixed_energy = 0.0;
   state.fixed_energies.assign(nb.ncenters, 0.0);
-  const size_t nodes = static_cast<size_t>(plan_.products.nnodes) * lanes,
-               core = static_cast<size_t>(plan_.products.ncore) * lanes;
+  const size_t nodes = static_cast<size_t>(plan_.products.nnodes) * block_atoms,
+               core = static_cast<size_t>(plan_.products.ncore) * block_atoms;
   state.all_kept = nblocks * nodes * sizeof(double) <= largest_kept;
   const size_t width = state.all_kept ? nodes : core;
   if (keep) state.kept.reserve(nblocks * width);
   state.blocks.resize(nblocks);
   for (int b = 0; b < nblocks; b++) {
     Block &block = state.blocks[b];
-    block.row = b * lanes;
-    block.natoms = std::min(lanes, nb.ncenters - block.row);
+    block.row = b * block_atoms;
+    block.natoms = std::min(block_atoms, nb.ncenters - block.row);
     block.environment = keep ? block.row : 0;
     block.kept = keep ? state.kept.data() + b * width : nullptr;
   }
-  const size_t nkept = keep ? nb.ncenters : lanes;
+  const size_t nkept = keep ? nb.ncenters : block_atoms;
   if (state.environments.size() < nkept) state.environments.resize(nkept);
 }
 
@@ -149,40 +147,40 @@ void Mtp::sort_species(MtpState &state, Environment &env) const {
 // All nodes of a block and its environments.
 void Mtp::moments(const Neighbors &nb, MtpState &state, const Block &block, double *nodes) const {
   const Kernels &k = *state.kernels;
-  std::fill(nodes, nodes + static_cast<size_t>(plan_.products.ncore) * k.lanes, 0.0);
+  std::fill(nodes, nodes + static_cast<size_t>(plan_.products.ncore) * block_atoms, 0.0);
   const size_t per_center =
       static_cast<size_t>(nspecies()) * plan_.radial.nslots * plan_.radial.nbasis;
-  for (int lane = 0; lane < block.natoms; lane++) {
-    Environment &env = state.environments[block.environment + lane];
-    gather(nb, state, nb.centers[block.row + lane], env);
+  for (int atom = 0; atom < block.natoms; atom++) {
+    Environment &env = state.environments[block.environment + atom];
+    gather(nb, state, nb.centers[block.row + atom], env);
     k.radial(plan_.radial, nspecies(), env.first.data(),
              coefficients_.data() + env.species * per_center, env.padded, env.r, env.f, env.df);
     k.accumulate(plan_.angular, env.padded, env.x, env.y, env.z, env.f, state.scratch.data(),
-                 nodes + lane);
+                 nodes + atom);
     for (int j = 0; potential_.repulsive && j < env.n; j++)
-      state.fixed_energies[block.row + lane] += repulsion(env.r[j]);
-    state.fixed_energy += state.fixed_energies[block.row + lane];
+      state.fixed_energies[block.row + atom] += repulsion(env.r[j]);
+    state.fixed_energy += state.fixed_energies[block.row + atom];
   }
   k.products(plan_.products, nodes);
 }
 
-// Lanes without an atom hold zeros.
+// Places of a block without an atom hold zeros.
 void Mtp::features(MtpState &state, const Block &block, const double *nodes, double *sum,
                    double *per_atom) const {
-  const int lanes = state.kernels->lanes, ns = nspecies();
-  for (int lane = 0; lane < block.natoms; lane++) {
-    const int species = state.environments[block.environment + lane].species;
+  const int ns = nspecies();
+  for (int atom = 0; atom < block.natoms; atom++) {
+    const int species = state.environments[block.environment + atom].species;
     if (sum) sum[species] += 1.0;
     if (!per_atom) continue;
-    double *row = per_atom + static_cast<size_t>(block.row + lane) * nreadout();
+    double *row = per_atom + static_cast<size_t>(block.row + atom) * nreadout();
     std::fill(row, row + ns, 0.0);
     row[species] = 1.0;
-    for (int n = 0; n < nscalars(); n++) row[ns + n] = nodes[plan_.scalars[n] * lanes + lane];
+    for (int n = 0; n < nscalars(); n++) row[ns + n] = nodes[plan_.scalars[n] * block_atoms + atom];
   }
   for (int n = 0; sum && n < nscalars(); n++) {
-    const double *node = nodes + static_cast<size_t>(plan_.scalars[n]) * lanes;
+    const double *node = nodes + static_cast<size_t>(plan_.scalars[n]) * block_atoms;
     double total = 0.0;
-    for (int lane = 0; lane < lanes; lane++) total += node[lane];
+    for (int atom = 0; atom < block_atoms; atom++) total += node[atom];
     sum[ns + n] += total;
   }
 }
@@ -190,7 +188,7 @@ void Mtp::features(MtpState &state, const Block &block, const double *nodes, dou
 void Mtp::forward(const Neighbors &nb, State &base, double *sum, double *per_atom) const {
   auto &state = static_cast<MtpState &>(base);
   begin(nb, state, true);
-  const size_t core = static_cast<size_t>(plan_.products.ncore) * state.kernels->lanes;
+  const size_t core = static_cast<size_t>(plan_.products.ncore) * block_atoms;
   for (const Block &block : state.blocks) {
     double *nodes = state.all_kept ? block.kept : state.nodes.data();
     moments(nb, state, block, nodes);
@@ -208,31 +206,32 @@ void Mtp::adjoint(const Neighbors &nb, MtpState &state, const Block &block, cons
   const int ns = nspecies();
   const double *weights = seed.shared ? seed.shared + ns : nullptr;
   if (!seed.shared) {
-    state.lane_weights.zero(static_cast<size_t>(nscalars()) * k.lanes);
-    weights = state.lane_weights.data();
-    for (int lane = 0; seed.per_atom && lane < block.natoms; lane++) {
-      const double *row = seed.per_atom + static_cast<size_t>(block.row + lane) * nreadout() + ns;
-      for (int n = 0; n < nscalars(); n++) state.lane_weights.data()[n * k.lanes + lane] = row[n];
+    state.atom_weights.zero(static_cast<size_t>(nscalars()) * block_atoms);
+    weights = state.atom_weights.data();
+    for (int atom = 0; seed.per_atom && atom < block.natoms; atom++) {
+      const double *row = seed.per_atom + static_cast<size_t>(block.row + atom) * nreadout() + ns;
+      for (int n = 0; n < nscalars(); n++)
+        state.atom_weights.data()[n * block_atoms + atom] = row[n];
     }
   }
   k.adjoint(plan_.products, nodes, nscalars(), plan_.scalars.data(), weights, !seed.shared,
             state.adjoint.data(), state.value.data());
-  for (int lane = 0; lane < block.natoms; lane++) {
-    const int species = nb.species[nb.centers[block.row + lane]];
+  for (int atom = 0; atom < block.natoms; atom++) {
+    const int species = nb.species[nb.centers[block.row + atom]];
     if (seed.shared)
-      state.value.data()[lane] += seed.shared[species];
+      state.value.data()[atom] += seed.shared[species];
     else if (seed.per_atom)
-      state.value.data()[lane] +=
-          seed.per_atom[static_cast<size_t>(block.row + lane) * nreadout() + species];
+      state.value.data()[atom] +=
+          seed.per_atom[static_cast<size_t>(block.row + atom) * nreadout() + species];
   }
 }
 
 void Mtp::block_forces(const Neighbors &nb, MtpState &state, const Block &block,
                        const double *nodes, const Seed &seed, Result &result) const {
   adjoint(nb, state, block, nodes, seed);
-  for (int lane = 0; lane < block.natoms; lane++)
-    atom_forces(state, state.environments[block.environment + lane], lane,
-                seed.fixed_of(block.row + lane), result);
+  for (int atom = 0; atom < block.natoms; atom++)
+    atom_forces(state, state.environments[block.environment + atom], atom,
+                seed.fixed_of(block.row + atom), result);
 }
 
 // Short-range repulsion of RBChebyshev_repuls, eV.
@@ -245,13 +244,13 @@ double Mtp::repulsion_slope(double r) const {
   return r < potential_.rmin ? -1e5 * std::exp(-10.0 * (r - 1.0)) : 0.0;
 }
 
-void Mtp::atom_forces(MtpState &state, const Environment &env, int lane, double fixed,
+void Mtp::atom_forces(MtpState &state, const Environment &env, int atom, double fixed,
                       Result &result) const {
   const Kernels &k = *state.kernels;
   const int n = env.padded;
-  double energy = state.value.data()[lane];
+  double energy = state.value.data()[atom];
   for (int c = 0; c < plan_.angular.ncore; c++)
-    state.column.data()[c] = state.adjoint.data()[static_cast<size_t>(c) * k.lanes + lane];
+    state.column.data()[c] = state.adjoint.data()[static_cast<size_t>(c) * block_atoms + atom];
   state.force.reserve(3 * static_cast<size_t>(n));
   double *fx = state.force.data(), *fy = fx + n, *fz = fy + n;
   k.forces(plan_.angular, n, env.x, env.y, env.z, env.r, env.f, env.df, state.column.data(), fx);
@@ -296,7 +295,7 @@ void Mtp::backward(const Neighbors &nb, State &base, int nseeds, const Seed *see
                    Result *results) const {
   auto &state = static_cast<MtpState &>(base);
   if (nseeds == 0) return;
-  const size_t core = static_cast<size_t>(plan_.products.ncore) * state.kernels->lanes;
+  const size_t core = static_cast<size_t>(plan_.products.ncore) * block_atoms;
   for (const Block &block : state.blocks) {
     const double *nodes = block.kept;
     if (!state.all_kept) {

@@ -51,7 +51,6 @@ class Mtp : public FeatureMap {
  private:
   struct Block;
 
-  const Kernels &kernels_;
   Potential potential_;
   Compiled plan_;
   std::vector<double> weights_;         // species_coeffs, moment_coeffs
@@ -72,13 +71,13 @@ class Mtp : public FeatureMap {
                const Seed &seed) const;
   void block_forces(const Neighbors &nb, MtpState &state, const Block &block, const double *nodes,
                     const Seed &seed, Result &result) const;
-  void atom_forces(MtpState &state, const Environment &env, int lane, double fixed,
+  void atom_forces(MtpState &state, const Environment &env, int atom, double fixed,
                    Result &result) const;
   double repulsion(double r) const;
   double repulsion_slope(double r) const;
 
   int gradient_matrix(MtpState &state, const Environment &env, const int *owner) const;
-  void coefficient_gradient(MtpState &state, const Environment &env, int lane, double *row) const;
+  void coefficient_gradient(MtpState &state, const Environment &env, int atom, double *row) const;
 
   friend struct MtpState;
 };

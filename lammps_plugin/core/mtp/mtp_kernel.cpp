@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The arithmetic of moment tensor potentials, compiled once for each instruction set. Around an
-// atom the lanes are neighbours; in the products of moments the lanes are atoms.
+// atom the lanes are neighbours; in the products of moments they are atoms of a block.
 //
 //   M[μ,abc] = Σ_j f_μ(r_j) x^a y^b z^c                                   (accumulate)
 //   M_t = Σ w M_p M_q, and backwards ∂S/∂M_p = Σ w ∂S/∂M_t M_q            (products, adjoint)
@@ -17,6 +17,7 @@ namespace {
 
 constexpr int BUNDLE = 4;    // vectors of neighbours that go together through accumulate()
 constexpr int CHUNK = 4;     // radial functions that go together through radial()
+constexpr int ATOMS = block_atoms, WIDTH = ATOMS / LANES;    // a node has so many vectors
 
 inline const Vec *vectors(const double *p) {
   return reinterpret_cast<const Vec *>(p);
@@ -131,9 +132,8 @@ inline void add_moment(int active, const Vec *m, const Vec *f, int nslots, Vec *
   }
 }
 
-// Degree after degree; of each the monomials x^a y^b and x^a y^b z in the order (b, c) = 00 01 10
-// 11
-// .. d0, for each the active slots.
+// Degree after degree; of each the monomials x^a y^b and x^a y^b z in the order
+// (b, c) = 00 01 10 11 .. d0, for each the active slots.
 template <int NV>
 void accumulate_bundle(const AngularPlan &plan, const Vec *x, const Vec *y, const Vec *z,
                        const Vec *f, Vec *sums) {
@@ -183,65 +183,93 @@ void accumulate(const AngularPlan &plan, int n, const double *x, const double *y
   int k = 0;
   for (; k + LANES <= ncore; k += LANES) {
     const Vec total = sums(partial + k);
-    for (int i = 0; i < LANES; i++) nodes[plan.place[k + i] * LANES] = total[i];
+    for (int i = 0; i < LANES; i++) nodes[plan.place[k + i] * ATOMS] = total[i];
   }
-  for (; k < ncore; k++) nodes[plan.place[k] * LANES] = sum(partial[k]);
+  for (; k < ncore; k++) nodes[plan.place[k] * ATOMS] = sum(partial[k]);
 }
 
 // ---------------------------------------------------------------------- products
 
+// A number for each atom of a block.
+struct Values {
+  Vec v[WIDTH];
+
+  explicit Values(double x) {
+    for (Vec &part : v) part = fill(x);
+  }
+  explicit Values(const double *p) {
+    for (int i = 0; i < WIDTH; i++) v[i] = load(p + i * LANES);
+  }
+  void put(double *p) const {
+    for (int i = 0; i < WIDTH; i++) store(p + i * LANES, v[i]);
+  }
+  void add(double w, const Values &a) {
+    for (int i = 0; i < WIDTH; i++) v[i] += w * a.v[i];
+  }
+  void add(const Values &a, const Values &b) {
+    for (int i = 0; i < WIDTH; i++) v[i] += a.v[i] * b.v[i];
+  }
+  void add(double w, const double *a, const double *b) {
+    for (int i = 0; i < WIDTH; i++) v[i] += w * load(a + i * LANES) * load(b + i * LANES);
+  }
+};
+
 // out[row] += Σ_t w left[l] right[r]
 inline void add_rows(const RowPlan &plan, const double *left, const double *right, double *out) {
-  const Term *term = plan.terms;
-  const auto product = [&](const Term &t) {
-    return load(left + t.left) * t.weight * load(right + t.right);
-  };
+  const Term *t = plan.terms;
   for (int i = 0; i < plan.nrows; i++) {
     double *target = out + plan.row[i];
-    const Term *end = term + plan.size[i];
-    Vec a = load(target), b = fill(0.0);
-    for (; term + 2 <= end; term += 2) {
-      a += product(term[0]);
-      b += product(term[1]);
+    const Term *end = t + plan.size[i];
+    Values a(target), b(0.0);
+    for (; t + 2 <= end; t += 2) {
+      a.add(t[0].weight, left + t[0].left, right + t[0].right);
+      b.add(t[1].weight, left + t[1].left, right + t[1].right);
     }
-    if (term < end) a += product(*term++);
-    store(target, a + b);
+    if (t < end) {
+      a.add(t->weight, left + t->left, right + t->right);
+      t++;
+    }
+    a.add(1.0, b);
+    a.put(target);
   }
 }
 
 void products(const ProductPlan &plan, double *nodes) {
-  double *node = nodes + plan.ncore * LANES;
-  for (int e = 0; e < plan.nexpanded; e++, node += LANES) {
+  double *node = nodes + plan.ncore * ATOMS;
+  for (int e = 0; e < plan.nexpanded; e++, node += ATOMS) {
     const Expansion &x = plan.expansion[e];
-    store(node, load(nodes + x.first * LANES) - load(nodes + x.second * LANES) -
-                    load(nodes + x.third * LANES));
+    Values v(nodes + x.first * ATOMS);
+    v.add(-1.0, Values(nodes + x.second * ATOMS));
+    v.add(-1.0, Values(nodes + x.third * ATOMS));
+    v.put(node);
   }
-  for (int i = plan.ncore + plan.nexpanded; i < plan.nnodes; i++)
-    store(nodes + static_cast<int64_t>(i) * LANES, fill(0.0));
+  for (int i = plan.ncore + plan.nexpanded; i < plan.nnodes; i++, node += ATOMS)
+    Values(0.0).put(node);
   add_rows(plan.forward, nodes, nodes, nodes);
 }
 
 void adjoint_pass(const ProductPlan &plan, const double *nodes, int nscalars, const int *scalars,
-                  const double *weights, bool per_lane, double *adjoint, double *value) {
-  for (int i = 0; i < plan.nnodes; i++) store(adjoint + i * LANES, fill(0.0));
-  Vec total = fill(0.0);
+                  const double *weights, bool per_atom, double *adjoint, double *value) {
+  const auto increase = [&](int node, double w, const Values &v) {
+    Values total(adjoint + node * ATOMS);
+    total.add(w, v);
+    total.put(adjoint + node * ATOMS);
+  };
+  for (int i = 0; i < plan.nnodes; i++) Values(0.0).put(adjoint + i * ATOMS);
+  Values total(0.0);
   for (int n = 0; n < nscalars; n++) {
-    const Vec w = per_lane ? load(weights + n * LANES) : fill(weights[n]);
-    double *target = adjoint + scalars[n] * LANES;
-    store(target, load(target) + w);
-    total += w * load(nodes + scalars[n] * LANES);
+    const Values w = per_atom ? Values(weights + n * ATOMS) : Values(weights[n]);
+    increase(scalars[n], 1.0, w);
+    total.add(w, Values(nodes + scalars[n] * ATOMS));
   }
-  store(value, total);
+  total.put(value);
   add_rows(plan.backward, adjoint, nodes, adjoint);
   for (int e = plan.nexpanded - 1; e >= 0; e--) {
-    const Vec g = load(adjoint + (plan.ncore + e) * LANES);
+    const Values g(adjoint + (plan.ncore + e) * ATOMS);
     const Expansion &x = plan.expansion[e];
-    const auto add = [&](int node, Vec v) {
-      store(adjoint + node * LANES, load(adjoint + node * LANES) + v);
-    };
-    add(x.first, g);
-    add(x.second, -g);
-    add(x.third, -g);
+    increase(x.first, 1.0, g);
+    increase(x.second, -1.0, g);
+    increase(x.third, -1.0, g);
   }
 }
 

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What the kernels need to know of a moment tensor potential, as plain arrays.
 //
-// Vocabulary. Lanes: doubles in a vector. Slot: a radial function μ; slots are sorted by falling
-// degree of their moments. Core moment: Σ_j f_μ x^a y^b z^c with c = 0 or 1; on the unit sphere
-// z² = 1 - x² - y² gives all others, so that a slot of degree L has (L + 1)² of them. Node: a
-// moment, [node][lane], the lanes being atoms; first the core moments, then the other basic ones,
-// then the products. Sums of the form out[i] = Σ_t w_t left[l_t] right[r_t] are rows.
+// Vocabulary. Lanes: doubles in a vector, which are neighbours. Block: atoms that go through the
+// products together. Slot: a radial function μ; slots are sorted by falling degree of their
+// moments. Core moment: Σ_j f_μ x^a y^b z^c with c = 0 or 1; on the unit sphere z² = 1 - x² - y²
+// gives all others, so that a slot of degree L has (L + 1)² of them. Node: a moment, [node][atom of
+// the block]; first the core moments, then the other basic ones, then the products. Sums of the
+// form out[i] = Σ_t w_t left[l_t] right[r_t] are rows.
 
 #ifndef UQ_MTP_PLAN_H
 #define UQ_MTP_PLAN_H
@@ -16,6 +17,9 @@
 
 namespace uq {
 namespace mtp {
+
+// A multiple of the lanes of every instruction set: one reading of a row serves several vectors.
+constexpr int block_atoms = 16;
 
 // f_μ(r) = (r - rmax)² Σ_k c_μk T_k(ξ), ξ from -1 at rmin to 1 at rmax
 struct RadialPlan {
@@ -31,10 +35,10 @@ struct AngularPlan {
   int degree[max_radial] = {};        // of each slot, falling
   int active[max_degree + 1] = {};    // slots with moments of degree d
   int ncore = 0;                      // Σ_slots (L + 1)²
-  const int *place = nullptr;    // [ncore]: core moment of each sum in the order of accumulate()
+  const int *place = nullptr;         // [ncore]: core moment of each sum of accumulate()
 };
 
-// weight · left · right; places in arrays [node][lane]: node times lanes.
+// weight · left · right; places in arrays [node][atom]: node times block_atoms.
 struct Term {
   double weight;
   uint32_t left, right;
@@ -74,16 +78,16 @@ struct Kernels {
   void (*radial)(const RadialPlan &plan, int nspecies, const int *first, const double *coefficients,
                  int n, const double *r, double *f, double *df);
 
-  // nodes[core moment][lane 0] of one centre. scratch: [2 ncore][lanes]
+  // nodes[core moment][atom 0] of one centre. scratch: [ncore][lanes]
   void (*accumulate)(const AngularPlan &plan, int n, const double *x, const double *y,
                      const double *z, const double *f, double *scratch, double *nodes);
 
   // All nodes behind the core moments.
   void (*products)(const ProductPlan &plan, double *nodes);
-  // S = Σ_n w_n node[scalars[n]]: value[lane] = S and adjoint[node][lane] = ∂S/∂node, complete for
-  // the core moments. weights [n], or [n][lane] if per_lane.
+  // S = Σ_n w_n node[scalars[n]]: value[atom] = S and adjoint[node][atom] = ∂S/∂node, complete for
+  // the core moments. weights [n], or [n][atom] if per_atom.
   void (*adjoint)(const ProductPlan &plan, const double *nodes, int nscalars, const int *scalars,
-                  const double *weights, bool per_lane, double *adjoint, double *value);
+                  const double *weights, bool per_atom, double *adjoint, double *value);
 
   // From ∂S/∂(core moments) of one centre: force[3][n] = ∂S/∂r_j.
   void (*forces)(const AngularPlan &plan, int n, const double *x, const double *y, const double *z,

@@ -78,24 +78,25 @@ void for_monomials(const AngularPlan &plan, const Dual *unit, const Visit &visit
           visit(s, k++, powers[0][a] * powers[1][b] * powers[2][c]);
 }
 
-void add_rows(const RowPlan &plan, int lanes, const Dual *left, const Dual *right, Dual *out) {
+void add_rows(const RowPlan &plan, const Dual *left, const Dual *right, Dual *out) {
   const Term *t = plan.terms;
   for (int i = 0; i < plan.nrows; i++)
     for (const Term *end = t + plan.size[i]; t < end; t++)
-      out[plan.row[i] / lanes] += t->weight * (left[t->left / lanes] * right[t->right / lanes]);
+      out[plan.row[i] / block_atoms] +=
+          t->weight * (left[t->left / block_atoms] * right[t->right / block_atoms]);
 }
 
 // From the core moments in `nodes` to ∂E/∂(core moments) in `adjoint`.
-void differentiate(const Compiled &plan, int lanes, const double *weights, std::vector<Dual> &nodes,
+void differentiate(const Compiled &plan, const double *weights, std::vector<Dual> &nodes,
                    std::vector<Dual> &adjoint) {
   const ProductPlan &p = plan.products;
   for (int e = 0; e < p.nexpanded; e++) {
     const Expansion &x = p.expansion[e];
     nodes[p.ncore + e] = nodes[x.first] - nodes[x.second] - nodes[x.third];
   }
-  add_rows(p.forward, lanes, nodes.data(), nodes.data(), nodes.data());
+  add_rows(p.forward, nodes.data(), nodes.data(), nodes.data());
   for (size_t n = 0; n < plan.scalars.size(); n++) adjoint[plan.scalars[n]].v += weights[n];
-  add_rows(p.backward, lanes, adjoint.data(), nodes.data(), adjoint.data());
+  add_rows(p.backward, adjoint.data(), nodes.data(), adjoint.data());
   for (int e = p.nexpanded - 1; e >= 0; e--) {
     const Expansion &x = p.expansion[e];
     const Dual g = adjoint[p.ncore + e];
@@ -138,7 +139,7 @@ void Mtp::radial_gradient(const Neighbors &nb, const double *weights, double ene
       for_monomials(plan_.angular, there.unit,
                     [&](int s, int m, Dual monomial) { nodes[m] += f[s] * monomial; });
     }
-    differentiate(plan_, kernels_.lanes, weights + ns, nodes, adjoint);
+    differentiate(plan_, weights + ns, nodes, adjoint);
     for (const Neighbor &there : neighbors) {
       p.assign(nslots, {});
       for_monomials(plan_.angular, there.unit,

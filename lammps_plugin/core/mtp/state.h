@@ -21,7 +21,7 @@ struct Environment {
   std::vector<int> first;                // [nspecies + 1]
 };
 
-// As many centres, of any species, as there are lanes.
+// Centres, of any species, that go together through the products.
 struct Mtp::Block {
   int natoms = 0;
   int row = 0;               // first centre
@@ -38,7 +38,7 @@ struct MtpState : FeatureMap::State {
 
   AlignedArray displacements;    // x, y, z, r² of the neighbours of one centre as listed
   std::vector<int> neighbors, species;
-  AlignedArray nodes, adjoint, value, lane_weights, scratch, column, force;
+  AlignedArray nodes, adjoint, value, atom_weights, scratch, column, force;
 
   // Of jacobian(): derivatives of the features and of the core moments, rows of one centre.
   AlignedArray feature_gradients, core_gradients, matrix, rows;
