@@ -86,7 +86,9 @@ def log_lags(n_frames: int, n_lags: int = N_LAGS, last: int | None = None) -> np
     return np.unique(np.geomspace(1, last, n_lags).round().astype(int))
 
 
-def covariance_kernels(lags: np.ndarray, n_frames: int) -> np.ndarray:
+def covariance_kernels(
+    lags: np.ndarray, n_frames: int, spacing: np.ndarray | None = None
+) -> np.ndarray:
     r"""Covariance of one Brownian series' time-averaged squared displacements, split by powers of a² and s².
 
     With :math:`C_{ij}(d)` the covariance of the displacements over lags i and j that start d frames apart,
@@ -105,6 +107,10 @@ def covariance_kernels(lags: np.ndarray, n_frames: int) -> np.ndarray:
         Lags in frames.
     n_frames : int
         Length T of the series.
+    spacing : ndarray of int, shape (L,), optional
+        Frames between the origins that each lag is averaged over, powers of two; default: 1. Pairs of origins are
+        rarer then, which leaves the sum over smooth overlaps as it is and multiplies the sum over common ends,
+        where noise meets itself, by the smaller spacing of the two lags.
 
     Returns
     -------
@@ -129,6 +135,8 @@ def covariance_kernels(lags: np.ndarray, n_frames: int) -> np.ndarray:
             0.5 * (1 + diagonal) * m + 0.5 * beyond,
         ]
     )
+    if spacing is not None:
+        kernels[1:] *= np.minimum.outer(spacing, spacing)
     return kernels * (2.0 / ((n_frames - i) * (n_frames - j)))
 
 

@@ -84,6 +84,11 @@ class Diffusivity:
         return self.value * PER_CM2_S
 
     @property
+    def duration(self) -> float:
+        """Length of the trajectory, ps."""
+        return float(self.n_frames * self.times[0])
+
+    @property
     def log_slope(self) -> float:
         """Of ln MSD against ln t at the end of the window: 1 where all motion diffuses, 0 in a cage."""
         growth = 6.0 * self.value * self.window[1]
@@ -188,7 +193,13 @@ class SelfDiffusion:
         by_atom = (atom_tensor_msd if self.tensor else atom_msd)(positions, lags)
         return self.compute_msd(lags, by_atom, len(positions))
 
-    def compute_msd(self, lags: np.ndarray, by_atom: np.ndarray, n_frames: int) -> Diffusivity:
+    def compute_msd(
+        self,
+        lags: np.ndarray,
+        by_atom: np.ndarray,
+        n_frames: int,
+        spacing: np.ndarray | None = None,
+    ) -> Diffusivity:
         """Analyse squared displacements that are already averaged over time.
 
         Parameters
@@ -199,6 +210,8 @@ class SelfDiffusion:
             Of :func:`atom_msd`, or with the products xy, xz, yz of :func:`atom_tensor_msd`, Å².
         n_frames : int
             Length of the trajectory.
+        spacing : ndarray of int, shape (L,), optional
+            Frames between origins, of :class:`StreamingMSD`; default: 1.
         """
         if not np.isfinite(by_atom).all():
             atom = int(np.argwhere(~np.isfinite(by_atom))[0, 1])
@@ -209,7 +222,7 @@ class SelfDiffusion:
         along = np.moveaxis(by_atom, 2, 0)
         isotropic = along[:3].mean(axis=0)
         n_atoms = by_atom.shape[1]
-        regression = _Regression(lags, covariance_kernels(lags, n_frames))
+        regression = _Regression(lags, covariance_kernels(lags, n_frames, spacing))
         first, linear = self._first(regression, isotropic)
         best = regression.slope(isotropic, 3 * n_atoms, first)
         directions = [regression.slope(m, n_atoms, first) for m in along[:3]]

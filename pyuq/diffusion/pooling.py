@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Several results of one quantity: replicas, blocks of one run, models."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import stats
+
+from pyuq.diffusion.self_diffusion import Diffusivity, SelfDiffusion
+
+AGREE = 0.05  # p-value below which results disagree by more than their errors
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """Mean of results, with an error that knows whether they agree.
+
+    Attributes
+    ----------
+    value, error : float
+        Weighted mean and its standard error, Å²/ps.
+    dof : float
+        Of the error: results less one where their scatter is the error, else infinite.
+    values, errors : ndarray, shape (n,)
+        The results.
+    p_value : float
+        Chance of a larger scatter if nothing but the errors separates them; nan for one result.
+    between_variance : float
+        Variance of the values less their mean squared error: what separates models or replicas beyond
+        statistics; may be negative. nan for one result.
+    """
+
+    value: float
+    error: float
+    dof: float
+    values: np.ndarray
+    errors: np.ndarray
+    p_value: float
+    between_variance: float
+
+    @property
+    def agree(self) -> bool:
+        """Whether the scatter is what the errors lead to expect."""
+        return not self.p_value < AGREE
+
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """Confidence interval of the mean, Å²/ps."""
+        reach = stats.t.ppf(0.5 + level / 2, self.dof) * self.error
+        return float(self.value - reach), float(self.value + reach)
+
+    def to_dict(self) -> dict:
+        """Plain numbers, for JSON."""
+        return {
+            "diffusivity": self.value,
+            "error": self.error,
+            "interval": list(self.interval()),
+            "values": self.values.tolist(),
+            "errors": self.errors.tolist(),
+            "p_value": self.p_value if np.isfinite(self.p_value) else None,
+            "agree": self.agree,
+        }
+
+
+def pool(results: Sequence[Diffusivity]) -> Pooled:
+    """Mean of independent results, weighted by atoms times duration.
+
+    These weights do not know the values; inverse variances would favour whatever came out small. Where the results
+    disagree, their scatter replaces the statistical error.
+
+    Parameters
+    ----------
+    results : sequence of Diffusivity
+
+    Raises
+    ------
+    ValueError
+        No result.
+    """
+    if not results:
+        raise ValueError("no result to pool: expected at least one")
+    weights = np.array([r.n_atoms * r.duration for r in results])
+    weights = weights / weights.sum()
+    values = np.array([r.value for r in results])
+    errors = np.array([r.error for r in results])
+    value = float(weights @ values)
+    error, dof = float(np.sqrt(weights**2 @ errors**2)), np.inf
+    if len(results) == 1:
+        return Pooled(value, error, results[0].dof, values, errors, np.nan, np.nan)
+    p_value = float(stats.chi2.sf((((values - value) / errors) ** 2).sum(), len(values) - 1))
+    if p_value < AGREE:
+        n = len(values)
+        scatter = float(np.sqrt(weights**2 @ (values - value) ** 2 * n / (n - 1)))
+        if scatter > error:
+            error, dof = scatter, n - 1
+    between = float(np.var(values, ddof=1) - np.mean(errors**2))
+    return Pooled(value, error, dof, values, errors, p_value, between)
+
+
+def block_average(positions: np.ndarray, analysis: SelfDiffusion, n_blocks: int = 5) -> Pooled:
+    """Analyse consecutive parts of a trajectory on their own: a check for drifts and slow events.
+
+    Parameters
+    ----------
+    positions : ndarray, shape (T, N, 3)
+        Unwrapped positions, drift removed, Å.
+    analysis : SelfDiffusion
+        Its longest lag is not used; in each block it is a quarter of the block.
+    n_blocks : int
+
+    Returns
+    -------
+    Pooled
+        One result for each block; ``agree`` is False where D changes along the run.
+    """
+    analysis = replace(analysis, last=None)
+    return pool([analysis.compute(block) for block in np.array_split(positions, n_blocks)])
