@@ -352,12 +352,22 @@ class Ensemble:
     learning_rate: float = 3e-3
     batch: int = 5
 
-    def run(self, target: Target, seed: int) -> Draws:
-        """Train all members; each is a chain of one draw."""
-        found = [
-            optimize(self, target, child_seed(seed, k), f"member {k + 1}/{self.members}")
-            for k in range(self.members)
-        ]
+    def __post_init__(self):
+        for name in ("members", "steps", "learning_rate"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} = {getattr(self, name)}; expected a number above 0")
+
+    def run(
+        self, target: Target, seed: int, folder: Path | None = None, checkpoint: int = 500
+    ) -> Draws:
+        """Train all members; each is a chain of one draw. Parameters as of :meth:`SGHMC.run`."""
+        found = []
+        for k in range(self.members):
+            path = None if folder is None else Path(folder) / f"member{k}.ckpt"
+            name = f"member {k + 1}/{self.members}"
+            found.append(
+                optimize(self, target, child_seed(seed, k), name, path=path, checkpoint=checkpoint)
+            )
         return Draws(torch.stack(found)[:, None], self.members * self.steps)
 
 
@@ -393,18 +403,27 @@ class Dropout:
         if not 0 < self.rate < 1:
             raise ValueError(f"rate = {self.rate}; expected a number between 0 and 1")
 
-    def run(self, target: MaskedTarget, seed: int) -> Draws:
-        """Train, then draw masks."""
-        masks = torch.Generator().manual_seed(child_seed(seed, 1))
+    def run(
+        self, target: MaskedTarget, seed: int, folder: Path | None = None, checkpoint: int = 500
+    ) -> Draws:
+        """Train, then draw masks. Parameters as of :meth:`SGHMC.run`."""
         theta = optimize(
             self,
             target,
             child_seed(seed, 0),
             "dropout",
-            transform=lambda t: t * target.mask(self.rate, masks),
+            transform=lambda t, generator: t * target.mask(self.rate, generator),
+            path=None if folder is None else Path(folder) / "dropout.ckpt",
+            checkpoint=checkpoint,
         )
+        masks = torch.Generator().manual_seed(child_seed(seed, 1))
         found = [theta * target.mask(self.rate, masks) for _ in range(self.draws)]
         return Draws(torch.stack(found)[None], self.steps)
+
+
+def unchanged(theta: Tensor, generator: torch.Generator) -> Tensor:
+    """Parameters as they are."""
+    return theta
 
 
 def optimize(
@@ -412,22 +431,43 @@ def optimize(
     target: Target,
     seed: int,
     name: str,
-    transform: Callable[[Tensor], Tensor] = lambda theta: theta,
+    transform: Callable[[Tensor, torch.Generator], Tensor] = unchanged,
+    path: Path | None = None,
+    checkpoint: int = 500,
 ) -> Tensor:
-    """Minimise û by Adam with a cosine schedule; returns parameters (P,)."""
-    generator = torch.Generator().manual_seed(seed)
-    theta = target.initial(generator).detach().clone().requires_grad_(True)
-    adam = torch.optim.Adam([theta], lr=settings.learning_rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, settings.steps)
-    for _ in tqdm(range(settings.steps), desc=name, disable=None):
-        adam.zero_grad()
-        loss = target.loss(transform(theta), draw_batch(settings.batch, target.size, generator))
-        loss.backward()
-        if not torch.isfinite(theta.grad).all():
+    """Minimise û by Adam with a cosine schedule; returns parameters (P,).
+
+    The average square gradient and the average gradient live in a :class:`Chain`, which is checkpointed like that
+    of a sampler.
+
+    References
+    ----------
+    D. P. Kingma, J. Ba, ICLR (2015).
+    """
+    metadata = {k: str(v) for k, v in asdict(settings).items() if k not in ("members", "draws")}
+    metadata |= {"seed": str(seed)}
+    resumed = path is not None and path.exists()
+    chain = Chain.load(path, metadata) if resumed else Chain.start(target, seed)
+    progress = tqdm(total=settings.steps, initial=chain.step, desc=name, disable=None)
+    while chain.step < settings.steps:
+        batch = draw_batch(settings.batch, target.size, chain.generator)
+        leaf = chain.theta.detach().requires_grad_(True)
+        loss = target.loss(transform(leaf, chain.generator), batch)
+        (slope,) = torch.autograd.grad(loss, leaf)
+        if not torch.isfinite(slope).all():
             raise FloatingPointError("the gradient is not finite: reduce `learning_rate`")
-        adam.step()
-        schedule.step()
-    return theta.detach()
+        chain.momentum.mul_(0.9).add_(slope, alpha=0.1)
+        chain.average.mul_(0.999).addcmul_(slope, slope, value=0.001)
+        chain.step += 1
+        first = chain.momentum / (1 - 0.9**chain.step)
+        second = chain.average / (1 - 0.999**chain.step)
+        rate = 0.5 * settings.learning_rate * (1 + math.cos(math.pi * chain.step / settings.steps))
+        chain.theta.addcdiv_(first, second.sqrt().add_(1e-8), value=-rate)
+        progress.update()
+        if path is not None and (chain.step % checkpoint == 0 or chain.step == settings.steps):
+            chain.save(path, metadata)
+    progress.close()
+    return chain.theta
 
 
 def draw_batch(batch: int, size: int, generator: torch.Generator) -> Tensor:

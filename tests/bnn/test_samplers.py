@@ -146,31 +146,47 @@ def test_posterior_of_a_line(cyclical):
     assert diagnose(draws.theta.numpy()).rhat < 1.1
 
 
-def test_resumed_run_gives_the_same_draws(tmp_path):
-    target = Line(np.random.default_rng(5))
-    sampler = SGHMC(draws=4, thinning=10, burn_in=60, quiet=20, step_size=0.02, batch=7, chains=2)
-    whole = sampler.run(target, seed=9)
+class Cut(Exception):
+    """Stands for kill -9."""
 
-    class Cut(Exception):
-        pass
 
-    calls = 0
-    loss = target.loss
+def cut_after(target, calls):
+    """Let the target's loss fail at a call; returns the loss as it was."""
+    loss, count = target.loss, 0
 
     def failing(theta, batch):
-        nonlocal calls
-        calls += 1
-        if calls == 130:
+        nonlocal count
+        count += 1
+        if count == calls:
             raise Cut
         return loss(theta, batch)
 
     target.loss = failing
+    return loss
+
+
+RESUMABLE = {
+    "sghmc": SGHMC(draws=4, thinning=10, burn_in=60, quiet=20, step_size=0.02, batch=7, chains=2),
+    "ensemble": Ensemble(members=2, steps=100, learning_rate=0.05, batch=7),
+    "dropout": Dropout(draws=3, rate=0.3, steps=200, learning_rate=0.05, batch=7),
+}
+
+
+@pytest.mark.parametrize("kind", RESUMABLE)
+def test_resumed_run_gives_the_same_draws(tmp_path, kind):
+    target, sampler = Line(np.random.default_rng(5)), RESUMABLE[kind]
+    whole = sampler.run(target, seed=9)
+    loss = cut_after(target, 130)
     with pytest.raises(Cut):
         sampler.run(target, seed=9, folder=tmp_path, checkpoint=25)
     target.loss = loss
     resumed = sampler.run(target, seed=9, folder=tmp_path, checkpoint=25)
     assert torch.equal(resumed.theta, whole.theta)
 
+
+def test_more_draws_go_on_and_other_settings_are_refused(tmp_path):
+    target, sampler = Line(np.random.default_rng(5)), RESUMABLE["sghmc"]
+    whole = sampler.run(target, seed=9, folder=tmp_path)
     longer = dataclasses.replace(sampler, draws=6).run(target, seed=9, folder=tmp_path)
     assert torch.equal(longer.theta[:, :4], whole.theta)
     with pytest.raises(ValueError, match=r"other settings: step_size \(0.02 -> 0.03\)"):
