@@ -188,6 +188,46 @@ def add_hal(verbs) -> None:
     parser.set_defaults(run=run)
 
 
+def add_bnn(verbs) -> None:
+    """Train, sample and judge Bayesian neural networks."""
+    parser = verbs.add_parser("bnn", help="Bayesian neural networks (needs torch: pyuq[bnn])")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    for name, text in (("train", "one network"), ("sample", "networks from the posterior")):
+        action = actions.add_parser(name, help=text)
+        action.add_argument("settings", help="TOML file, see docs/guide/bnn.md")
+        action.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    action = actions.add_parser("evaluate", help="errors and error bars on labelled structures")
+    action.add_argument("network", help="NAME.safetensors")
+    action.add_argument("--data", nargs="+", required=True, help="labelled structures")
+
+    action = actions.add_parser("export", help="join samples of several files into one for LAMMPS")
+    action.add_argument("networks", nargs="+", help="NAME.safetensors of one architecture")
+    action.add_argument("--out", required=True, help="file to write")
+    action.add_argument("--keep", type=int, default=0, help="samples to keep; 0: all")
+
+    def run(args) -> int:
+        if args.action == "export":
+            from pyuq.bnn.architecture import join_networks
+
+            file = join_networks(args.networks, args.out, args.keep)
+            print(f"written: {args.out}, {file.samples} sample(s)")
+            return 0
+        try:
+            from pyuq.bnn import run as bnn
+        except ModuleNotFoundError as error:
+            raise RuntimeError(f"{error}: pip install 'pyuq[bnn]'") from error
+
+        if args.action == "evaluate":
+            bnn.evaluate(args.network, args.data)
+        elif args.action == "train":
+            bnn.train(args.settings, args.set)
+        else:
+            bnn.sample(args.settings, args.set)
+        return 0
+
+    parser.set_defaults(run=run)
+
+
 VERBS: tuple[Callable, ...] = (
     add_doctor,
     add_plugin_path,
@@ -197,6 +237,7 @@ VERBS: tuple[Callable, ...] = (
     add_posterior,
     add_quickstart,
     add_hal,
+    add_bnn,
 )
 
 

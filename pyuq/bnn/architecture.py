@@ -2,7 +2,7 @@
 """Shape of an equivariant network, and the file that holds one or several of them (no torch needed)."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from safetensors import safe_open
 
 import pyuq
 from pyuq.bnn.coupling import paths
-from pyuq.io.files import write_tensors
+from pyuq.io.files import sha256, write_tensors
 
 
 @dataclass(frozen=True)
@@ -184,6 +184,46 @@ def read_network(path) -> NetworkFile:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     check(architecture, tensors, str(path))
     return NetworkFile(architecture, tensors)
+
+
+def join_networks(paths: Sequence, out, keep: int = 0) -> NetworkFile:
+    """Join the samples of several files of one architecture, e.g. chains that ran apart.
+
+    Parameters
+    ----------
+    paths : sequence of str or Path
+    out : str or Path
+        File to write.
+    keep : int
+        Samples to keep, spread evenly over all of them; 0: all.
+
+    Raises
+    ------
+    ValueError
+        The architectures differ, or there are fewer samples than `keep`.
+    """
+    files = [read_network(path) for path in paths]
+    first = files[0]
+    for path, file in zip(paths, files, strict=True):
+        if file.architecture != first.architecture:
+            raise ValueError(
+                f"{path} holds {file.architecture}, expected that of {paths[0]}: {first.architecture}"
+            )
+        if ("centering" in file.tensors) != ("centering" in first.tensors):
+            raise ValueError(f"only one of {paths[0]} and {path} has the tensor centering")
+        if not np.array_equal(file.tensors["frequencies"], first.tensors["frequencies"]):
+            raise ValueError(f"{path} and {paths[0]} have different Bessel frequencies")
+    total = sum(file.samples for file in files)
+    if not 0 <= keep <= total:
+        raise ValueError(f"{keep} samples are to be kept, expected at most {total}")
+    chosen = np.round(np.linspace(0, total - 1, keep or total)).astype(int)
+    tensors = {"frequencies": first.tensors["frequencies"]}
+    for name in first.tensors.keys() - tensors.keys():
+        tensors[name] = np.concatenate([file.tensors[name] for file in files])[chosen]
+    sources = {Path(path).name: sha256(path) for path in paths}
+    provenance = {"joined": sources, "samples": chosen.tolist()}
+    write_network(out, first.architecture, tensors, provenance)
+    return NetworkFile(first.architecture, tensors)
 
 
 def check(architecture: Architecture, tensors: Mapping[str, NDArray], name: str) -> None:

@@ -34,6 +34,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
+from safetensors import safe_open
 from safetensors.numpy import load_file
 from torch import Tensor
 from tqdm import tqdm
@@ -146,8 +147,6 @@ class Chain:
         ValueError
             It was written by a run with other settings.
         """
-        from safetensors import safe_open
-
         with safe_open(path, framework="numpy") as file:
             found = file.metadata() or {}
         if changed := sorted(k for k in metadata if found.get(k) != metadata[k]):

@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""``pyuq bnn``: a network trained or sampled as a TOML file says, with diagnostics and a table of its error bars."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from ase import Atoms
+
+from pyuq.bnn.architecture import Architecture, NetworkFile, read_network, write_network
+from pyuq.bnn.diagnostics import diagnose
+from pyuq.bnn.evaluate import judge, predict_all, table
+from pyuq.bnn.network import Batch, predict, sample_weights
+from pyuq.bnn.samplers import SGHMC, Draws, Dropout, Ensemble
+from pyuq.bnn.target import Likelihood, NetworkTarget
+from pyuq.io.files import write_text
+from pyuq.io.structures import expand, read_structures
+from pyuq.models.fit import training_hash
+from pyuq.settings import assign, from_table, load_toml
+
+SAMPLERS = {"sghmc": SGHMC, "ensemble": Ensemble, "dropout": Dropout}
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+PROBES = 16  # structures whose predictions the diagnostics look at
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Content of ``bnn.toml``; file names are relative to it.
+
+    Parameters
+    ----------
+    train, test : tuple of str
+        Files of labelled structures; ``${NAME:-default}`` is expanded.
+    network : Architecture
+    likelihood : Likelihood
+    method : {"sghmc", "ensemble", "dropout"}
+        How `pyuq bnn sample` draws.
+    sampler : dict
+        Parameters of :class:`pyuq.bnn.samplers.SGHMC`, ``Ensemble`` or ``Dropout``.
+    train_steps, learning_rate, batch
+        Of `pyuq bnn train`: one network at the maximum of the posterior.
+    name, folder : str
+        Of the network files, and of the run.
+    dtype, device, threads, seed
+        ``float32`` or ``float64``; a torch device; threads of torch, 0: its own choice.
+    checkpoint : int
+        Steps from one checkpoint to the next.
+    """
+
+    train: tuple[str, ...]
+    network: Architecture
+    test: tuple[str, ...] = ()
+    likelihood: Likelihood = field(default_factory=Likelihood)
+    method: str = "sghmc"
+    sampler: dict = field(default_factory=dict)
+    train_steps: int = 4000
+    learning_rate: float = 3e-3
+    batch: int = 5
+    name: str = "network"
+    folder: str = "run"
+    dtype: str = "float64"
+    device: str = "cpu"
+    threads: int = 0
+    seed: int = 1
+    checkpoint: int = 200
+
+    def __post_init__(self):
+        if self.method not in SAMPLERS:
+            raise ValueError(f"method = {self.method!r}; expected one of {', '.join(SAMPLERS)}")
+        if self.dtype not in DTYPES:
+            raise ValueError(f"dtype = {self.dtype!r}; expected one of {', '.join(DTYPES)}")
+        if not self.checkpoint > 0:
+            raise ValueError(f"checkpoint = {self.checkpoint}; expected a number of steps above 0")
+        if not self.train:
+            raise ValueError("train names no file")
+
+
+class Run:
+    """Settings with the structures that they name.
+
+    Raises
+    ------
+    ValueError
+        A mistake in the file or the data; the message names it.
+    """
+
+    def __init__(self, path, assignments: Iterable[str] = ()):
+        path = Path(path)
+        content = load_toml(path)
+        assign(content, assignments)
+        self.settings = from_table(Settings, content, str(path))
+        kind = SAMPLERS[self.settings.method]
+        self.sampler = from_table(kind, self.settings.sampler, f"{path} [sampler]")
+        self.folder = path.parent / self.settings.folder
+        self.training = read_structures(expand(p, path.parent) for p in self.settings.train)
+        self.test = read_structures(expand(p, path.parent) for p in self.settings.test)
+        if self.settings.threads:
+            torch.set_num_threads(self.settings.threads)
+        self.target = NetworkTarget(
+            self.settings.network,
+            self.training,
+            self.settings.likelihood,
+            DTYPES[self.settings.dtype],
+            self.settings.device,
+        )
+
+    def write(self, draws: Draws, name: str, verdict: str = "") -> Path:
+        """Write the network file of some draws, and a report with what the test set says of it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        tensors = self.target.tensors(draws.flat())
+        tensors["centering"] = self.centering(tensors)
+        provenance = {
+            "settings": json.loads(json.dumps(asdict(self.settings))),
+            "training_sha256": training_hash(self.training),
+            "gradients": draws.gradients,
+            "chains": draws.theta.shape[0],
+        }
+        path = self.folder / f"{name}.safetensors"
+        write_network(path, self.settings.network, tensors, provenance)
+        lines = [f"# {name}", "", f"{len(draws.flat())} sample(s), {draws.gradients} gradients."]
+        if verdict:
+            lines += ["", verdict + "."]
+        for title, structures in (("train", self.training), ("test", self.test)):
+            if structures:
+                file = read_network(path)
+                lines += [
+                    "",
+                    f"{title} set",
+                    "",
+                    table(judge(predict_all(file, structures), structures)),
+                ]
+        text = "\n".join(lines) + "\n"
+        write_text(self.folder / f"{name}.md", text)
+        print(text)
+        print(f"written: {path}, {name}.md")
+        return path
+
+    def centering(self, tensors: dict) -> np.ndarray:
+        """Mean atomic energy of each species over the training set, (K, species), eV."""
+        architecture = self.settings.network
+        file = NetworkFile(architecture, tensors)
+        batch = Batch.of(self.training[: 4 * PROBES], architecture)
+        counts = np.bincount(batch.species, minlength=len(architecture.elements))
+        rows = []
+        for k in range(file.samples):
+            atomic = predict(architecture, sample_weights(file, k), batch).atomic.numpy()
+            sums = np.bincount(batch.species, weights=atomic, minlength=len(counts))
+            rows.append(sums / np.maximum(counts, 1))
+        return np.array(rows)
+
+
+def train(path, assignments: Iterable[str] = ()) -> Path:
+    """Train one network to the maximum of its posterior.
+
+    Returns
+    -------
+    Path
+        ``NAME.safetensors``.
+    """
+    run = Run(path, assignments)
+    s = run.settings
+    one = Ensemble(1, s.train_steps, s.learning_rate, s.batch)
+    folder = checkpoints(run, "train")
+    return run.write(one.run(run.target, s.seed, folder, s.checkpoint), s.name)
+
+
+def sample(path, assignments: Iterable[str] = ()) -> Path:
+    """Draw networks from the posterior, and say whether the chains have mixed.
+
+    Returns
+    -------
+    Path
+        ``NAME-samples.safetensors``.
+    """
+    run = Run(path, assignments)
+    s = run.settings
+    draws = run.sampler.run(run.target, s.seed, checkpoints(run, s.method), s.checkpoint)
+    return run.write(draws, f"{s.name}-samples", mixing(run, draws))
+
+
+def mixing(run: Run, draws: Draws) -> str:
+    """What may be said about convergence of the draws of a sampler."""
+    chains, count = draws.theta.shape[:2]
+    if run.settings.method != "sghmc":
+        return "These samples are not a Markov chain: nothing is claimed about its convergence"
+    if count < 4:
+        return (
+            f"{chains} chain(s) of {count} draws: too few to say whether they have mixed "
+            "(at least 4 draws in a chain)"
+        )
+    found = diagnose(probe(run.target, draws, run.test or run.training))
+    text = found.verdict()
+    if chains == 1:
+        text += "; a single chain cannot know of modes that it has not seen: compare with a second"
+    return text[0].upper() + text[1:]
+
+
+def checkpoints(run: Run, name: str) -> Path:
+    """Folder of the checkpoints of a method, which belong to one set of structures and one network."""
+    folder = run.folder / f"{name}.checkpoints"
+    folder.mkdir(parents=True, exist_ok=True)
+    s = run.settings
+    about = {
+        "training": training_hash(run.training),
+        "network": asdict(s.network),
+        "likelihood": asdict(s.likelihood),
+        "dtype": s.dtype,
+    }
+    mine, file = json.loads(json.dumps(about)), folder / "about.json"
+    if file.exists() and (found := json.loads(file.read_text())) != mine:
+        changed = [k for k in mine if found.get(k) != mine[k]]
+        raise ValueError(
+            f"{folder} holds checkpoints of a run with another {' and '.join(changed)}; "
+            "remove it, or choose another `folder`"
+        )
+    write_text(file, json.dumps(mine, indent=1) + "\n")
+    return folder
+
+
+def probe(target: NetworkTarget, draws: Draws, structures: Sequence[Atoms]) -> np.ndarray:
+    """Predictions that the diagnostics judge: energies per atom and some forces, (chains, draws, Q)."""
+    chains, count = draws.theta.shape[:2]
+    chosen = list(structures)[:PROBES]
+    file = NetworkFile(target.architecture, target.tensors(draws.flat()))
+    found = predict_all(file, chosen)
+    energies = np.array([p.energies / len(a) for p, a in zip(found, chosen, strict=True)]).T
+    forces = np.concatenate([p.forces[:, :2].reshape(chains * count, -1) for p in found], axis=1)
+    return np.concatenate([energies, forces], axis=1).reshape(chains, count, -1)
+
+
+def evaluate(path, data: Sequence) -> dict[str, dict]:
+    """Print the table of a network file's errors and error bars on labelled structures."""
+    structures = read_structures(map(Path, data))
+    results = judge(predict_all(read_network(path), structures), structures)
+    print(table(results))
+    return results

@@ -1,0 +1,276 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+r"""The posterior of a network's weights, as samplers see it: one flat vector of raw weights.
+
+A raw weight is of order one; the file's weight is the raw one times a constant that keeps activations of order one
+(1/√fan-in, the second moment of SiLU, 1/√neighbours, 1/the size of the radial basis). The prior is :math:`N(0, s^2)`
+on raw weights. Labels are Gaussian: the energy of a structure of N atoms with variance :math:`N\sigma_E^2`, force
+components with the variance :math:`\sigma_i^2` that the noise head gives atom i, virials with a fixed variance.
+
+References
+----------
+T. Rensmeyer, B. Craig, D. Kramer, O. Niggemann, Digital Discovery **3**, 2356 (2024).
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from ase import Atoms
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pyuq.bnn.architecture import Architecture
+from pyuq.bnn.network import Batch, Weights, force_noise, predict, radial_basis
+from pyuq.models.fit import check_structures, fit_one_body
+
+SILU = 1.6765324703310907  # 1/√⟨SiLU(x)²⟩ of a standard normal x
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """Noise of the labels, and the prior.
+
+    Parameters
+    ----------
+    energy : float
+        Starting value of σ_E, eV/√atom; the network learns its own.
+    force : float
+        Value of σ_i at a zero noise head, eV/Å.
+    virial : float
+        eV/√atom; 0: virials are not used.
+    prior : float
+        Standard deviation of raw weights.
+    """
+
+    energy: float = 0.01
+    force: float = 0.1
+    virial: float = 0.0
+    prior: float = 1.0
+
+    def __post_init__(self):
+        for name in ("energy", "force", "prior"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} = {getattr(self, name)}; expected a number above 0")
+        if self.virial < 0:
+            raise ValueError(f"virial = {self.virial}; expected 0 (not used) or more")
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """What the training set says about sizes.
+
+    Attributes
+    ----------
+    neighbors : float
+        Mean number of neighbours.
+    radial : float
+        Root mean square of the radial basis over pairs, 1/Å.
+    force : float
+        Root mean square force component, eV/Å: the unit of the output.
+    one_body : tuple of float
+        Energy of each species, eV.
+    """
+
+    neighbors: float
+    radial: float
+    force: float
+    one_body: tuple[float, ...]
+
+
+def factors(architecture: Architecture, scaling: Scaling) -> dict[str, float]:
+    """Constant between raw weights and those of the file, for each tensor but the readout."""
+    c, h = architecture.channels, architecture.hidden
+    found = {"sources": 1.0}
+    for t in range(architecture.layers):
+        there = architecture.paths(t)
+        found[f"layers.{t}.radial1"] = 1.0 / (scaling.radial * math.sqrt(architecture.bessels))
+        found[f"layers.{t}.radial2"] = SILU / math.sqrt(h * scaling.neighbors)
+        for l in architecture.degrees(t):
+            found[f"layers.{t}.linear2.{l}"] = 1.0 / math.sqrt(c * sum(p[2] == l for p in there))
+            if t > 0:
+                found[f"layers.{t}.self.{l}"] = SILU / math.sqrt(c)
+        for l in range(architecture.lmax + 1 if t > 0 else 0):
+            found[f"layers.{t}.linear1.{l}"] = SILU / math.sqrt(c)
+    if architecture.noise_hidden:
+        found["force_noise.0.weight"] = SILU / math.sqrt(c)
+        found["force_noise.1.weight"] = SILU / math.sqrt(architecture.noise_hidden)
+        found |= {"force_noise.0.bias": 1.0, "force_noise.1.bias": 1.0, "energy_noise": 1.0}
+    return found
+
+
+class NetworkTarget:
+    """Weights of a network given labelled structures; see :class:`pyuq.bnn.samplers.Target`.
+
+    Parameters
+    ----------
+    architecture : Architecture
+    structures : sequence of Atoms
+        With energy and forces.
+    likelihood : Likelihood
+    dtype : torch.dtype
+    device : str
+    scaling : Scaling, optional
+        Default: that of the structures.
+
+    Raises
+    ------
+    ValueError
+        No structures, missing labels, an element that the architecture does not know, no force anywhere.
+    """
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        structures: Sequence[Atoms],
+        likelihood: Likelihood | None = None,
+        dtype: torch.dtype = torch.float64,
+        device: str = "cpu",
+        scaling: Scaling | None = None,
+    ):
+        if not structures:
+            raise ValueError("no training structures")
+        check_structures(structures, architecture.elements)
+        self.architecture, self.likelihood = architecture, likelihood or Likelihood()
+        self.size, self.dtype, self.device = len(structures), dtype, device
+        self.batches = [Batch.of([a], architecture, dtype) for a in structures]
+        self.labels = [labels_of(a, dtype) for a in structures]
+        self.frequencies = math.pi * torch.arange(1, architecture.bessels + 1, dtype=dtype)
+        self.scaling = scaling or self._scaling(structures)
+        shapes = architecture.shapes()
+        self.names = list(shapes)
+        self.shapes = [shapes[name] for name in self.names]
+        self.sizes = [math.prod(shape) for shape in self.shapes]
+        self.factors = factors(architecture, self.scaling)
+
+    def _scaling(self, structures: Sequence[Atoms]) -> Scaling:
+        edges = sum(len(b.centers) for b in self.batches)
+        atoms = sum(len(a) for a in structures)
+        forces = np.concatenate([a.calc.results["forces"].reshape(-1) for a in structures])
+        if not forces.any():
+            raise ValueError("all forces are zero: the scale of the energies is unknown")
+        elements = self.architecture.elements
+        one_body = fit_one_body(structures, elements)
+        r = torch.cat([b.vectors for b in self.batches]).norm(dim=-1)
+        basis = radial_basis(self.architecture, self.frequencies, r)
+        if not basis.any():
+            raise ValueError(
+                f"no pair of atoms is closer than the cutoff {self.architecture.cutoff} Å"
+            )
+        return Scaling(
+            neighbors=max(1.0, edges / atoms),
+            radial=float(basis.square().mean().sqrt()),
+            force=float(np.sqrt(np.mean(forces**2))),
+            one_body=tuple(one_body[e] for e in elements),
+        )
+
+    @property
+    def nparameters(self) -> int:
+        """Length of the flat vector P."""
+        return sum(self.sizes)
+
+    def initial(self, generator: torch.Generator) -> Tensor:
+        """Draw raw weights from the standard normal; the noise head starts at its starting values."""
+        theta = torch.randn(self.nparameters, generator=generator, dtype=self.dtype)
+        for name, part in zip(self.names, torch.split(theta, self.sizes), strict=True):
+            if "noise" in name and not name.endswith("0.weight"):
+                part.zero_()
+        return theta
+
+    def weights(self, theta: Tensor) -> Weights:
+        """Weights of the file from raw ones."""
+        found: dict[str, Tensor] = {}
+        parts = torch.split(theta, self.sizes)
+        for name, part, shape in zip(self.names, parts, self.shapes, strict=True):
+            found[name] = part.reshape(shape) * self.factors.get(name, 1.0)
+        raw = found["readout"]
+        scale = self.scaling.force * SILU / math.sqrt(self.architecture.channels)
+        shift = torch.tensor(self.scaling.one_body, dtype=theta.dtype, device=theta.device)
+        found["readout"] = torch.cat(
+            [raw[:, :-1] * scale, (raw[:, -1] * self.scaling.force + shift)[:, None]], dim=1
+        )
+        if self.architecture.noise_hidden:
+            found["force_noise.1.bias"] = found["force_noise.1.bias"] + math.log(
+                self.likelihood.force
+            )
+            found["energy_noise"] = found["energy_noise"] + math.log(self.likelihood.energy)
+        found["frequencies"] = self.frequencies.to(theta)
+        return found
+
+    def loss(self, theta: Tensor, batch: Tensor) -> Tensor:
+        """û: -(1/N) log prior - mean log-likelihood of a batch."""
+        chosen = [int(k) for k in batch]
+        frames = Batch.join([self.batches[k] for k in chosen]).to(self.device)
+        labels = {
+            name: torch.cat([self.labels[k][name] for k in chosen]).to(self.device)
+            for name in self.labels[chosen[0]]
+        }
+        prior = 0.5 * torch.sum((theta / self.likelihood.prior) ** 2) / self.size
+        log_likelihood = self.log_likelihood(self.weights(theta.to(self.device)), frames, labels)
+        return prior - log_likelihood.to(theta.device) / len(chosen)
+
+    def log_likelihood(self, w: Weights, frames: Batch, labels: Mapping[str, Tensor]) -> Tensor:
+        """Sum over the structures of a batch."""
+        found = predict(self.architecture, w, frames, create_graph=True)
+        counts = torch.bincount(frames.structure, minlength=frames.count).to(found.energies)
+        if self.architecture.noise_hidden:
+            energy_noise = torch.exp(w["energy_noise"])
+            noise = force_noise(w, found.features)
+        else:
+            energy_noise = torch.full_like(counts[0], self.likelihood.energy)
+            noise = torch.full_like(found.atomic, self.likelihood.force)
+        total = normal(found.energies - labels["energy"], energy_noise * counts.sqrt()).sum()
+        total = total + normal(found.forces - labels["forces"], noise[:, None]).sum()
+        if self.likelihood.virial > 0:
+            misfit = (found.virials - labels["virial"])[labels["stressed"]]
+            spread = self.likelihood.virial * counts[labels["stressed"]].sqrt()
+            i, j = torch.triu_indices(3, 3)
+            total = total + normal(misfit[:, i, j], spread[:, None]).sum()
+        return total
+
+    def mask(self, rate: float, generator: torch.Generator) -> Tensor:
+        """Drop channels of node states: factors (P,) on the weights that read them."""
+        c = self.architecture.channels
+        channels = [
+            (torch.rand(c, generator=generator, dtype=self.dtype) >= rate) / (1 - rate)
+            for _ in range(self.architecture.layers)
+        ]
+        factor = []
+        for name, shape in zip(self.names, self.shapes, strict=True):
+            ones = torch.ones(shape, dtype=self.dtype)
+            if name == "readout":
+                ones[:, :-1] *= channels[-1]
+            elif name.startswith("layers.") and (".linear1." in name or ".self." in name):
+                ones *= channels[int(name.split(".")[1]) - 1][:, None]
+            factor.append(ones.reshape(-1))
+        return torch.cat(factor)
+
+    def tensors(self, draws: Tensor) -> dict[str, NDArray]:
+        """Tensors of a network file from raw weights (K, P)."""
+        samples = [self.weights(theta.to(torch.float64)) for theta in draws]
+        stacked = {
+            name: torch.stack([w[name] for w in samples]).detach().numpy() for name in self.names
+        }
+        return stacked | {"frequencies": self.frequencies.to(torch.float64).numpy()}
+
+
+def normal(difference: Tensor, sigma: Tensor) -> Tensor:
+    """Log density of a Gaussian, elementwise."""
+    return -0.5 * (difference / sigma) ** 2 - torch.log(sigma) - 0.5 * math.log(2 * math.pi)
+
+
+def labels_of(atoms: Atoms, dtype: torch.dtype) -> dict[str, Tensor]:
+    """Labels of one structure: energy (1,), forces (N, 3), virial (1, 3, 3) and whether there is one, (1,)."""
+    found = atoms.calc.results
+    stressed = "stress" in found and bool(all(atoms.pbc))
+    virial = np.zeros((3, 3))
+    if stressed:
+        xx, yy, zz, yz, xz, xy = -np.asarray(found["stress"]) * atoms.get_volume()
+        virial = np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
+    return {
+        "energy": torch.tensor([found["energy"]], dtype=dtype),
+        "forces": torch.tensor(np.asarray(found["forces"]), dtype=dtype),
+        "virial": torch.tensor(virial[None], dtype=dtype),
+        "stressed": torch.tensor([stressed]),
+    }
