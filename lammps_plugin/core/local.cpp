@@ -67,22 +67,28 @@ void LocalUncertainty::for_batches(const Neighbors *views, int first, const Neig
   }
 }
 
-// Features, energies and, where wanted, variances of a batch; products: ΣΦ too.
-void LocalUncertainty::energies(int k, Member &member, bool products) const {
+// Features and energies of a batch.
+void LocalUncertainty::energies(int k, Member &member) const {
   const Model &model = committee_.member(k);
-  const int z = member.batch.species[member.batch.centers[0]], n = member.batch.ncenters,
-            offset = model.map->offset(z), count = model.map->count(z),
+  const int z = member.batch.species[member.batch.centers[0]], count = model.map->count(z),
             stride = model.map->max_features();
-  const double *w = model.readout.mean().data() + offset;
+  const double *w = model.readout.mean().data() + model.map->offset(z);
   model.map->forward(member.batch, *member.state, nullptr, member.phi.data());
-  model.readout.variances(n, stride, offset, count, member.phi.data(),
-                          products ? member.v.data() : nullptr, member.variances.data());
-  for (int i = 0; i < n; i++) {
+  for (int i = 0; i < member.batch.ncenters; i++) {
     const double *phi = &member.phi[static_cast<size_t>(i) * stride];
     double energy = member.state->fixed_energies[i];
     for (int j = 0; j < count; j++) energy += w[j] * phi[j];
     member.energies[i] = energy;
   }
+}
+
+// φᵀΣφ of a batch; products: Σφ too.
+void LocalUncertainty::variances(int k, Member &member, bool products) const {
+  const Model &model = committee_.member(k);
+  const int z = member.batch.species[member.batch.centers[0]];
+  model.readout.variances(member.batch.ncenters, model.map->max_features(), model.map->offset(z),
+                          model.map->count(z), member.phi.data(),
+                          products ? member.v.data() : nullptr, member.variances.data());
 }
 
 std::vector<double> LocalUncertainty::energy_sums(const Neighbors *views) {
@@ -92,7 +98,7 @@ std::vector<double> LocalUncertainty::energy_sums(const Neighbors *views) {
     for_batches(views, first, share, scratch_[t], [&] {
       for (int k = 0; k < committee_.size(); k++) {
         Member &member = scratch_[t].members[k];
-        energies(k, member, false);
+        energies(k, member);
         const int z = member.batch.species[member.batch.centers[0]];
         double *sum = &sums[t * n + 2 * static_cast<size_t>(first_[k] + z)];
         for (int i = 0; i < member.batch.ncenters; i++) sum[0] += member.energies[i];
@@ -152,37 +158,33 @@ void LocalUncertainty::make_seeds(Scratch &scratch, double floor,
 }
 
 double LocalUncertainty::run(const Neighbors *views, double floor, const std::vector<Pass> &passes,
-                             double *sigma) {
+                             const PerAtom &wanted) {
   std::vector<Result> results;
   for (const Pass &pass : passes) results.push_back(pass.result);
   std::vector<double> energy(team_.size(), 0.0);
   const int members = committee_.size(), npasses = static_cast<int>(passes.size());
+  const bool biased =
+      std::any_of(passes.begin(), passes.end(), [](const Pass &pass) { return pass.sigma != 0.0; });
   for (Scratch &scratch : scratch_) scratch.min_distance = std::numeric_limits<double>::infinity();
 
   const auto body = [&](int t, int first, const Neighbors &share, Result *own) {
     Scratch &scratch = scratch_[t];
     for_batches(views, first, share, scratch, [&] {
-      const int n = scratch.members[0].batch.ncenters;
+      const Neighbors &batch = scratch.members[0].batch;
       for (int k = 0; k < members; k++) {
         Member &member = scratch.members[k];
-        energies(k, member, npasses > 0);
-        for (int i = 0; i < n; i++) energy[t] += member.energies[i] / members;
+        energies(k, member);
+        if (biased || wanted.sigma) variances(k, member, biased);
+        for (int i = 0; i < batch.ncenters; i++) energy[t] += member.energies[i] / members;
         scratch.min_distance = std::min(scratch.min_distance, member.state->min_distance);
       }
       deviations(scratch);
-      for (int i = 0; i < n && sigma; i++)
-        sigma[scratch.members[0].batch.centers[i]] = scratch.sigma[i];
-      if (npasses == 0) return;
-      make_seeds(scratch, floor, passes);
-      for (Member &member : scratch.members) {
-        std::vector<Seed> seeds(npasses);
-        for (int p = 0; p < npasses; p++) {
-          seeds[p].per_atom = &member.seeds[p * member.phi.size()];
-          seeds[p].fixed_per_atom = &member.fixed[static_cast<size_t>(p) * BATCH];
-        }
-        const Model &model = committee_.member(static_cast<int>(&member - &scratch.members[0]));
-        model.map->backward(member.batch, *member.state, npasses, seeds.data(), own);
-      }
+      for (int i = 0; i < batch.ncenters && wanted.sigma; i++)
+        wanted.sigma[batch.centers[i]] = scratch.sigma[i];
+      if (npasses > 0) make_seeds(scratch, floor, passes);
+      for (int k = 0; k < members && npasses > 0; k++)
+        backward(k, scratch.members[k], npasses, own);
+      if (wanted.grades) grades(scratch, wanted.grades);
     });
   };
   team_.share(views[0], npasses, results.data(), body);
@@ -191,37 +193,38 @@ double LocalUncertainty::run(const Neighbors *views, double floor, const std::ve
   return total;
 }
 
+void LocalUncertainty::backward(int k, Member &member, int npasses, Result *results) const {
+  std::vector<Seed> seeds(npasses);
+  for (int p = 0; p < npasses; p++) {
+    seeds[p].per_atom = &member.seeds[p * member.phi.size()];
+    seeds[p].fixed_per_atom = &member.fixed[static_cast<size_t>(p) * BATCH];
+  }
+  committee_.member(k).map->backward(member.batch, *member.state, npasses, seeds.data(), results);
+}
+
+// After all else on a batch: maps that grade by themselves need their state for it.
+void LocalUncertainty::grades(Scratch &scratch, double *grades) const {
+  const Neighbors &batch = scratch.members[0].batch;
+  for (int i = 0; i < batch.ncenters; i++) grades[batch.centers[i]] = 0.0;
+  std::vector<double> values(batch.ncenters);
+  for (int k = 0; k < committee_.size(); k++) {
+    const Model &model = committee_.member(k);
+    Member &member = scratch.members[k];
+    if (!model.has_grades()) continue;
+    if (model.active.empty())
+      model.map->grades(member.batch, *member.state, values.data());
+    else
+      model.active.grades(member.batch.species[batch.centers[0]], batch.ncenters,
+                          model.map->max_features(), member.phi.data(), values.data());
+    for (int i = 0; i < batch.ncenters; i++) {
+      double &grade = grades[batch.centers[i]];
+      if (!(values[i] <= grade)) grade = values[i];    // a NaN stays
+    }
+  }
+}
+
 double LocalUncertainty::min_distance() const {
   double distance = scratch_[0].min_distance;
   for (const Scratch &scratch : scratch_) distance = std::min(distance, scratch.min_distance);
   return distance;
-}
-
-void LocalUncertainty::grades(const Neighbors *views, double *grades) {
-  const auto body = [&](int t, int first, const Neighbors &share, Result *) {
-    for_batches(views, first, share, scratch_[t], [&] {
-      std::vector<double> &largest = scratch_[t].sigma, values(BATCH);
-      std::fill(largest.begin(), largest.end(), 0.0);
-      const Neighbors &batch = scratch_[t].members[0].batch;
-      for (int k = 0; k < committee_.size(); k++) {
-        if (!committee_.member(k).has_grades()) continue;
-        member_grades(k, scratch_[t].members[k], values.data());
-        for (int i = 0; i < batch.ncenters; i++)
-          if (!(values[i] <= largest[i])) largest[i] = values[i];    // a NaN stays
-      }
-      for (int i = 0; i < batch.ncenters; i++) grades[batch.centers[i]] = largest[i];
-    });
-  };
-  team_.share(views[0], 0, nullptr, body);
-}
-
-void LocalUncertainty::member_grades(int k, Member &member, double *grades) const {
-  const Model &model = committee_.member(k);
-  if (model.active.empty()) {
-    model.map->grades(member.batch, *member.state, grades);
-    return;
-  }
-  model.map->forward(member.batch, *member.state, nullptr, member.phi.data());
-  model.active.grades(member.batch.species[member.batch.centers[0]], member.batch.ncenters,
-                      model.map->max_features(), member.phi.data(), grades);
 }

@@ -36,13 +36,16 @@ class LocalUncertainty {
     double mean, sigma;    // a, b
     Result result;
   };
-  // Returns Σ_i ē_i (eV). sigma [ntotal], null: not wanted.
-  double run(const Neighbors *views, double floor, const std::vector<Pass> &passes, double *sigma);
+  // Of each centre, [ntotal]; null: not wanted. A grade is the largest of the members that have an
+  // active set.
+  struct PerAtom {
+    double *sigma = nullptr;     // eV
+    double *grades = nullptr;    // extrapolation grade
+  };
+  // Returns Σ_i ē_i (eV).
+  double run(const Neighbors *views, double floor, const std::vector<Pass> &passes,
+             const PerAtom &wanted);
   double min_distance() const;    // Å, of the latest run
-
-  // Largest extrapolation grade that a member gives to each centre, [ntotal]; members without an
-  // active set have none.
-  void grades(const Neighbors *views, double *grades);
 
  private:
   struct Member {
@@ -69,8 +72,10 @@ class LocalUncertainty {
   template <class Visit>
   void for_batches(const Neighbors *views, int first, const Neighbors &share, Scratch &scratch,
                    const Visit &visit);
-  void member_grades(int k, Member &member, double *grades) const;
-  void energies(int k, Member &member, bool products) const;
+  void energies(int k, Member &member) const;
+  void variances(int k, Member &member, bool products) const;
+  void backward(int k, Member &member, int npasses, Result *results) const;
+  void grades(Scratch &scratch, double *grades) const;
   void deviations(Scratch &scratch) const;
   void make_seeds(Scratch &scratch, double floor, const std::vector<Pass> &passes) const;
 };

@@ -65,10 +65,14 @@ double Readout::variance(const double *phi, double *v) const {
   return variance;
 }
 
+static double dot(int n, const double *a, const double *b) {
+  double sum = 0.0;
+  for (int i = 0; i < n; i++) sum += a[i] * b[i];
+  return sum;
+}
+
 void Readout::variances(int n, int stride, int offset, int count, const double *phi, double *v,
                         double *var) const {
-  std::vector<double> product(static_cast<size_t>(n) *
-                              (nsamples_ ? std::max(nsamples_, count) : count));
   std::fill(var, var + n, 0.0);
   if (v)
     for (int i = 0; i < n; i++)
@@ -94,13 +98,27 @@ void Readout::variances(int n, int stride, int offset, int count, const double *
                         deviations_.data() + offset, static_cast<int>(m), v, stride);
     return;
   }
-  double *out = v ? v : product.data();
-  const int ldout = v ? stride : count;
-  matrix().multiply(n, count, count, phi, stride, covariance_.data() + offset * m + offset,
-                    static_cast<int>(m), out, ldout);
-  for (int i = 0; i < n; i++)
-    for (int f = 0; f < count; f++)
-      var[i] += phi[static_cast<size_t>(i) * stride + f] * out[static_cast<size_t>(i) * ldout + f];
+  // Without v, columns of Σ down to the diagonal are enough: what lies above it counts twice.
+  constexpr int columns = 128;
+  std::vector<double> product(v ? 0 : static_cast<size_t>(n) * columns);
+  const double *covariance = covariance_.data() + offset * m + offset;
+  const int step = v ? count : columns, ld = v ? stride : columns;
+  for (int first = 0; first < count; first += step) {
+    const int width = std::min(step, count - first);
+    double *out = v ? v : product.data();
+    if (first > 0) {
+      matrix().multiply(n, width, first, phi, stride, covariance + first, static_cast<int>(m), out,
+                        ld);
+      for (int i = 0; i < n; i++)
+        var[i] += 2.0 * dot(width, phi + static_cast<size_t>(i) * stride + first,
+                            out + static_cast<size_t>(i) * ld);
+    }
+    matrix().multiply(n, width, width, phi + first, stride, covariance + first * m + first,
+                      static_cast<int>(m), out, ld);
+    for (int i = 0; i < n; i++)
+      var[i] += dot(width, phi + static_cast<size_t>(i) * stride + first,
+                    out + static_cast<size_t>(i) * ld);
+  }
 }
 
 // Lower triangle L of A = L Lᵀ, row-major, in place. Directions of no variance stay out.

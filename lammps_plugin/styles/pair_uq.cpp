@@ -149,7 +149,7 @@ void PairUQ::coeff(int narg, char **arg) {
   } catch (const std::exception &e) {
     error->all(FLERR, e.what());
   }
-  asked_evaluation_ = apart_evaluation_ = grade_evaluation_ = -1;
+  asked_evaluation_ = apart_evaluation_ = sigma_evaluation_ = grade_evaluation_ = -1;
   evaluation_ = 0;
 }
 
@@ -269,7 +269,7 @@ void PairUQ::compute(int eflag, int vflag) {
   try {
     set_atoms();
     const auto bias = bias_.lock();
-    const double energy = bias ? add_biased(*bias) : engine_->evaluate(driver_ - 1, tally(true));
+    const double energy = bias ? add_biased(*bias) : add_unbiased();
     if (eflag_global) eng_vdwl += energy;
   } catch (const std::exception &e) {
     error->one(FLERR, e.what());
@@ -315,6 +315,32 @@ void PairUQ::finish_tally() {
   }
 }
 
+// Forces of the driver. What fix pair is going to ask of each atom comes out of the same pass.
+double PairUQ::add_unbiased() {
+  const uq::Committee &committee = engine_->committee();
+  const bool sigma = sigma_flag_ && committee.has_uncertainty(),
+             grades = grade_flag_ && committee.has_grades();
+  if (driver_ > 0 || !(sigma || grades)) return engine_->evaluate(driver_ - 1, tally(true));
+  return engine_->local(0.0, 0.0, {{UQEngine::Pass::MEAN, tally(true)}}, want_atoms(sigma, grades));
+}
+
+// Room for σ_i and grades of the evaluation under way or just made.
+UQEngine::PerAtom PairUQ::want_atoms(bool sigma, bool grades) {
+  const size_t n = std::max(engine_->nall(), 1);
+  UQEngine::PerAtom wanted;
+  if (sigma) {
+    sigma_atom_.assign(n, 0.0);
+    sigma_evaluation_ = evaluation_;
+    wanted.sigma = sigma_atom_.data();
+  }
+  if (grades && engine_->committee().has_grades()) {
+    grade_atom_.assign(n, 0.0);
+    grade_evaluation_ = evaluation_;
+    wanted.grades = grade_atom_.data();
+  }
+  return wanted;
+}
+
 /* ----------------------------------------------------------------------
    mean - τS. One backward pass with merged weights, or, where F̄ and F_σ are wanted apart, one with
 both seeds
@@ -338,8 +364,7 @@ double PairUQ::add_biased(const UQBias &bias) {
 
   double energy, tau = bias.tau;
   if (local) {
-    sigma_atom_.assign(nall, 0.0);
-    energy = engine_->local(tau, bias.floor / energy_unit_, passes, sigma_atom_.data());
+    energy = engine_->local(tau, bias.floor / energy_unit_, passes, want_atoms(true, grade_flag_));
     sum_local(bias);
   } else {
     energy = engine_->forward();
@@ -473,8 +498,7 @@ double PairUQ::sigma() {
 const double *PairUQ::sigma_atom() {
   require_uncertainty();
   set_atoms();
-  sigma_atom_.assign(std::max(engine_->nall(), 1), 0.0);
-  engine_->local(0.0, 0.0, {}, sigma_atom_.data());
+  if (sigma_evaluation_ != evaluation_) engine_->local(0.0, 0.0, {}, want_atoms(true, false));
   return sigma_atom_.data();
 }
 
@@ -483,11 +507,8 @@ const double *PairUQ::grade_atom() {
   if (!engine_->committee().has_grades())
     error->all(FLERR, "pair_style uq: no model has an active set for the extrapolation grade: a "
                       "NAME.uq with one, or an .almtp file");
-  if (grade_evaluation_ == evaluation_) return grade_atom_.data();
   set_atoms();
-  grade_atom_.assign(std::max(engine_->nall(), 1), 0.0);
-  engine_->grades(grade_atom_.data());
-  grade_evaluation_ = evaluation_;
+  if (grade_evaluation_ != evaluation_) engine_->local(0.0, 0.0, {}, want_atoms(false, true));
   return grade_atom_.data();
 }
 

@@ -7,14 +7,11 @@
 
 #include "pair.h"
 
+#include "core/local.h"
+
 #include <memory>
 #include <string>
 #include <vector>
-
-namespace uq {
-struct Model;
-struct Result;
-}    // namespace uq
 
 namespace LAMMPS_NS {
 
@@ -117,8 +114,8 @@ class PairUQ : public Pair {
 
   std::vector<double> virial9_, vatom9_;    // tallies of the core, xx yy zz xy xz yz yx zx zy
   std::vector<double> sigma_atom_;          // σ_i, [nall], of the latest pass that made them
-  std::vector<double> grade_atom_;          // extrapolation grades, [nall]
-  bigint grade_evaluation_ = -1;            // evaluation that they belong to
+  std::vector<double> grade_atom_;          // extrapolation grades, likewise
+  bigint sigma_evaluation_ = -1, grade_evaluation_ = -1;    // evaluations that they belong to
   std::vector<double> grade_out_;
   std::vector<double> sigma_out_, force_sigma_out_, relative_out_;    // for fix pair
   int grade_flag_ = 0;
@@ -131,6 +128,8 @@ class PairUQ : public Pair {
   void set_atoms();
   uq::Result tally(bool forces);
   void finish_tally();
+  double add_unbiased();
+  uq::LocalUncertainty::PerAtom want_atoms(bool sigma, bool grades);
   double add_biased(const UQBias &);
   void sum_local(const UQBias &);
   void shift_eatom(double energy);

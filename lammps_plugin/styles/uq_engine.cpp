@@ -212,7 +212,7 @@ void UQEngine::backward(double tau, const std::vector<Pass> &passes) {
 }
 
 double UQEngine::local(double tau, double floor, const std::vector<Pass> &passes,
-                       double *sigma_atom) {
+                       const PerAtom &wanted) {
   uq::LocalUncertainty &local = local_uncertainty();
   const std::vector<uq::Neighbors> views = this->views();
   if (committee_.size() > 1 && !local.has_zeros()) {
@@ -229,8 +229,8 @@ double UQEngine::local(double tau, double floor, const std::vector<Pass> &passes
                                                     : -tau * energy_unit_;
     terms.push_back({mean, sigma, pass.result});
   }
-  const double energy = local.run(views.data(), floor, terms, sigma_atom);
+  const double energy = local.run(views.data(), floor, terms, wanted);
   min_distance_ = local.min_distance();
-  for (int n = 0; sigma_atom && n < ncenters(); n++) sigma_atom[centers_[n]] *= energy_unit_;
+  for (int n = 0; wanted.sigma && n < ncenters(); n++) wanted.sigma[centers_[n]] *= energy_unit_;
   return energy_unit_ * energy;
 }

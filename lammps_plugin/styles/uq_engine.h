@@ -61,11 +61,9 @@ class UQEngine {
   void backward(double tau, const std::vector<Pass> &passes);
 
   // The same for S = Σ_i max(σ_i - floor, 0), batch after batch, forward and backward. Collective.
-  // Returns the mean energy of this rank's atoms. sigma_atom [nall], null: not wanted.
-  double local(double tau, double floor, const std::vector<Pass> &passes, double *sigma_atom);
-
-  // Extrapolation grade of each centre, [nall], largest of all members that have an active set.
-  void grades(double *grades) { local_uncertainty().grades(views().data(), grades); }
+  // Returns the mean energy of this rank's atoms. What is wanted of each centre: [nall].
+  using PerAtom = uq::LocalUncertainty::PerAtom;
+  double local(double tau, double floor, const std::vector<Pass> &passes, const PerAtom &wanted);
 
   // The energies from which the atomic energies of a committee's members are counted (see local.h):
   // their means over each species at the first call of local(), unless set before. eV.
