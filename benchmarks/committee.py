@@ -133,9 +133,7 @@ def main() -> None:
         model = asked(folder, args.edge, args.steps, args.repeats)
         threads(folder, model, args.edge, args.steps, args.repeats)
         if args.members:
-            committee(
-                folder, args.members, args.elements, args.edge // 2, args.steps, args.repeats
-            )
+            committee(folder, args.members, args.elements, args.edge // 2, args.steps, args.repeats)
 
 
 if __name__ == "__main__":

@@ -33,31 +33,38 @@ void UQDeviation::prepare(PairUQ &pair) {
 
 void UQDeviation::evaluate(PairUQ &pair) {
   prepare(pair);
-  UQEngine &engine = pair.engine();
-  const uq::Committee &committee = engine.committee();
-  const int members = committee.size(), driver = pair.driver() - 1;
-  const size_t n = 3 * static_cast<size_t>(engine.nall());
-  forces_.start(engine.nall(), 3, members);
+  const UQEngine &engine = pair.engine();
+  forces_.start(engine.nall(), 3, engine.committee().size());
   driver_forces_.clear();
-  pass_forces_.resize(2 * n);
-  std::vector<double> totals;
-
-  for (int k = 0; k < members; k++) {
-    std::fill_n(pass_forces_.begin(), n, 0.0);
-    totals.resize(totals.size() + TOTALS);
-    double *total = &totals[totals.size() - TOTALS];
-    uq::Result result;
-    result.forces = pass_forces_.data();
-    result.virial = total + 1;
-    engine.member(k, 1, committee.member(k).readout.mean().data(), 1.0, &result);
-    total[0] = result.energy;
-    pair.reduce(pass_forces_.data());
-    forces_.add_member(pass_forces_.data());
-    if (k == driver) driver_forces_.assign(pass_forces_.begin(), pass_forces_.begin() + n);
-    add_posterior(pair, k, totals);
-  }
+  std::vector<std::vector<double>> totals(engine.committee().size());    // of each member's passes
+  for (size_t group = 0; group < engine.groups().size(); group++) add_group(pair, group, totals);
   force_deviations_ = forces_.deviations();
-  sum_totals(pair, totals);
+  std::vector<double> all;
+  for (const std::vector<double> &own : totals) all.insert(all.end(), own.begin(), own.end());
+  sum_totals(pair, all);
+}
+
+// Members that share a geometry pass.
+void UQDeviation::add_group(PairUQ &pair, size_t group, std::vector<std::vector<double>> &totals) {
+  UQEngine &engine = pair.engine();
+  const std::vector<int> &members = engine.groups()[group].members();
+  const size_t n = 3 * static_cast<size_t>(engine.nall());
+  member_forces_.assign(members.size() * n, 0.0);
+  std::vector<uq::Result> results(members.size());
+  for (size_t i = 0; i < members.size(); i++) {
+    totals[members[i]].assign(TOTALS, 0.0);
+    results[i].forces = member_forces_.data() + i * n;
+    results[i].virial = totals[members[i]].data() + 1;
+  }
+  engine.members(group, results.data());
+  for (size_t i = 0; i < members.size(); i++) {
+    double *forces = member_forces_.data() + i * n;
+    totals[members[i]][0] = results[i].energy;
+    pair.reduce(forces);
+    forces_.add_member(forces);
+    if (members[i] == pair.driver() - 1) driver_forces_.assign(forces, forces + n);
+    add_posterior(pair, members[i], totals[members[i]]);
+  }
 }
 
 // Two rows of the factor at a time: one geometry pass, one communication.
@@ -68,7 +75,7 @@ void UQDeviation::add_posterior(PairUQ &pair, int member, std::vector<double> &t
   const int rows = static_cast<int>(factors_[member].size() / m);
   for (int row = 0; row < rows; row += 2) {
     const int count = std::min(2, rows - row);
-    std::fill(pass_forces_.begin(), pass_forces_.end(), 0.0);
+    pass_forces_.assign(2 * n, 0.0);
     totals.resize(totals.size() + count * TOTALS);
     double *total = &totals[totals.size() - count * TOTALS];
     uq::Result results[2];
@@ -83,7 +90,7 @@ void UQDeviation::add_posterior(PairUQ &pair, int member, std::vector<double> &t
   }
 }
 
-// Energies and virials of all passes, in the order in which they were made.
+// Energies and virials of all passes, member after member.
 void UQDeviation::sum_totals(PairUQ &pair, std::vector<double> &totals) {
   pair.sum(totals);
   const int members = static_cast<int>(factors_.size());

@@ -43,9 +43,11 @@ class UQDeviation {
   std::vector<double> driver_forces_, driver_virial_;    // empty: the mean
   double energy_deviation_ = 0.0, driver_energy_ = 0.0;
 
-  std::vector<double> pass_forces_;    // [2][nall][3], of the passes under way
+  std::vector<double> member_forces_;    // [members of a group][nall][3]
+  std::vector<double> pass_forces_;      // [2][nall][3], of the passes under way
 
   void prepare(PairUQ &pair);
+  void add_group(PairUQ &pair, size_t group, std::vector<std::vector<double>> &totals);
   void add_posterior(PairUQ &pair, int member, std::vector<double> &totals);
   void sum_totals(PairUQ &pair, std::vector<double> &totals);
 };

@@ -131,6 +131,20 @@ template <class SeedOf> uq::Seed UQEngine::joined(const SeedOf &seed_of, size_t 
   return out;
 }
 
+// The mean of the n-th member of a group for the map that all share.
+uq::Seed UQEngine::alone(size_t group, int n) {
+  const uq::Group &members = together_[group];
+  std::vector<double> &weights =
+      buffer(static_cast<size_t>(n) * committee_.size() + group, members.map().nreadout());
+  std::fill(weights.begin(), weights.end(), 0.0);
+  members.join(committee_.member(members.members()[n]).readout.mean().data(), n, weights.data());
+  for (double &w : weights) w *= energy_unit_;
+  uq::Seed out;
+  out.shared = weights.data();
+  out.fixed = energy_unit_;
+  return out;
+}
+
 double UQEngine::evaluate(int member, uq::Result result) {
   min_distance_ = std::numeric_limits<double>::infinity();
   result.energy = 0.0;
@@ -159,6 +173,16 @@ void UQEngine::member(int k, int n, const double *weights, double fixed, uq::Res
     members_[k].forward(view(k), nullptr, nullptr);
     members_[k].backward(view(k), n, seeds.data(), results);
   }
+}
+
+void UQEngine::members(size_t group, uq::Result *results) {
+  const uq::Neighbors nb = view(together_[group].members()[0]);
+  const int count = static_cast<int>(together_[group].members().size());
+  if (count == 1) return groups_[group].evaluate(nb, alone(group, 0), results[0]);
+  std::vector<uq::Seed> seeds;
+  for (int n = 0; n < count; n++) seeds.push_back(alone(group, n));
+  groups_[group].forward(nb, nullptr, nullptr);
+  groups_[group].backward(nb, count, seeds.data(), results);
 }
 
 // Φ of a group on this rank, into phi_; returns the energy without readout weight.

@@ -49,6 +49,11 @@ class UQEngine {
   // times.
   void member(int k, int n, const double *weights, double fixed, uq::Result *results);
 
+  // The members of a group, each by its mean weights: one geometry pass for all, results
+  // [members].
+  const std::vector<uq::Group> &groups() const { return together_; }
+  void members(size_t group, uq::Result *results);
+
   // Φ of all ranks, σ_E and its weights. Returns the mean energy of this rank's atoms.
   double forward();
   double sigma() const { return energy_unit_ * committee_.sigma(); }
@@ -97,6 +102,7 @@ class UQEngine {
   uq::LocalUncertainty &local_uncertainty();
   std::vector<double> &buffer(size_t slot, size_t size);
   uq::Seed scaled(const uq::Committee::MemberSeed &seed, int slot, int member);
+  uq::Seed alone(size_t group, int n);
   template <class SeedOf> uq::Seed joined(const SeedOf &seed_of, size_t group, int slot);
   double group_sums(size_t group);
   void note_distance(double distance);

@@ -75,3 +75,15 @@ def test_biased_forces(members, potential, every):
         assert numeric == pytest.approx(
             analytic[atom, axis], abs=1e-6 * max(1.0, np.abs(analytic).max())
         )
+
+
+def test_spread_of_forces(members):
+    """One pass for the forces of all members of a group gives the spread of members one by one."""
+    files = " ".join(map(str, members))
+    single = np.array([observed(files, f"uq driver {k + 1}")[3] for k in range(len(members))])
+    for driver in ("mean", "3"):
+        output = "fix d all uq/deviation 1 file none\n"
+        lmp = observed(files, f"uq driver {driver}", output)[0]
+        spread = np.sqrt(((single - single.mean(axis=0)) ** 2).sum(axis=2).mean(axis=0))
+        found = [lmp.extract_fix("d", 0, 1, n) for n in (3, 4, 5)]
+        assert found == pytest.approx([spread.max(), spread.min(), spread.mean()], rel=1e-9)
