@@ -16,10 +16,10 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from hal_step import SYSTEM, write_model
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from hal_step import SYSTEM, write_model
 from pyuq import lmp as launcher
 
 DEGREES = (14, 12, 10, 7)  # about 700 functions
@@ -102,11 +102,10 @@ def committee(
         script += f"set type 1 type/fraction {n} 0.2 {n}\n"
     script += "velocity all create 300 1\ntimestep 1e-5\nthermo 100000\nfix n all nve\n"
     names = " ".join(str(file.resolve()) for file in files)
-    for repeat in range(repeats):
+    for _ in range(repeats):
         for style, setup in COMMITTEE.values():
             script += f"pair_style uq {style}\npair_coeff * * {names} {' '.join(elements)}\n"
-            script += "run 1\n" if repeat == 0 else "run 1\n"
-            script += f"{setup}\nrun {steps}\n" + ("unfix s\n" if setup else "")
+            script += f"run 1\n{setup}\nrun {steps}\n" + ("unfix s\n" if setup else "")
     table(f"committee of {len(files)}", list(COMMITTEE), loops(script, folder)[1::2])
 
 
