@@ -228,6 +228,27 @@ def add_bnn(verbs) -> None:
     parser.set_defaults(run=run)
 
 
+def add_srom(verbs) -> None:
+    """From disagreeing potentials to error bars: stochastic reduced-order models."""
+    parser = verbs.add_parser("srom", help="what the disagreement of potentials means for D")
+    actions = ("snapshots", "build", "sample", "propagate", "report", "all")
+    parser.add_argument("action", choices=actions, help="a stage, or all of them in this order")
+    parser.add_argument("settings", help="TOML file, see docs/guide/srom.md")
+    parser.add_argument(
+        "--write", type=int, metavar="K", help="with sample: write the basis of sample K, too"
+    )
+
+    def run(args) -> int:
+        from pyuq.lmp import ends_together, world
+        from pyuq.srom.pipeline import run_stages
+
+        with ends_together(comm := world()):
+            run_stages(args.settings, args.action, comm=comm, write=args.write)
+        return 0
+
+    parser.set_defaults(run=run)
+
+
 VERBS: tuple[Callable, ...] = (
     add_doctor,
     add_plugin_path,
@@ -238,6 +259,7 @@ VERBS: tuple[Callable, ...] = (
     add_quickstart,
     add_hal,
     add_bnn,
+    add_srom,
 )
 
 

@@ -7,6 +7,8 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 
@@ -152,6 +154,23 @@ def world():
     return MPI.COMM_WORLD
 
 
+@contextmanager
+def ends_together(comm) -> Iterator[None]:
+    """End the whole MPI job when a rank fails: the others would wait for it for ever.
+
+    Parameters
+    ----------
+    comm : mpi4py.MPI.Comm or None
+    """
+    try:
+        yield
+    except Exception as error:
+        if comm is None or comm.size == 1:
+            raise
+        print(f"pyuq, rank {comm.rank}: {error}", file=sys.stderr, flush=True)
+        comm.Abort(1)
+
+
 def run_script(folder: Path, script: str, ranks: int, timeout: float) -> str:
     """Run an input script with ``lmp`` in its folder, as a process of its own.
 
@@ -223,7 +242,7 @@ def run_in_process(jobs, script: str, error_file: str, ranks: int, comm) -> None
         There are fewer ranks than one script needs.
     """
     if comm.size < ranks:
-        raise ValueError(f"a walker needs {ranks} ranks, this job has {comm.size}")
+        raise ValueError(f"a simulation needs {ranks} ranks, this job has {comm.size}")
     ngroups = comm.size // ranks
     group = comm.rank // ranks
     part = comm.Split(min(group, ngroups), comm.rank)

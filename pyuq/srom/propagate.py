@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Reduced dynamics of all samples, and the diffusivity of each with its statistical error."""
+
+import json
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyuq.diffusion import Diffusivity, self_diffusivity
+from pyuq.io.dump import LammpsDump
+from pyuq.io.files import sha256, write_text
+from pyuq.srom.basis import Basis
+from pyuq.srom.ensemble import Ensemble
+from pyuq.srom.settings import Case, Model, Study
+from pyuq.srom.simulate import (
+    DUMP,
+    ERROR,
+    THERMO,
+    Simulation,
+    dynamics,
+    header,
+    recording,
+    run_all,
+)
+from pyuq.srom.snapshots import Snapshots
+
+FloatArray = NDArray[np.float64]
+
+RESULT, BASIS = "result.json", "basis.rom"
+SAMPLE_SEED = 104729  # between the velocity seeds of two runs
+BLOWN_UP = 3.0  # mean temperature over the target
+NOMINAL, CONVERGENCE, SAMPLE = "nominal", "modes", "sample"
+
+
+def propagate(study: Study, comm=None, say=print) -> None:
+    """Run the reduced dynamics of all samples, of all models in their own bases, and of D(n).
+
+    What is there is kept: a call goes on where the last one was stopped. A simulation that LAMMPS ends with an error is
+    recorded as failed; remove its folder to have it run again.
+    """
+    for case in study.cases:
+        ensemble = Ensemble.read(case.ensemble)
+        for model in study.settings.models:
+            digest = model.sha256(study.here)
+            ensemble.require_model(model.label, digest, str(case.ensemble))
+        plan = dict(_plan(case, ensemble))
+        for done, simulation in enumerate(run_all(list(plan), study.settings.runs, comm), 1):
+            path = simulation.folder / RESULT
+            if path.exists():
+                continue
+            result = plan[simulation] | analyse(case, simulation)
+            write_text(path, json.dumps(result))
+            if not study.settings.runs.keep:
+                (simulation.folder / DUMP).unlink(missing_ok=True)
+            say(f"{case.temperature:g} K: {done}/{len(plan)} {_line(simulation, result)}")
+        if comm is not None:
+            comm.Barrier()
+
+
+def _line(simulation: Simulation, result: dict) -> str:
+    name = simulation.folder.name
+    return f"{name}: {result['diffusion']['verdict'] if result['ok'] else result['error']}"
+
+
+def _plan(case: Case, ensemble: Ensemble) -> Iterator[tuple[Simulation, dict]]:
+    """All simulations, each with what is known before it runs."""
+    settings = case.settings
+    models, bases = settings.models, settings.labels
+    jobs = []
+    if settings.propagate.nominal:
+        jobs += [
+            (f"{NOMINAL}-{model.label}", model, settings.basis.modes, {"kind": NOMINAL})
+            for model in models
+        ]
+    jobs += [
+        (f"{CONVERGENCE}-{n}", models[0], n, {"kind": CONVERGENCE})
+        for n in settings.propagate.convergence
+    ]
+    for number, (name, model, n, notes) in enumerate(jobs):
+        path = case.basis(model.label)
+        yield (
+            _simulation(case, name, model, number, sha256(path), partial(_first_modes, path, n)),
+            notes | {"driver": model.label, "modes": n},
+        )
+    for k in range(len(ensemble)):
+        model = models[bases.index(ensemble.labels[ensemble.drivers[k]])]
+        name, seed = f"{SAMPLE}{k:04d}", len(jobs) + k
+        known = {
+            "kind": SAMPLE,
+            "sample": k,
+            "weights": ensemble.weights[k].tolist(),
+            "driver": model.label,
+            "modes": ensemble.nominal.nmodes,
+        }
+        basis = partial(ensemble.sample, k)
+        yield _simulation(case, name, model, seed, ensemble.digest(k), basis), known
+
+
+def _first_modes(path: Path, n: int) -> Basis:
+    return Basis.read(path).first(n)
+
+
+def _simulation(
+    case: Case, name: str, model: Model, number: int, digest: str, basis: Callable[[], Basis]
+) -> Simulation:
+    md = case.settings.md
+    lines = [
+        f"# Reduced dynamics {name}; made by `pyuq srom propagate`.",
+        f"# Its basis comes from {digest}.",
+        *header(case, model, str(case.start)),
+        *dynamics(case, md.seed + SAMPLE_SEED * (number + 1)),
+        f"fix             red all uq/rom file {BASIS}",
+        *recording(
+            case.settings.propagate.steps or md.steps,
+            md.every,
+            "id type xu yu zu",
+            "f_red[1] f_red[2]",
+        ),
+    ]
+
+    def prepare(folder: Path) -> None:
+        basis().write(folder / BASIS)
+
+    return Simulation(case.run(name), "\n".join(lines) + "\n", prepare)
+
+
+def analyse(case: Case, simulation: Simulation) -> dict:
+    """What came of a reduced simulation; JSON types.
+
+    Keys: ``ok``, ``error``; where ok: ``diffusion`` (:meth:`pyuq.diffusion.Diffusivity.to_dict`), ``drift`` (of the
+    conserved energy, eV/atom/ps), ``temperature`` (of the modes, K), ``residual`` (mean residual force fraction).
+    """
+    folder = simulation.folder
+    if error := simulation.error:
+        return {"ok": False, "error": error}
+    thermo = np.loadtxt(folder / THERMO, ndmin=2)
+    try:
+        _require_calm(thermo[:, 1], case.temperature)
+        positions = tracks(case, folder / DUMP)
+        found = self_diffusivity(positions, case.settings.md.timestep * case.settings.md.every)
+    except ValueError as problem:
+        write_text(folder / ERROR, f"{problem}\n")
+        return {"ok": False, "error": str(problem)}
+    time = thermo[:, 0] * case.settings.md.timestep
+    natoms = len(Basis.read(folder / BASIS).system.ids)
+    return {
+        "ok": True,
+        "error": "",
+        "diffusion": found.to_dict(),
+        "drift": float(np.polyfit(time, thermo[:, 2], 1)[0] / natoms),
+        "temperature": float(thermo[1:, 3].mean()),
+        "residual": float(thermo[1:, 4].mean()),
+    }
+
+
+def _require_calm(temperatures: FloatArray, target: float) -> None:
+    """Raise ValueError if the dynamics blew up: hotter on average than fluctuations can tell."""
+    found = float(temperatures[1:].mean())
+    if not found < BLOWN_UP * target:
+        raise ValueError(
+            f"the dynamics blew up: mean temperature {found:.3g} K, expected about {target:g} K. A shorter "
+            "timestep, or a potential that repels at short distances, may help"
+        )
+
+
+def groups(case: Case, symbols) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Masks of the diffusing atoms and of those at whose centre the frame of reference lies."""
+    table, symbols = case.settings.diffusion, np.asarray(symbols)
+    mobile = symbols == table.species
+    framework = np.isin(symbols, table.framework) if table.framework else ~mobile
+    return mobile, framework if framework.any() else np.ones_like(mobile)
+
+
+def tracks(case: Case, dump: Path) -> FloatArray:
+    """Unwrapped positions of the diffusing atoms relative to the framework, (frames, n, 3), Å."""
+    elements, found = np.array(case.settings.start.elements), []
+    for frame in LammpsDump(dump):
+        mobile, framework = groups(case, elements[frame.types - 1])
+        found.append(frame.positions[mobile] - frame.positions[framework].mean(axis=0))
+    return np.array(found)
+
+
+def full_diffusivity(case: Case, label: str) -> Diffusivity:
+    """Diffusivity of a model's full dynamics: its trajectories of `snapshots`, replicas pooled."""
+    tracks = []
+    for replica in range(case.settings.basis.replicas):
+        snapshots = Snapshots(case.snapshots(label, replica))
+        mobile, framework = groups(case, snapshots.system.symbols)
+        u = snapshots.displacements
+        tracks.append(u[:, mobile] - u[:, framework].mean(axis=1)[:, None])
+    frames = min(len(t) for t in tracks)
+    return self_diffusivity(
+        np.concatenate([t[:frames] for t in tracks], axis=1), snapshots.timestep
+    )
+
+
+def results(case: Case) -> list[dict]:
+    """All results on disk, in the order of their names."""
+    return [json.loads(path.read_text()) for path in sorted(case.run("").glob(f"*/{RESULT}"))]

@@ -1,0 +1,415 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What ``srom.toml`` says: a strict table for each part of the study."""
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pyuq.io.files import sha256
+from pyuq.settings import from_table, load_toml
+from pyuq.srom.geometry import ALIGNMENTS
+
+
+def choose(name: str, value, allowed: tuple[str, ...]) -> None:
+    """Raise ValueError unless the value is allowed."""
+    if value not in allowed:
+        raise ValueError(f"{name} = {value!r}; expected one of {', '.join(allowed)}")
+
+
+def positive(**values) -> None:
+    """Raise ValueError unless all values that are numbers are above 0."""
+    for name, value in values.items():
+        if value is not None and not isinstance(value, str) and not value > 0:
+            raise ValueError(f"{name} = {value}; expected a number above 0")
+
+
+@dataclass(frozen=True)
+class Start:
+    """The structure that all models start from.
+
+    Parameters
+    ----------
+    structure : str
+        File that ASE reads.
+    elements : tuple of str
+        Atom type i is ``elements[i-1]``.
+    atom_style : {"atomic", "charge"}
+    charges, masses : dict of str to float
+        By element, e and g/mol; defaults 0 and the standard masses.
+    model : str
+        Label of the model whose dynamics equilibrates the structure; default: the first.
+    """
+
+    structure: str
+    elements: tuple[str, ...]
+    atom_style: str = "atomic"
+    charges: dict[str, float] = field(default_factory=dict)
+    masses: dict[str, float] = field(default_factory=dict)
+    model: str = ""
+
+    def __post_init__(self):
+        choose("atom_style", self.atom_style, ("atomic", "charge"))
+
+
+@dataclass(frozen=True)
+class Model:
+    """One of the potentials that disagree.
+
+    Parameters
+    ----------
+    label : str
+        For tables and file names.
+    potential : str
+        File for ``pair_style uq``; or
+    commands : tuple of str
+        LAMMPS commands of any pair style; ``${here}`` stands for the folder of ``srom.toml``.
+    files : tuple of str
+        Files that the commands read: their content is part of the model's hash.
+    """
+
+    label: str
+    potential: str = ""
+    commands: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        if not self.label or not all(c.isalnum() or c in "._+" for c in self.label):
+            raise ValueError(f"label = {self.label!r}; expected letters, digits, '.', '_', '+'")
+        if bool(self.potential) == bool(self.commands):
+            raise ValueError(f"model {self.label}: expected either `potential` or `commands`")
+
+    def pair_commands(self, here: Path, elements: tuple[str, ...]) -> tuple[str, ...]:
+        """LAMMPS commands that define the forces; `here` is the folder of ``srom.toml``."""
+        if self.commands:
+            return tuple(c.replace("${here}", str(here)) for c in self.commands)
+        return (
+            "pair_style      uq",
+            f'pair_coeff      * * "{here / self.potential}" {" ".join(elements)}',
+        )
+
+    def sha256(self, folder: Path) -> str:
+        """Hash of the commands and of the files behind them."""
+        digest = hashlib.sha256("\n".join(self.commands).encode())
+        for name in (self.potential, *self.files):
+            if name:
+                digest.update(sha256(folder / name).encode())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class MD:
+    """Dynamics, in metal units.
+
+    Parameters
+    ----------
+    temperatures : tuple of float
+        K; the whole study is made at each.
+    timestep : float
+        ps.
+    equilibration : int
+        Steps from the structure to the common start.
+    steps : int
+        Of every run that is analysed.
+    every : int
+        Steps from one snapshot to the next.
+    thermostat : {"nvt", "langevin", "none"}
+    damp : float
+        Relaxation time, ps.
+    seed : int
+        Of the velocities: the same for all models.
+    """
+
+    temperatures: tuple[float, ...]
+    timestep: float = 0.001
+    equilibration: int = 2000
+    steps: int = 20000
+    every: int = 20
+    thermostat: str = "nvt"
+    damp: float = 0.1
+    seed: int = 1
+
+    def __post_init__(self):
+        choose("thermostat", self.thermostat, ("nvt", "langevin", "none"))
+        if not self.temperatures:
+            raise ValueError("temperatures = []; expected at least one, K")
+        positive(**{f"temperatures[{k}]": t for k, t in enumerate(self.temperatures)})
+        positive(timestep=self.timestep, steps=self.steps, every=self.every, damp=self.damp)
+        if self.steps < 10 * self.every:
+            raise ValueError(f"steps = {self.steps} give too few snapshots every {self.every}")
+
+
+@dataclass(frozen=True)
+class Runs:
+    """How the simulations are executed.
+
+    Parameters
+    ----------
+    ranks : int
+        MPI ranks of a simulation.
+    parallel : int, optional
+        Simulations at a time; default: as many as there are processors.
+    timeout : float
+        Longest time of a simulation, s.
+    keep : bool
+        Keep the trajectories of samples once they are analysed.
+    """
+
+    ranks: int = 1
+    parallel: int | None = None
+    timeout: float = 86400.0
+    keep: bool = False
+
+    def __post_init__(self):
+        positive(ranks=self.ranks, parallel=self.parallel, timeout=self.timeout)
+
+
+@dataclass(frozen=True)
+class BasisTable:
+    """Reduced bases.
+
+    Parameters
+    ----------
+    modes : int
+        n.
+    weighting, momenta
+        See :class:`pyuq.srom.snapshots.SnapshotMatrix`.
+    free : tuple of str
+        Elements that are left unreduced.
+    replicas : int
+        Trajectories of each model, with velocities of different seeds. The bases come from the first; the distance
+        to the others is the noise floor.
+    method : {"auto", "thin", "randomized"}
+        See :func:`pyuq.srom.pod.pod`.
+    """
+
+    modes: int
+    weighting: str = "mass"
+    momenta: float | None = None
+    free: tuple[str, ...] = ()
+    replicas: int = 2
+    method: str = "auto"
+
+    def __post_init__(self):
+        choose("weighting", self.weighting, ("mass", "none"))
+        choose("method", self.method, ("auto", "thin", "randomized"))
+        positive(modes=self.modes, replicas=self.replicas)
+
+
+@dataclass(frozen=True)
+class SamplerTable:
+    """Random bases.
+
+    Parameters
+    ----------
+    kind : {"riemannian", "ppca", "npm"}
+        Between the models; or around one of them: random mixtures of its snapshots, a random field.
+    samples : int
+    seed : int
+    base : {"global", "karcher"}
+        Base point: POD of all snapshots together, or the Riemannian centre of the models' bases.
+    align : {"procrustes", "sign", "none"}
+    concentration : float or "fit"
+        a₀; ``fit`` matches the spread of the models.
+    split : {"none", "low", "high"}
+        Which block of modes is randomised: all, or those below or above `cutoff`.
+    cutoff : float, optional
+        THz; default: the median centroid of the base's modes.
+    force_model : str
+        Whose forces drive a sample: that of its ``largest`` weight, one ``drawn`` with the weights as
+        probabilities, or the model of this label.
+    model : str
+        Label of the model of ``ppca`` and ``npm``; default: the first.
+    beta : int or "fit"
+        Of ``ppca``.
+    spread, length : float
+        Of ``npm``: size of the fluctuation, correlation length (Å).
+    """
+
+    kind: str = "riemannian"
+    samples: int = 50
+    seed: int = 1
+    base: str = "global"
+    align: str = "procrustes"
+    concentration: float | str = 1.0
+    split: str = "none"
+    cutoff: float | None = None
+    force_model: str = "largest"
+    model: str = ""
+    beta: int | str = "fit"
+    spread: float = 0.3
+    length: float = 0.0
+
+    def __post_init__(self):
+        choose("kind", self.kind, ("riemannian", "ppca", "npm"))
+        choose("base", self.base, ("global", "karcher"))
+        choose("align", self.align, ALIGNMENTS)
+        choose("split", self.split, ("none", "low", "high"))
+        positive(samples=self.samples, concentration=self.concentration, beta=self.beta)
+        positive(cutoff=self.cutoff, spread=self.spread)
+        for name in ("concentration", "beta"):
+            if isinstance(value := getattr(self, name), str):
+                choose(name, value, ("fit",))
+        if self.kind != "riemannian" and self.split != "none":
+            raise ValueError(f"split = {self.split!r} belongs to kind = 'riemannian'")
+
+
+@dataclass(frozen=True)
+class Propagation:
+    """Reduced dynamics of the samples.
+
+    Parameters
+    ----------
+    steps : int, optional
+        Default: as many as the snapshots: predictions stay inside the training window.
+    nominal : bool
+        Also run the reduced dynamics of every model in its own basis.
+    convergence : tuple of int
+        Numbers of modes at which the first model is run for D(n); they may exceed that of the samples.
+    """
+
+    steps: int | None = None
+    nominal: bool = True
+    convergence: tuple[int, ...] = ()
+
+    def __post_init__(self):
+        positive(steps=self.steps)
+
+
+@dataclass(frozen=True)
+class DiffusionTable:
+    """What is read from the trajectories.
+
+    Parameters
+    ----------
+    species : str
+        Element that diffuses.
+    framework : tuple of str
+        Elements at whose centre the frame of reference lies; default: all others.
+    """
+
+    species: str
+    framework: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Content of ``srom.toml``; file names are relative to it."""
+
+    start: Start
+    models: tuple[Model, ...]
+    md: MD
+    basis: BasisTable
+    diffusion: DiffusionTable
+    name: str = "srom"
+    folder: str = "srom"
+    sampler: SamplerTable = field(default_factory=SamplerTable)
+    propagate: Propagation = field(default_factory=Propagation)
+    runs: Runs = field(default_factory=Runs)
+
+    def __post_init__(self):
+        labels = self.labels
+        if len(set(labels)) < len(labels) or not labels:
+            raise ValueError(
+                f"models have the labels {labels}; expected one or more, all different"
+            )
+        if self.sampler.kind == "riemannian" and len(labels) < 2:
+            raise ValueError(
+                "a riemannian sampler lies between two or more models; with one, use kind = 'ppca' or 'npm'"
+            )
+        named = {"start.model": self.start.model, "sampler.model": self.sampler.model}
+        if self.sampler.force_model not in ("largest", "drawn"):
+            named["sampler.force_model"] = self.sampler.force_model
+        for name, label in named.items():
+            if label:
+                choose(name, label, tuple(labels))
+        elements = self.start.elements
+        for element in (self.diffusion.species, *self.diffusion.framework, *self.basis.free):
+            choose("element", element, elements)
+
+    @property
+    def labels(self) -> list[str]:
+        """Labels of the models."""
+        return [m.label for m in self.models]
+
+    def index(self, label: str) -> int:
+        """Position of a model; of the first for an empty label."""
+        return self.labels.index(label) if label else 0
+
+
+@dataclass(frozen=True)
+class Study:
+    """Settings and the folders they refer to."""
+
+    settings: Settings
+    here: Path
+
+    @property
+    def folder(self) -> Path:
+        """Where results go."""
+        return self.here / self.settings.folder
+
+    def case(self, temperature: float) -> "Case":
+        """Return the part of the study at one temperature."""
+        return Case(self, temperature)
+
+    @property
+    def cases(self) -> "list[Case]":
+        """One for each temperature."""
+        return [self.case(t) for t in self.settings.md.temperatures]
+
+
+@dataclass(frozen=True)
+class Case:
+    """The study at one temperature: names of its files."""
+
+    study: Study
+    temperature: float
+
+    @property
+    def settings(self) -> Settings:
+        """Settings of the study."""
+        return self.study.settings
+
+    @property
+    def folder(self) -> Path:
+        """Its folder."""
+        return self.study.folder / f"{self.temperature:g}K"
+
+    @property
+    def start(self) -> Path:
+        """Data file of the common start."""
+        return self.folder / "start.data"
+
+    def snapshots(self, label: str, replica: int) -> Path:
+        """Folder of a trajectory."""
+        return self.folder / "snapshots" / f"{label}-{replica}.snap"
+
+    def basis(self, label: str) -> Path:
+        """Basis of a model."""
+        return self.folder / f"{label}.rom"
+
+    @property
+    def ensemble(self) -> Path:
+        """The sampler and its draws."""
+        return self.folder / f"{self.settings.name}.srom"
+
+    @property
+    def summary(self) -> Path:
+        """What `build` found."""
+        return self.folder / "build.json"
+
+    def run(self, name: str) -> Path:
+        """Folder of a reduced simulation."""
+        return self.folder / "runs" / name
+
+
+def load_study(path) -> Study:
+    """Read ``srom.toml``.
+
+    Raises
+    ------
+    ValueError
+        A mistake in the file; the message names file, table and key.
+    """
+    path = Path(path)
+    return Study(from_table(Settings, load_toml(path), str(path)), path.parent.resolve())

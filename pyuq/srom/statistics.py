@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Spread of a quantity over samples, apart from the statistical error of each."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+
+LEVEL = 0.95
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Distribution of a quantity over samples.
+
+    Attributes
+    ----------
+    count : int
+    median : float
+    interval : (float, float)
+        Central 95 % of the samples (interpolated quantiles).
+    interval_errors : (float, float)
+        Bootstrap standard errors of its ends.
+    total : float
+        Variance over the samples.
+    within : float
+        Mean variance of one sample's own value (finite trajectory).
+    """
+
+    count: int
+    median: float
+    interval: tuple[float, float]
+    interval_errors: tuple[float, float]
+    total: float
+    within: float
+
+    @property
+    def between(self) -> float:
+        """Variance that finite trajectories do not explain; negative values are possible and mean none."""
+        return self.total - self.within
+
+    def to_dict(self) -> dict:
+        """JSON types."""
+        return asdict(self) | {"between": self.between}
+
+
+def spread(values: Sequence[float], errors: Sequence[float], seed: int = 0) -> Spread:
+    """Summarise values with standard errors.
+
+    Parameters
+    ----------
+    values, errors : (K,)
+    seed : int
+        Of the bootstrap.
+
+    Raises
+    ------
+    ValueError
+        Fewer than two values.
+    """
+    x, e = np.asarray(values, dtype=float), np.asarray(errors, dtype=float)
+    if len(x) < 2 or x.shape != e.shape:
+        raise ValueError(f"{len(x)} values and {len(e)} errors; expected two or more of each")
+    tails = (0.5 - LEVEL / 2, 0.5 + LEVEL / 2)
+    rng = np.random.default_rng(seed)
+    boots = np.quantile(x[rng.integers(0, len(x), (RESAMPLES, len(x)))], tails, axis=1)
+    return Spread(
+        count=len(x),
+        median=float(np.median(x)),
+        interval=tuple(float(q) for q in np.quantile(x, tails)),
+        interval_errors=tuple(float(s) for s in boots.std(axis=1)),
+        total=float(x.var(ddof=1)),
+        within=float((e**2).mean()),
+    )

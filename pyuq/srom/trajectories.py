@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Snapshots of all models of a study: the same start, the same velocities, each model its own dynamics."""
+
+import shutil
+from collections.abc import Iterable
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+from ase.data import atomic_masses, atomic_numbers
+from ase.io import read
+
+from pyuq.io.dump import Frame, LammpsDump
+from pyuq.io.files import write_text
+from pyuq.io.lammps_data import write_data
+from pyuq.srom.settings import Case, Settings, Start, Study
+from pyuq.srom.simulate import (
+    DUMP,
+    Simulation,
+    dynamics,
+    header,
+    recording,
+    run_all,
+)
+from pyuq.srom.snapshots import Snapshots, remove_drift
+from pyuq.srom.system import System
+
+CHUNK = 2**26  # bytes of frames held at a time
+REPLICA_SEED = 7919  # between the velocity seeds of two replicas
+
+
+def make_snapshots(study: Study, comm=None, say=print) -> None:
+    """Run every model from the common start; trajectories that are there are kept.
+
+    Parameters
+    ----------
+    study : Study
+    comm : mpi4py.MPI.Comm, optional
+        See :func:`pyuq.srom.simulate.run_all`.
+    say : callable
+        Takes lines of progress.
+
+    Raises
+    ------
+    RuntimeError
+        A simulation failed.
+    """
+    for case in study.cases:
+        _make_start(case, comm)
+        simulations = _trajectories(case)
+        for done, simulation in enumerate(run_all(list(simulations), study.settings.runs, comm), 1):
+            label, replica = simulations[simulation]
+            _require_success(simulation)
+            if collect(case, simulation.folder, label, replica):
+                say(f"{case.temperature:g} K: {label}-{replica} ({done}/{len(simulations)})")
+        if comm is not None:
+            comm.Barrier()
+
+
+def _require_success(simulation: Simulation) -> None:
+    if error := simulation.error:
+        failed = simulation.folder.with_name(f"{simulation.folder.name}.failed")
+        shutil.rmtree(failed, ignore_errors=True)
+        simulation.folder.rename(failed)
+        raise RuntimeError(f"LAMMPS failed in {failed}: {error}")
+
+
+def _make_start(case: Case, comm) -> None:
+    """Equilibrate the structure with one model; all runs start from its last frame."""
+    settings = case.settings
+    folder = case.folder / "start"
+    model = settings.models[settings.index(settings.start.model)]
+    lines = [
+        "# Common start of all models; made by `pyuq srom snapshots`.",
+        *header(case, model, "structure.data"),
+        *dynamics(case, settings.md.seed),
+        "thermo          100",
+        f"run             {settings.md.equilibration}",
+        "write_data      start.data nocoeff nofix",
+    ]
+
+    def prepare(folder: Path) -> None:
+        start = settings.start
+        atoms = read(case.study.here / start.structure, parallel=False)
+        style = {"atom_style": start.atom_style, "charges": start.charges, "masses": start.masses}
+        write_data(folder / "structure.data", atoms, start.elements, **style)
+
+    simulation = Simulation(folder, "\n".join(lines) + "\n", prepare)
+    for s in run_all([simulation], settings.runs, comm):
+        _require_success(s)
+        if not case.start.exists():
+            write_text(case.start, (folder / "start.data").read_text())
+    if comm is not None:
+        comm.Barrier()
+
+
+def _trajectories(case: Case) -> dict[Simulation, tuple[str, int]]:
+    """Simulations of all models and replicas, with label and number."""
+    settings, found = case.settings, {}
+    for replica in range(settings.basis.replicas):
+        for model in settings.models:
+            lines = [
+                f"# Snapshots of {model.label}; made by `pyuq srom snapshots`.",
+                *header(case, model, str(case.start)),
+                *dynamics(case, settings.md.seed + REPLICA_SEED * replica),
+                *recording(settings.md.steps, settings.md.every, "id type xu yu zu vx vy vz"),
+            ]
+            path = case.snapshots(model.label, replica)
+            simulation = Simulation(path.with_suffix(".run"), "\n".join(lines) + "\n")
+            found[simulation] = (model.label, replica)
+    return found
+
+
+def collect(case: Case, folder: Path, label: str, replica: int) -> bool:
+    """Turn the trajectory of a simulation into snapshots; return whether there was anything to do."""
+    settings, path = case.settings, case.snapshots(label, replica)
+    model = settings.models[settings.index(label)]
+    digest = model.sha256(case.study.here)
+    if path.exists() and not (folder / DUMP).exists():
+        if Snapshots(path).model_sha256 != digest:
+            raise ValueError(
+                f"{path} was made with another version of the model {label} (its files or commands "
+                "changed): remove the study's folder, or restore the model"
+            )
+        return False
+    partial = path.with_name(f".{path.name}.partial")
+    read_dump(folder / DUMP, partial, settings, label, digest)
+    shutil.rmtree(path, ignore_errors=True)
+    partial.rename(path)
+    (folder / DUMP).unlink()
+    return True
+
+
+def read_dump(dump, path, settings: Settings, label: str, digest: str = "") -> Snapshots:
+    """Snapshots of a LAMMPS dump: displacements from its first frame, and velocities.
+
+    Both are without the motion of the centre of mass. Memory does not grow with the trajectory.
+
+    Parameters
+    ----------
+    dump : str or Path
+        Text dump with the columns ``xu yu zu`` (or positions and image flags) and ``vx vy vz``.
+    path : str or Path
+        Folder to write.
+    settings : Settings
+        Elements, masses, and the time between frames.
+    label, digest : str
+        Of the model.
+
+    Raises
+    ------
+    ValueError
+        Wrapped positions without image flags, no velocities, a cell that changes, atoms that are lost, a dump that is
+        cut short.
+    """
+    source = LammpsDump(dump)
+    frames = (continuous(frame, source) for frame in source)
+    first = next(frames)
+    system = system_of(first, settings.start)
+    timestep = settings.md.timestep * settings.md.every
+    snapshots = Snapshots.create(path, system, timestep, label, digest)
+    append_frames(snapshots, chain([first], frames))
+    return snapshots
+
+
+def continuous(frame: Frame, source: LammpsDump) -> Frame:
+    """Frame with unwrapped positions.
+
+    Raises
+    ------
+    ValueError
+        The dump has wrapped positions and no image flags.
+    """
+    if source.unwrapped:
+        return frame
+    if frame.images is None:
+        raise ValueError(
+            f"{source.path} has wrapped positions without image flags (columns {' '.join(source.columns)}): "
+            "displacements across the boundary are lost. Write xu yu zu, or ix iy iz besides"
+        )
+    return replace(frame, positions=frame.positions + frame.images @ frame.cell)
+
+
+def system_of(frame: Frame, start: Start) -> System:
+    """Atoms of a study, x⁰ from a frame of unwrapped positions."""
+    symbols = tuple(start.elements[t - 1] for t in frame.types)
+    masses = {e: start.masses.get(e, atomic_masses[atomic_numbers[e]]) for e in start.elements}
+    return System(
+        ids=frame.ids,
+        masses=np.array([masses[s] for s in symbols]),
+        reference=frame.positions,
+        cell=frame.cell,
+        symbols=symbols,
+    )
+
+
+def append_frames(snapshots: Snapshots, frames: Iterable[Frame]) -> None:
+    """Append displacements from x⁰ and velocities of frames in a fixed cell.
+
+    Raises
+    ------
+    ValueError
+        The cell changes, or there are no velocities.
+    """
+    system = snapshots.system
+    size = max(1, CHUNK // (48 * system.natoms))
+    held: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def flush() -> None:
+        u, v = (np.array(values) for values in zip(*held, strict=True))
+        snapshots.append(remove_drift(u, system.masses), remove_drift(v, system.masses))
+        held.clear()
+
+    for frame in frames:
+        if frame.velocities is None:
+            raise ValueError(f"step {frame.step}: no velocities; expected the columns vx vy vz")
+        if (gap := np.abs(frame.cell - system.cell).max()) > 1e-9 * np.abs(system.cell).max():
+            raise ValueError(
+                f"the cell changes: by {gap:.3g} Å until step {frame.step}; expected the fixed cell of nve, nvt or "
+                "langevin, without which modes of displacements are not defined"
+            )
+        held.append((frame.positions - system.reference, frame.velocities))
+        if len(held) == size:
+            flush()
+    if held:
+        flush()

@@ -1,0 +1,345 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The stages of pyuq srom on a small Lennard-Jones mixture."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from ase.build import bulk
+
+from pyuq import lmp
+from pyuq.cli import main
+from pyuq.io import extxyz
+from pyuq.srom.basis import Basis
+from pyuq.srom.ensemble import Ensemble
+from pyuq.srom.propagate import analyse, groups
+from pyuq.srom.settings import load_study
+from pyuq.srom.simulate import Simulation
+from pyuq.srom.snapshots import Snapshots
+from pyuq.srom.trajectories import read_dump
+
+SETTINGS = """
+name = "mix"
+
+[start]
+structure = "mix.extxyz"
+elements = ["Ar", "Kr"]
+
+[[models]]
+label = "soft"
+commands = ["pair_style lj/cut 7.0", "pair_coeff * * 0.008 3.4"]
+
+[[models]]
+label = "stiff"
+commands = ["include ${here}/stiff.in"]
+files = ["stiff.in"]
+
+[md]
+temperatures = [300.0]
+timestep = 0.004
+equilibration = 200
+steps = 600
+every = 10
+
+[basis]
+modes = 6
+free = ["Kr"]
+
+[sampler]
+samples = 3
+
+[propagate]
+convergence = [2]
+
+[diffusion]
+species = "Kr"
+
+[runs]
+parallel = 2
+"""
+
+
+def write_study(folder):
+    atoms = bulk("Ar", "fcc", a=5.6, cubic=True) * (2, 2, 2)
+    atoms.symbols[::4] = "Kr"
+    extxyz.write(folder / "mix.extxyz", [atoms])
+    (folder / "stiff.in").write_text("pair_style lj/cut 7.0\npair_coeff * * 0.012 3.4\n")
+    (folder / "srom.toml").write_text(SETTINGS)
+    return folder / "srom.toml"
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A study that went through all stages."""
+    path = write_study(tmp_path_factory.mktemp("study"))
+    assert main(["srom", "all", str(path)]) == 0
+    return path
+
+
+@pytest.fixture
+def copy(finished, tmp_path):
+    """A copy of it to be damaged, at the same place (paths are part of the scripts)."""
+    shutil.copytree(finished.parent, tmp_path / "backup")
+    yield finished
+    shutil.rmtree(finished.parent)
+    shutil.copytree(tmp_path / "backup", finished.parent)
+
+
+def case(path):
+    return load_study(path).cases[0]
+
+
+def test_models_share_start_and_velocities(finished):
+    c = case(finished)
+    soft, stiff = (Snapshots(c.snapshots(label, 0)) for label in ("soft", "stiff"))
+    again = Snapshots(c.snapshots("soft", 1))
+    assert soft.nframes == stiff.nframes == 61
+    assert soft.timestep == pytest.approx(0.04)
+    soft.system.require_same(stiff.system, "a", "b")
+    assert not soft.displacements[0].any()
+    np.testing.assert_array_equal(soft.velocities[0], stiff.velocities[0])
+    assert np.abs(soft.velocities[0] - again.velocities[0]).max() > 0.1
+    centre = np.einsum("tnd,n->td", soft.displacements, soft.system.masses)
+    assert np.abs(centre).max() < 1e-9
+    assert np.abs(soft.displacements[-1] - stiff.displacements[-1]).max() > 0.1
+    assert not list(c.folder.glob("**/*.dump"))
+
+
+def test_results(finished):
+    c = case(finished)
+    report = (c.study.folder / "report.md").read_text()
+    assert "| soft |" in report
+    assert "two models: all samples lie on one curve" in report
+    found = json.loads((c.study.folder / "results.json").read_text())[0]
+    assert found["samples"] == 3
+    assert found["failed"] == []
+    assert all(
+        (c.folder / name).stat().st_size > 5000 for name in ("msd.png", "angles.png", "modes.png")
+    )
+    runs = sorted(p.name for p in c.run("").iterdir())
+    assert runs == [
+        "modes-2",
+        "nominal-soft",
+        "nominal-stiff",
+        *(f"sample{k:04d}" for k in range(3)),
+    ]
+    for name in runs:
+        result = json.loads((c.run(name) / "result.json").read_text())
+        assert abs(result["drift"]) < 1e-3
+        assert 30 < result["temperature"] < 3000  # a few modes fluctuate
+        assert 0 < result["residual"] < 1
+
+
+def test_samples_on_disk_are_those_of_the_ensemble(finished):
+    c = case(finished)
+    ensemble = Ensemble.read(c.ensemble)
+    for k in range(3):
+        on_disk = Basis.read(c.run(f"sample{k:04d}") / "basis.rom")
+        np.testing.assert_array_equal(on_disk.vectors, ensemble.sample(k).vectors)
+        assert (on_disk.vectors.reshape(32, 3, -1)[on_disk.free] == 0).all()
+        assert on_disk.provenance["driver"] == ("soft", "stiff")[ensemble.weights[k].argmax()]
+
+
+def test_only_what_is_missing_is_run_again(copy, capsys):
+    c = case(copy)
+    before = {p: p.read_bytes() for p in c.run("").glob("*/result.json")}
+    shutil.rmtree(c.run("sample0001"))
+    c.run(".sample0001.running").mkdir()  # left by a killed process
+    assert main(["srom", "propagate", str(copy)]) == 0
+    assert capsys.readouterr().out.count("sample") == 1
+    after = {p: p.read_bytes() for p in c.run("").glob("*/result.json")}
+    assert before == after
+
+
+def test_killed_study_goes_on_to_the_same_result(finished, tmp_path):
+    path = write_study(tmp_path)
+    for stage in ("snapshots/*.snap", "runs/*/result.json"):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pyuq", "srom", "all", str(path)],
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        while process.poll() is None and not list(case(path).folder.glob(stage)):
+            time.sleep(0.02)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    assert main(["srom", "all", str(path)]) == 0
+
+    def results(study):
+        return {p.parent.name: p.read_bytes() for p in case(study).run("").glob("*/result.json")}
+
+    assert results(path) == results(finished)
+
+
+def test_blown_up_samples_are_recorded_and_reported(copy):
+    shutil.rmtree(case(copy).run(""))
+    # No shorter way to let reduced dynamics fail whose snapshots are sound: 0.2 ps time steps.
+    copy.write_text(SETTINGS.replace("timestep = 0.004", "timestep = 0.2"))
+    assert main(["srom", "propagate", str(copy)]) == 0
+    assert main(["srom", "report", str(copy)]) == 0
+    text = (copy.parent / "srom" / "report.md").read_text()
+    assert "3 of 3 samples failed" in text
+    assert "no interval is given" in text
+    found = json.loads((copy.parent / "srom" / "results.json").read_text())[0]
+    assert len(found["failed"]) == 6
+
+
+DUMPED = """ITEM: TIMESTEP
+{step}
+ITEM: NUMBER OF ATOMS
+{n}
+ITEM: BOX BOUNDS pp pp pp
+0 {length}
+0 5
+0 5
+ITEM: ATOMS id type {columns}
+{rows}
+"""
+
+
+def dumped(path, columns="xu yu zu vx vy vz", lengths=(5.0, 5.0), atoms=(2, 2)):
+    values = {"x": 1.0, "y": 2.0, "z": 3.0, "xu": 6.0, "yu": 2.0, "zu": 3.0, "ix": 1}
+    numbers = " ".join(str(values.get(c, 0)) for c in columns.split())
+    frames = (
+        DUMPED.format(
+            step=k,
+            n=n,
+            length=length,
+            columns=columns,
+            rows="\n".join(f"{i + 1} {i + 1} {numbers}" for i in range(n)),
+        )
+        for k, (length, n) in enumerate(zip(lengths, atoms, strict=True))
+    )
+    path.write_text("".join(frames))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"columns": "x y z vx vy vz"}, "wrapped positions without image flags"),
+        ({"columns": "xu yu zu"}, "no velocities"),
+        ({"lengths": (5.0, 5.1)}, "the cell changes: by 0.1 Å until step 1"),
+        ({"atoms": (2, 1)}, "1 atoms, 2 in the first frame; were atoms lost"),
+    ],
+)
+def test_bad_trajectories_are_refused(finished, tmp_path, change, message):
+    with pytest.raises(ValueError, match=message):
+        read_dump(
+            dumped(tmp_path / "a.dump", **change), tmp_path / "a", case(finished).settings, "a"
+        )
+
+
+def test_image_flags_are_as_good_as_unwrapped_positions(finished, tmp_path):
+    settings, references = case(finished).settings, []
+    for columns in ("xu yu zu vx vy vz", "x y z ix iy iz vx vy vz"):
+        dump = dumped(tmp_path / "a.dump", columns)
+        references.append(read_dump(dump, tmp_path / "a", settings, "a").system.reference)
+    np.testing.assert_array_equal(*references)
+    np.testing.assert_array_equal(references[0][0], [6.0, 2.0, 3.0])
+
+
+def test_too_few_snapshots(copy, capsys):
+    copy.write_text(SETTINGS.replace("modes = 6", "modes = 70"))
+    assert main(["srom", "build", str(copy)]) == 1
+    assert "70 modes of 61 snapshots" in capsys.readouterr().err
+
+
+def test_snapshots_of_another_system_are_refused(copy, capsys):
+    c = case(copy)
+    path = c.snapshots("stiff", 0)
+    mine = Snapshots(path)
+    u, v, system = mine.displacements.copy(), mine.velocities.copy(), mine.system
+    heavy = replace(system, masses=1.1 * system.masses)
+    Snapshots.create(path, heavy, mine.timestep, mine.label, mine.model_sha256).append(u, v)
+    assert main(["srom", "build", str(copy)]) == 1
+    assert "masses[0]" in capsys.readouterr().err
+
+
+def test_changed_model_is_refused_by_name(copy, capsys):
+    (copy.parent / "stiff.in").write_text("pair_style lj/cut 7.0\npair_coeff * * 0.013 3.4\n")
+    for action in ("snapshots", "build", "propagate"):
+        assert main(["srom", action, str(copy)]) == 1
+        assert "stiff" in capsys.readouterr().err
+
+
+def test_changed_settings_are_refused(copy, capsys):
+    copy.write_text(SETTINGS.replace("steps = 600", "steps = 700"))
+    assert main(["srom", "snapshots", str(copy)]) == 1
+    assert "other settings" in capsys.readouterr().err
+
+
+def test_one_sample_on_demand(finished):
+    assert main(["srom", "sample", str(finished), "--write", "2"]) == 0
+    c = case(finished)
+    expected = Ensemble.read(c.ensemble).sample(2).vectors
+    np.testing.assert_array_equal(Basis.read(c.folder / "mix-2.rom").vectors, expected)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"[sampler]\n": '[sampler]\nkind = "ppca"\n'},
+        {"[sampler]\n": '[sampler]\nkind = "npm"\nlength = 4.0\nspread = 0.2\n'},
+        {"[sampler]\n": '[sampler]\nbase = "karcher"\nconcentration = "fit"\n'},
+        {"[sampler]\n": '[sampler]\nsplit = "low"\nforce_model = "drawn"\n'},
+        {"[sampler]\n": '[sampler]\nsplit = "high"\nforce_model = "stiff"\n'},
+    ],
+)
+def test_other_samplers(copy, change):
+    text = SETTINGS
+    for old, new in change.items():
+        text = text.replace(old, new)
+    copy.write_text(text)
+    assert main(["srom", "sample", str(copy)]) == 0
+    ensemble = Ensemble.read(case(copy).ensemble)
+    nominal = ensemble.nominal.vectors
+    for k in range(3):
+        w = ensemble.sample(k).vectors
+        assert w.shape == nominal.shape
+        assert np.abs(w.T @ w - np.eye(6)).max() < 1e-12
+        assert np.abs(w - nominal).max() > 1e-3
+    if "split" in text:
+        kept = ensemble.sampler.fixed
+        assert 0 < kept.shape[1] < 6
+        np.testing.assert_array_equal(ensemble.sample(0).vectors[:, : kept.shape[1]], kept)
+
+
+def test_error_of_lammps_is_recorded(finished, tmp_path):
+    c = case(finished)
+    simulation = Simulation(tmp_path / "bad", "units metal\nno_such_command\n")
+    simulation.run(c.settings.runs)
+    found = analyse(c, simulation)
+    assert not found["ok"]
+    assert "no_such_command" in found["error"]
+
+
+def test_framework_is_everything_else(finished):
+    c = case(finished)
+    mobile, framework = groups(c, ["Ar", "Kr", "Ar"])
+    assert mobile.tolist() == [False, True, False]
+    assert framework.tolist() == [True, False, True]
+
+
+def test_ranks_share_the_work(tmp_path):
+    path = write_study(tmp_path)
+    command = [lmp.mpirun(), "-np", "2", sys.executable, "-m", "pyuq", "srom", "all", str(path)]
+    done = subprocess.run(
+        command,
+        env=lmp.environment(launched=False),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads((tmp_path / "srom" / "results.json").read_text())[0]
+    assert found["samples"] == 3
+    assert found["failed"] == []
