@@ -75,7 +75,8 @@ def report(folder: Path, state: State, settings: Settings) -> str:
         "",
         f"- database: `database.extxyz`, {state.batches[-1] if state.batches else 0} structures, "
         f"SHA-256 `{sha256(folder / 'database.extxyz')[:16]}…`",
-        f"- potential: `potential/{settings.name}.yace`, posterior `potential/{settings.name}.uq`",
+        f"- potential: `potential/{settings.name}{settings.fit.basis.suffix}`, "
+        f"posterior `potential/{settings.name}.uq`",
         "- scripts and traces of all walkers: `iterations/`",
         "",
     ]

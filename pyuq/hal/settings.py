@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from pyuq.models.fit import FitSettings, RepulsionSettings, Solver, Weights
-from pyuq.models.run_fit import basis_from_table
+from pyuq.models.run_fit import FAMILIES, basis_from_table
 from pyuq.settings import from_table, load_toml
 
 Ramp = float | tuple[float, float]
@@ -289,6 +289,7 @@ class Settings:
     md: MD
     name: str = "potential"
     folder: str = "run"
+    family: str = "ace"
     bias: Bias = field(default_factory=Bias)
     stop: Stop = field(default_factory=Stop)
     loop: LoopTable = field(default_factory=LoopTable)
@@ -299,10 +300,13 @@ class Settings:
     repulsion: RepulsionSettings = field(default_factory=RepulsionSettings)
     one_body: dict[str, float] | None = None
 
+    def __post_init__(self):
+        choose("family", self.family, FAMILIES)
+
     @property
     def fit(self) -> FitSettings:
         """The settings of the fit."""
-        basis = basis_from_table(self.basis, "[basis]")
+        basis = basis_from_table(self.basis, "[basis]", self.family)
         return FitSettings(
             basis, self.weights, self.groups, self.solver, self.repulsion, self.one_body
         )
@@ -326,7 +330,7 @@ def load_settings(path) -> Settings:
         A mistake in the file; the message names file, table and key.
     """
     settings = from_table(Settings, load_toml(path), str(path))
-    basis_from_table(settings.basis, f"{path} [basis]")
+    basis_from_table(settings.basis, f"{path} [basis]", settings.family)
     return settings
 
 

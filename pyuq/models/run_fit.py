@@ -18,6 +18,8 @@ from pyuq.models.metrics import Predictions, error_table, format_table, predict
 from pyuq.models.mtp import MTPBasis
 from pyuq.settings import assign, from_table, load_toml
 
+FAMILIES = ("ace", "mtp")
+
 
 @dataclass(frozen=True)
 class FitFile:
@@ -58,8 +60,8 @@ class FitFile:
     max_force: float = np.inf
 
     def __post_init__(self):
-        if self.family not in ("ace", "mtp"):
-            raise ValueError(f"family = {self.family!r}; expected 'ace' or 'mtp'")
+        if self.family not in FAMILIES:
+            raise ValueError(f"family = {self.family!r}; expected one of {', '.join(FAMILIES)}")
         if not self.train:
             raise ValueError("train names no file")
 

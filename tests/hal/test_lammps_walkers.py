@@ -20,6 +20,7 @@ from pyuq.hal.settings import load_settings
 from pyuq.io import extxyz
 from pyuq.io.files import sha256
 from pyuq.lmp import mpirun
+from pyuq.models.evaluator import Evaluator
 from pyuq.models.fit import fit
 
 TOML = """
@@ -184,3 +185,23 @@ def test_two_ranks_for_a_walker(toml, tmp_path):
     log = (tmp_path / "run/iterations/0000/walker0/log.lammps").read_text()
     assert "MPI processor grid" in log
     assert "1 by 1 by 1 MPI" not in log
+
+
+def test_moment_tensor_potential(toml, tmp_path):
+    """`family = "mtp"`: new radial coefficients at each evidence fit, exact updates between; all runs in LAMMPS."""
+    basis = "cutoff = 4.0\norder = 2\ndegree = 4"
+    assert basis in TOML
+    text = TOML.replace(basis, "cutoff = 4.0\nlevel = 6\nradial_size = 4\nrefine = 5")
+    toml.write_text('family = "mtp"\n' + text + "refit_every = 2\n")
+    loop = Loop(load_settings(toml), toml, labeller=EMTLabeller())
+    assert loop.run() == "2 iterations"
+    first, last = loop.state.history[0], loop.model()
+    assert len(database(tmp_path / "run")) > 4
+    assert last.basis.family == "mtp"
+    assert 0 < first["new_force"] < 1.0
+    saved = Evaluator(tmp_path / "run/potential/cu.mtp", elements=["Cu"])
+    atoms = database(tmp_path / "run")[-1]
+    assert saved.compute(atoms)["energy"] == pytest.approx(last.predict(atoms)["energy"], rel=1e-12)
+    assert "potential/cu.mtp" in (tmp_path / "run/report.md").read_text()
+    script = (tmp_path / "run/iterations/0001/walker0/in.hal").read_text()
+    assert "potential/cu.uq Cu" in script

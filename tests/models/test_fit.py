@@ -251,7 +251,7 @@ def test_settings_from_the_command_line(tmp_path, capsys):
         ("cutoff", "cutof", "unknown key 'cutof'; nearest valid key: 'cutoff'"),
         ("6.0", '"six"', "expected a number"),
         ("train.xyz", "nothing.xyz", "no file"),
-        ("[basis]", 'family = "gap"\n[basis]', "expected 'ace'"),
+        ("[basis]", 'family = "gap"\n[basis]', "expected one of ace"),
     ],
 )
 def test_mistakes_in_the_file_are_named(tmp_path, old, new, message):
