@@ -139,8 +139,10 @@ class Diagnosis:
                 f"the chains have not mixed (between chains {self.between:.2g} times the spread inside "
                 "them): take them as an ensemble, or run longer"
             )
-        else:
+        elif self.rhat > MIXED:
             advice = "the chain has not converged: run longer, with a larger step or more burn-in"
+        else:
+            advice = "too few effective draws to trust their spread: take more, further apart"
         return f"{advice}; {figures}"
 
 

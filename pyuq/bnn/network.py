@@ -253,11 +253,59 @@ def predict(
             atomic.sum(), vectors, create_graph=create_graph, allow_unused=True
         )
     slope = torch.zeros_like(vectors) if slope is None else slope
-    forces = slope.new_zeros(len(batch.species), 3)
-    forces = forces.index_add(0, batch.centers, slope).index_add(0, batch.neighbors, -slope)
-    outer = -vectors.detach()[:, :, None] * slope[:, None, :]
-    virials = outer.new_zeros(batch.count, 3, 3).index_add(0, batch.structure[batch.centers], outer)
+    forces, virials = assemble(batch, slope)
     energies = atomic.new_zeros(batch.count).index_add(0, batch.structure, atomic)
+    if not create_graph:
+        energies, atomic, h = energies.detach(), atomic.detach(), h.detach()
+    return Prediction(energies, atomic, forces, virials, h)
+
+
+def assemble(batch: Batch, slope: Tensor) -> tuple[Tensor, Tensor]:
+    """Forces (..., N, 3) and virials (..., structures, 3, 3) from dE/d(r_j - r_i), (..., E, 3)."""
+    lead = slope.shape[:-2]
+    forces = slope.new_zeros(*lead, len(batch.species), 3).index_add(-2, batch.centers, slope)
+    forces = forces.index_add(-2, batch.neighbors, -slope)
+    outer = -batch.vectors.detach()[:, :, None] * slope[..., None, :]
+    virials = outer.new_zeros(*lead, batch.count, 3, 3)
+    return forces, virials.index_add(-3, batch.structure[batch.centers], outer)
+
+
+def predict_heads(
+    architecture: Architecture,
+    w: Weights,
+    batch: Batch,
+    readouts: Tensor,
+    create_graph: bool = False,
+) -> Prediction:
+    """Predictions of Q readouts on the same features: one forward pass, Q reverse passes.
+
+    Parameters
+    ----------
+    architecture, w, batch, create_graph
+        As of :func:`predict`; `w["readout"]` is not used.
+    readouts : Tensor, shape (Q, species, C + 1)
+
+    Returns
+    -------
+    Prediction
+        Energies, atomic energies, forces and virials have Q as leading dimension.
+    """
+    with torch.enable_grad():
+        vectors = batch.vectors.detach().requires_grad_(True)
+        h = features(architecture, w, Batch(**(vars(batch) | {"vectors": vectors})))
+        readout = readouts[:, batch.species]
+        (slope,) = torch.autograd.grad(
+            h,
+            vectors,
+            readout[:, :, :-1],
+            create_graph=create_graph,
+            is_grads_batched=True,
+            allow_unused=True,
+        )
+        atomic = (h * readout[:, :, :-1]).sum(-1) + readout[:, :, -1]
+    slope = vectors.new_zeros(len(readouts), *vectors.shape) if slope is None else slope
+    forces, virials = assemble(batch, slope)
+    energies = atomic.new_zeros(len(readouts), batch.count).index_add(-1, batch.structure, atomic)
     if not create_graph:
         energies, atomic, h = energies.detach(), atomic.detach(), h.detach()
     return Prediction(energies, atomic, forces, virials, h)

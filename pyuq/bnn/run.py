@@ -14,14 +14,20 @@ from pyuq.bnn.architecture import Architecture, NetworkFile, read_network, write
 from pyuq.bnn.diagnostics import diagnose
 from pyuq.bnn.evaluate import judge, predict_all, table
 from pyuq.bnn.network import Batch, predict, sample_weights
-from pyuq.bnn.samplers import SGHMC, Draws, Dropout, Ensemble
+from pyuq.bnn.samplers import SGHMC, Draws, Dropout, Ensemble, LastLayer, ShallowEnsemble
 from pyuq.bnn.target import Likelihood, NetworkTarget
 from pyuq.io.files import write_text
 from pyuq.io.structures import expand, read_structures
 from pyuq.models.fit import training_hash
 from pyuq.settings import assign, from_table, load_toml
 
-SAMPLERS = {"sghmc": SGHMC, "ensemble": Ensemble, "dropout": Dropout}
+SAMPLERS = {
+    "sghmc": SGHMC,
+    "ensemble": Ensemble,
+    "dropout": Dropout,
+    "last-layer": LastLayer,
+    "shallow-ensemble": ShallowEnsemble,
+}
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 PROBES = 16  # structures whose predictions the diagnostics look at
 
@@ -36,10 +42,10 @@ class Settings:
         Files of labelled structures; ``${NAME:-default}`` is expanded.
     network : Architecture
     likelihood : Likelihood
-    method : {"sghmc", "ensemble", "dropout"}
+    method : {"sghmc", "ensemble", "dropout", "last-layer", "shallow-ensemble"}
         How `pyuq bnn sample` draws.
     sampler : dict
-        Parameters of :class:`pyuq.bnn.samplers.SGHMC`, ``Ensemble`` or ``Dropout``.
+        Parameters of the method's class in :mod:`pyuq.bnn.samplers`.
     train_steps, learning_rate, batch
         Of `pyuq bnn train`: one network at the maximum of the posterior.
     name, folder : str

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-r"""Draws of weights: stochastic-gradient Hamiltonian Monte Carlo, deep ensembles, Monte Carlo dropout.
+r"""Draws of weights: stochastic-gradient Hamiltonian Monte Carlo and its rivals.
+
+The rivals: deep and shallow ensembles, Monte Carlo dropout, the exact posterior of the last layer.
 
 All samplers see one flat vector of parameters :math:`\theta` and a :class:`Target`, whose loss is
 :math:`\hat u(\theta) = -\frac1N \log p(\theta) - \langle\log p(D_i|\theta)\rangle_\mathrm{batch}` for N data.
@@ -24,6 +26,8 @@ T. Chen, E. Fox, C. Guestrin, ICML (2014) (SGHMC).
 R. Zhang et al., ICLR (2020) (cyclical schedules).
 B. Lakshminarayanan, A. Pritzel, C. Blundell, NeurIPS (2017) (deep ensembles).
 Y. Gal, Z. Ghahramani, ICML (2016) (dropout).
+M. Kellner, M. Ceriotti, Mach. Learn.: Sci. Technol. **5**, 035006 (2024) (shallow ensembles).
+F. Bigi, S. Chong, M. Ceriotti, F. Grasselli, Mach. Learn.: Sci. Technol. **5**, 045018 (2024) (last layer).
 """
 
 import math
@@ -40,6 +44,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pyuq.io.files import write_tensors
+from pyuq.models.posterior import Posterior
 
 
 class Target(Protocol):
@@ -352,9 +357,7 @@ class Ensemble:
     batch: int = 5
 
     def __post_init__(self):
-        for name in ("members", "steps", "learning_rate"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} = {getattr(self, name)}; expected a number above 0")
+        check_training(self, "members")
 
     def run(
         self, target: Target, seed: int, folder: Path | None = None, checkpoint: int = 500
@@ -399,6 +402,7 @@ class Dropout:
     batch: int = 5
 
     def __post_init__(self):
+        check_training(self, "draws")
         if not 0 < self.rate < 1:
             raise ValueError(f"rate = {self.rate}; expected a number between 0 and 1")
 
@@ -420,13 +424,130 @@ class Dropout:
         return Draws(torch.stack(found)[None], self.steps)
 
 
+class LinearTarget(Target, Protocol):
+    """A target whose prediction is linear in some of the parameters, the readout."""
+
+    readout: slice  # where they lie
+
+    def readout_posterior(self, theta: Tensor) -> Posterior:
+        """Gaussian posterior of the readout given all other parameters."""
+
+    def heads_loss(self, theta: Tensor, heads: Tensor, batch: Tensor) -> Tensor:
+        """û of several readouts, shape (K, R), that share the other parameters."""
+
+
+@dataclass(frozen=True)
+class LastLayer:
+    """One trained network, and the exact posterior of its readout given everything else.
+
+    The rows of the regression cost a pass over all data, which is not counted among the gradients.
+
+    Parameters
+    ----------
+    draws : int
+    steps, learning_rate, batch
+        As of :class:`Ensemble`.
+    """
+
+    draws: int = 8
+    steps: int = 4000
+    learning_rate: float = 3e-3
+    batch: int = 5
+
+    def __post_init__(self):
+        check_training(self, "draws")
+
+    def run(
+        self, target: LinearTarget, seed: int, folder: Path | None = None, checkpoint: int = 500
+    ) -> Draws:
+        """Train, then draw readouts. Parameters as of :meth:`SGHMC.run`."""
+        path = None if folder is None else Path(folder) / "lastlayer.ckpt"
+        start = child_seed(seed, 0)
+        theta = optimize(self, target, start, "last layer", path=path, checkpoint=checkpoint)
+        posterior = target.readout_posterior(theta)
+        found = theta.repeat(self.draws, 1)
+        found[:, target.readout] = torch.from_numpy(
+            posterior.sample(self.draws, child_seed(seed, 1))
+        ).to(theta)
+        return Draws(found[None], self.steps)
+
+
+class Heads:
+    """A target with several readouts on one trunk; the readouts follow the parameters in the flat vector."""
+
+    def __init__(self, target: LinearTarget, count: int):
+        self.target, self.count, self.size = target, count, target.size
+
+    def initial(self, generator: torch.Generator) -> Tensor:
+        """Draw a trunk and independent readouts."""
+        starts = [self.target.initial(generator) for _ in range(self.count)]
+        return torch.cat([starts[0], *(start[self.target.readout] for start in starts)])
+
+    def split(self, theta: Tensor) -> tuple[Tensor, Tensor]:
+        """Parameters (P,) and readouts (K, R)."""
+        width = self.target.readout.stop - self.target.readout.start
+        trunk = len(theta) - self.count * width
+        return theta[:trunk], theta[trunk:].reshape(self.count, width)
+
+    def loss(self, theta: Tensor, batch: Tensor) -> Tensor:
+        """û of the heads together."""
+        return self.target.heads_loss(*self.split(theta), batch)
+
+
+@dataclass(frozen=True)
+class ShallowEnsemble:
+    """Several readouts on one trunk, trained together so that their spread explains the errors.
+
+    A step costs one forward pass and `members` reverse passes; it counts as `members` gradients.
+
+    Parameters
+    ----------
+    members : int
+    steps, learning_rate, batch
+        As of :class:`Ensemble`.
+    """
+
+    members: int = 8
+    steps: int = 4000
+    learning_rate: float = 3e-3
+    batch: int = 5
+
+    def __post_init__(self):
+        check_training(self, "members")
+        if self.members < 2:
+            raise ValueError(f"members = {self.members}; expected at least 2, a spread is fitted")
+
+    def run(
+        self, target: LinearTarget, seed: int, folder: Path | None = None, checkpoint: int = 500
+    ) -> Draws:
+        """Train all heads. Parameters as of :meth:`SGHMC.run`."""
+        heads = Heads(target, self.members)
+        path = None if folder is None else Path(folder) / "shallow.ckpt"
+        start = child_seed(seed, 0)
+        theta, readouts = heads.split(
+            optimize(self, heads, start, "heads", path=path, checkpoint=checkpoint)
+        )
+        found = theta.repeat(self.members, 1)
+        found[:, target.readout] = readouts
+        return Draws(found[:, None], self.members * self.steps)
+
+
+def check_training(settings, count: str) -> None:
+    """Refuse settings of an optimisation that make no sense."""
+    for name in (count, "steps", "learning_rate"):
+        if not getattr(settings, name) > 0:
+            raise ValueError(f"{name} = {getattr(settings, name)}; expected a number above 0")
+    if settings.batch < 0:
+        raise ValueError(f"batch = {settings.batch}; expected 0 (all data) or more")
+
+
 def unchanged(theta: Tensor, generator: torch.Generator) -> Tensor:
     """Parameters as they are."""
     return theta
 
 
 def optimize(
-    settings: Ensemble | Dropout,
+    settings: Ensemble | Dropout | LastLayer | ShallowEnsemble,
     target: Target,
     seed: int,
     name: str,
@@ -443,7 +564,9 @@ def optimize(
     ----------
     D. P. Kingma, J. Ba, ICLR (2015).
     """
-    metadata = {k: str(v) for k, v in asdict(settings).items() if k not in ("members", "draws")}
+    # More members or draws may be asked for later, unless they are trained together.
+    loose = ("draws",) if isinstance(settings, ShallowEnsemble) else ("members", "draws")
+    metadata = {k: str(v) for k, v in asdict(settings).items() if k not in loose}
     metadata |= {"seed": str(seed)}
     resumed = path is not None and path.exists()
     chain = Chain.load(path, metadata) if resumed else Chain.start(target, seed)

@@ -22,8 +22,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pyuq.bnn.architecture import Architecture
-from pyuq.bnn.network import Batch, Weights, force_noise, predict, radial_basis
+from pyuq.bnn.network import (
+    Batch,
+    Prediction,
+    Weights,
+    force_noise,
+    predict,
+    predict_heads,
+    radial_basis,
+)
 from pyuq.models.fit import check_structures, fit_one_body
+from pyuq.models.posterior import Posterior
+from pyuq.models.regression import NormalEquations, condition
 
 SILU = 1.6765324703310907  # 1/√⟨SiLU(x)²⟩ of a standard normal x
 
@@ -143,6 +153,11 @@ class NetworkTarget:
         self.shapes = [shapes[name] for name in self.names]
         self.sizes = [math.prod(shape) for shape in self.shapes]
         self.factors = factors(architecture, self.scaling)
+        channels, force = architecture.channels, self.scaling.force
+        scale = [force * SILU / math.sqrt(channels)] * channels + [force]
+        self.readout_scale = torch.tensor(scale, dtype=dtype)
+        self.readout_shift = torch.zeros(len(architecture.elements), channels + 1, dtype=dtype)
+        self.readout_shift[:, -1] = torch.tensor(self.scaling.one_body, dtype=dtype)
 
     def _scaling(self, structures: Sequence[Atoms]) -> Scaling:
         edges = sum(len(b.centers) for b in self.batches)
@@ -184,12 +199,7 @@ class NetworkTarget:
         parts = torch.split(theta, self.sizes)
         for name, part, shape in zip(self.names, parts, self.shapes, strict=True):
             found[name] = part.reshape(shape) * self.factors.get(name, 1.0)
-        raw = found["readout"]
-        scale = self.scaling.force * SILU / math.sqrt(self.architecture.channels)
-        shift = torch.tensor(self.scaling.one_body, dtype=theta.dtype, device=theta.device)
-        found["readout"] = torch.cat(
-            [raw[:, :-1] * scale, (raw[:, -1] * self.scaling.force + shift)[:, None]], dim=1
-        )
+        found["readout"] = self.readouts(theta[None, self.readout])[0]
         if self.architecture.noise_hidden:
             found["force_noise.1.bias"] = found["force_noise.1.bias"] + math.log(
                 self.likelihood.force
@@ -198,36 +208,110 @@ class NetworkTarget:
         found["frequencies"] = self.frequencies.to(theta)
         return found
 
+    @property
+    def readout(self) -> slice:
+        """Where the raw readout lies in the flat vector."""
+        position = self.names.index("readout")
+        start = sum(self.sizes[:position])
+        return slice(start, start + self.sizes[position])
+
+    def readouts(self, raw: Tensor) -> Tensor:
+        """Readouts of the file, (Q, species, C + 1), from raw ones, (Q, R)."""
+        shape = (len(raw), len(self.architecture.elements), self.architecture.channels + 1)
+        return raw.reshape(shape) * self.readout_scale.to(raw) + self.readout_shift.to(raw)
+
     def loss(self, theta: Tensor, batch: Tensor) -> Tensor:
         """û: -(1/N) log prior - mean log-likelihood of a batch."""
+        return self._loss(theta, batch, None)
+
+    def heads_loss(self, theta: Tensor, heads: Tensor, batch: Tensor) -> Tensor:
+        """û of several raw readouts (K, R) on one trunk, whose spread is part of the predictive variance.
+
+        The Gaussian of a label has the mean of the heads, and their variance plus that of the noise. The prior of the
+        heads counts in the mean over them.
+        """
+        return self._loss(theta, batch, heads)
+
+    def _loss(self, theta: Tensor, batch: Tensor, heads: Tensor | None) -> Tensor:
         chosen = [int(k) for k in batch]
         frames = Batch.join([self.batches[k] for k in chosen]).to(self.device)
         labels = {
             name: torch.cat([self.labels[k][name] for k in chosen]).to(self.device)
             for name in self.labels[chosen[0]]
         }
-        prior = 0.5 * torch.sum((theta / self.likelihood.prior) ** 2) / self.size
-        log_likelihood = self.log_likelihood(self.weights(theta.to(self.device)), frames, labels)
+        square = torch.sum(theta**2)
+        w = self.weights(theta.to(self.device))
+        if heads is None:
+            found = predict(self.architecture, w, frames, create_graph=True)
+        else:
+            square = square - torch.sum(theta[self.readout] ** 2) + torch.sum(heads**2) / len(heads)
+            readouts = self.readouts(heads.to(self.device))
+            found = predict_heads(self.architecture, w, frames, readouts, create_graph=True)
+        log_likelihood = self.log_likelihood(w, frames, labels, found)
+        prior = 0.5 * square / self.likelihood.prior**2 / self.size
         return prior - log_likelihood.to(theta.device) / len(chosen)
 
-    def log_likelihood(self, w: Weights, frames: Batch, labels: Mapping[str, Tensor]) -> Tensor:
-        """Sum over the structures of a batch."""
-        found = predict(self.architecture, w, frames, create_graph=True)
-        counts = torch.bincount(frames.structure, minlength=frames.count).to(found.energies)
+    def noise(self, w: Weights, frames: Batch, h: Tensor) -> tuple[Tensor, Tensor]:
+        """Standard deviations of energies (structures,) and of the force components of each atom (N,)."""
+        roots = torch.bincount(frames.structure, minlength=frames.count).to(h).sqrt()
         if self.architecture.noise_hidden:
-            energy_noise = torch.exp(w["energy_noise"])
-            noise = force_noise(w, found.features)
-        else:
-            energy_noise = torch.full_like(counts[0], self.likelihood.energy)
-            noise = torch.full_like(found.atomic, self.likelihood.force)
-        total = normal(found.energies - labels["energy"], energy_noise * counts.sqrt()).sum()
-        total = total + normal(found.forces - labels["forces"], noise[:, None]).sum()
+            return torch.exp(w["energy_noise"]) * roots, force_noise(w, h)
+        return self.likelihood.energy * roots, torch.full_like(h[:, 0], self.likelihood.force)
+
+    def log_likelihood(
+        self, w: Weights, frames: Batch, labels: Mapping[str, Tensor], found: Prediction
+    ) -> Tensor:
+        """Sum over the structures of a batch; `found` is of one network or of several heads."""
+
+        def density(values: Tensor, label: Tensor, sigma: Tensor) -> Tensor:
+            if values.ndim == label.ndim:
+                return normal(values - label, sigma).sum()
+            spread = values.var(dim=0, correction=0)
+            return normal(values.mean(dim=0) - label, (spread + sigma**2).sqrt()).sum()
+
+        energy_noise, noise = self.noise(w, frames, found.features)
+        total = density(found.energies, labels["energy"], energy_noise)
+        total = total + density(found.forces, labels["forces"], noise[:, None])
         if self.likelihood.virial > 0:
-            misfit = (found.virials - labels["virial"])[labels["stressed"]]
-            spread = self.likelihood.virial * counts[labels["stressed"]].sqrt()
+            atoms = torch.bincount(frames.structure, minlength=frames.count).to(noise)
+            spread = self.likelihood.virial * atoms[labels["stressed"]].sqrt()
             i, j = torch.triu_indices(3, 3)
-            total = total + normal(misfit[:, i, j], spread[:, None]).sum()
+            values = found.virials[..., labels["stressed"], :, :][..., i, j]
+            label = labels["virial"][labels["stressed"]][:, i, j]
+            total = total + density(values, label, spread[:, None])
         return total
+
+    def readout_posterior(self, theta: Tensor) -> Posterior:
+        """Posterior of the raw readout, all other weights and the noise being those of `theta`.
+
+        The energy is linear in the readout, so that it is the Gaussian of a Bayesian linear regression on the
+        final features.
+        """
+        w = self.weights(theta.to(self.device))
+        size = self.readout.stop - self.readout.start
+        unit = torch.eye(size, dtype=self.dtype, device=self.device)
+        rows_of = self.readouts(unit) - self.readout_shift.to(unit)
+        shift = self.readout_shift.to(unit)[None].expand(1, -1, -1)
+        normal_equations = NormalEquations(size)
+        for frames, label in zip(self.batches, self.labels, strict=True):
+            frames = frames.to(self.device)  # noqa: PLW2901
+            basis = predict_heads(self.architecture, w, frames, torch.cat([rows_of, shift]))
+            energy_noise, noise = self.noise(w, frames, basis.features)
+            kinds = [
+                (basis.energies, label["energy"], energy_noise),
+                (basis.forces, label["forces"], noise[:, None].expand(-1, 3)),
+            ]
+            if self.likelihood.virial > 0 and bool(label["stressed"]):
+                i, j = torch.triu_indices(3, 3)
+                spread = self.likelihood.virial * math.sqrt(len(frames.species))
+                virial = label["virial"][:, i, j]
+                kinds.append((basis.virials[..., i, j], virial, torch.full_like(virial, spread)))
+            for values, wanted, sigma in kinds:
+                rows = values.detach().flatten(1).T.double().cpu().numpy()
+                left = wanted.double().numpy().reshape(-1) - rows[:, -1]
+                weights = 1.0 / sigma.detach().double().cpu().numpy().reshape(-1)
+                normal_equations.add(rows[:, :-1], left, weights)
+        return condition(normal_equations, self.likelihood.prior**2, 1.0)
 
     def mask(self, rate: float, generator: torch.Generator) -> Tensor:
         """Drop channels of node states: factors (P,) on the weights that read them."""

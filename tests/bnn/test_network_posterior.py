@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed: pip install
 
 from pyuq.bnn.architecture import Architecture, NetworkFile, read_network, write_network  # noqa: E402
 from pyuq.bnn.evaluate import judge, predict_all  # noqa: E402
-from pyuq.bnn.network import Batch, force_noise, predict  # noqa: E402
+from pyuq.bnn.network import Batch, force_noise, predict, predict_heads  # noqa: E402
 from pyuq.bnn.target import Likelihood, NetworkTarget  # noqa: E402
 from pyuq.cli import main  # noqa: E402
 from pyuq.io import extxyz  # noqa: E402
@@ -121,6 +121,50 @@ def test_file_tensors_are_the_weights(target, theta):
         np.testing.assert_allclose(found.forces[k], p.forces.numpy(), atol=1e-12)
 
 
+def test_heads_are_networks_with_other_readouts(target, theta):
+    """One pass with several readouts: energies, forces, virials, and the gradient of a loss on them."""
+    heads = torch.randn(3, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+    frames, w = Batch.of(copper(2, 5), SMALL), target.weights(theta)
+    found = predict_heads(SMALL, w, frames, target.readouts(heads))
+    for k, head in enumerate(heads):
+        raw = theta.clone()
+        raw[target.readout] = head
+        p = predict(SMALL, target.weights(raw), frames)
+        for name in ("energies", "atomic", "forces", "virials"):
+            torch.testing.assert_close(getattr(found, name)[k], getattr(p, name))
+    leaf = theta.clone().requires_grad_(True)
+    batch = torch.arange(2)
+    (slope,) = torch.autograd.grad(target.heads_loss(leaf, heads, batch), leaf)
+    direction = torch.randn(len(theta), dtype=torch.float64, generator=torch.Generator())
+    direction[target.readout] = 0.0
+    h = 1e-5
+    up, down = (target.heads_loss(theta + s * h * direction, heads, batch) for s in (1, -1))
+    assert ((up - down) / (2 * h)).item() == pytest.approx((slope @ direction).item(), rel=1e-5)
+
+
+def test_one_head_is_the_network(target, theta):
+    batch = torch.tensor([0, 3])
+    found = target.heads_loss(theta, theta[None, target.readout], batch)
+    assert found.item() == pytest.approx(target.loss(theta, batch).item(), rel=1e-12)
+
+
+def test_last_layer_is_the_posterior_of_the_readout(target, theta):
+    """û is a quadratic form in the readout: the posterior is at its minimum and has its curvature."""
+    found, everything = target.readout_posterior(theta), torch.arange(target.size)
+
+    def loss(raw):
+        moved = theta.clone()
+        moved[target.readout] = raw
+        return target.size * target.loss(moved, everything)
+
+    mean = torch.from_numpy(found.mean).requires_grad_(True)
+    (slope,) = torch.autograd.grad(loss(mean), mean)
+    curvature = torch.autograd.functional.hessian(loss, mean.detach())
+    scale = np.sqrt(np.diag(found.covariance))
+    assert np.abs(slope.numpy() * scale).max() < 1e-6
+    np.testing.assert_allclose(curvature.numpy() @ found.covariance, np.eye(len(scale)), atol=1e-6)
+
+
 def test_masks_drop_channels(target):
     """A dropped channel of the last layer does not reach the energy, whatever the weights before it say."""
     generator = torch.Generator().manual_seed(1)
@@ -177,13 +221,17 @@ def test_train_sample_evaluate(folder, capsys):
     assert row in (folder / "run/network-samples.md").read_text()
 
 
-@pytest.mark.parametrize("method", ["ensemble", "dropout"])
+@pytest.mark.parametrize("method", ["ensemble", "dropout", "last-layer", "shallow-ensemble"])
 def test_other_methods(folder, method):
-    parameters = {"ensemble": "members = 2\nsteps = 10\n", "dropout": "draws = 3\nsteps = 10\n"}
-    (folder / "bnn.toml").write_text(f'method = "{method}"\n' + TOML + parameters[method])
+    count = "members" if "ensemble" in method else "draws"
+    text = f'method = "{method}"\n{TOML}{count} = 3\nsteps = 10\n'
+    (folder / "bnn.toml").write_text(text)
     assert main(["bnn", "sample", str(folder / "bnn.toml")]) == 0
-    count = {"ensemble": 2, "dropout": 3}[method]
-    assert read_network(folder / "run/network-samples.safetensors").samples == count
+    found = read_network(folder / "run/network-samples.safetensors").tensors
+    assert len(found["readout"]) == 3
+    shared = np.ptp(found["layers.0.radial1"], axis=0).max() == 0
+    assert shared == (method != "ensemble")
+    assert np.ptp(found["readout"], axis=0).max() > 0
 
 
 def test_same_seed_same_file_and_checkpoints_of_other_data_are_refused(folder, capsys):
