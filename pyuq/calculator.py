@@ -17,6 +17,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 
+from pyuq.calibration import Recalibration
 from pyuq.models.evaluator import VOIGT, Evaluator
 
 _BLOCK = 512  # rows whose variances are made at a time
@@ -38,6 +39,10 @@ class UQCalculator(Calculator):
         Compute `forces_uncertainty` and `stress_uncertainty` with every evaluation. They need the design-matrix
         rows of all forces, several times the cost of everything else; without it they are computed when asked
         for: ``calculator.get_property("forces_uncertainty", atoms)``.
+    calibration : str, Path or Recalibration, optional
+        Of these files, made by ``pyuq calibrate``. `energy_uncertainty`, `forces_uncertainty` and
+        `stress_uncertainty` are then calibrated standard deviations, and there are conformal intervals; what it
+        saw no labels of is left out.
 
     Attributes
     ----------
@@ -50,7 +55,9 @@ class UQCalculator(Calculator):
           from their mean over the atoms of each species of the structure: members share neither zero of energy
           nor its division among species;
         - ``bias_forces`` (N, 3): −∇σ_E, eV/Å, the force that the bias of ``fix uq/hal`` is made of;
-        - ``forces_uncertainty`` (N, 3), ``stress_uncertainty`` (6,): standard deviation of each component.
+        - ``forces_uncertainty`` (N, 3), ``stress_uncertainty`` (6,): standard deviation of each component;
+        - ``energy_interval``, ``forces_interval``, ``stress_interval``, with a calibration: half widths that hold
+          the error with probability 1 - α; infinite where it had too few structures.
 
         Of a committee of K: ``members_energy`` (K,), ``members_forces`` (K, N, 3), ``members_stress`` (K, 6).
         Of files with an active set: ``grade`` (N,), the extrapolation grade γ; of several, the largest.
@@ -58,7 +65,8 @@ class UQCalculator(Calculator):
     Raises
     ------
     ValueError
-        No file; or a structure holds an element that a member does not know.
+        No file; a structure holds an element that a member does not know; or the calibration is one of other
+        files, or has none of a species.
     RuntimeError
         Unreadable or inconsistent file; the message names it.
     """
@@ -74,6 +82,9 @@ class UQCalculator(Calculator):
         "bias_forces",
         "forces_uncertainty",
         "stress_uncertainty",
+        "energy_interval",
+        "forces_interval",
+        "stress_interval",
         "members_energy",
         "members_forces",
         "members_stress",
@@ -85,6 +96,7 @@ class UQCalculator(Calculator):
         files,
         elements: Sequence[str] = (),
         forces_uncertainty: bool = True,
+        calibration: "str | Path | Recalibration | None" = None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -93,6 +105,23 @@ class UQCalculator(Calculator):
             raise ValueError("a calculator needs at least one model file")
         self.members = [_member(file, elements) for file in files]
         self.forces_uncertainty = forces_uncertainty
+        self.calibration = self._calibration(calibration)
+
+    def fingerprints(self) -> dict[str, str]:
+        """{file name: SHA-256} of what the predictions come from."""
+        return {str(m.path): m.fingerprint() for m in self.members}
+
+    def _calibration(self, given) -> Recalibration | None:
+        """Recalibration of these files and no others."""
+        if given is None or isinstance(given, Recalibration):
+            return given
+        found = Recalibration.read(given)
+        if list(found.models.values()) != list(self.fingerprints().values()):
+            raise ValueError(
+                f"{given} was made for {', '.join(found.models)} as they were then, not for these files: run "
+                "`pyuq calibrate` again"
+            )
+        return found
 
     @property
     def has_uncertainty(self) -> bool:
@@ -134,9 +163,11 @@ class UQCalculator(Calculator):
                 self.results["members_stress"] = -virial / volume
         if self.has_uncertainty:
             self._energy_uncertainty(parts)
-            wanted = {f"{name}_uncertainty" for name in ROW_QUANTITIES}
+            wanted = {f"{n}_{kind}" for n in ROW_QUANTITIES for kind in ("uncertainty", "interval")}
             if self.forces_uncertainty or wanted & set(properties):
                 self._row_uncertainties(parts, volume)
+            if self.calibration is not None:
+                self._recalibrate(volume)
         grades = [p.grades for p in parts if p.grades is not None]
         if grades:
             self.results["grade"] = np.max(grades, axis=0)
@@ -170,6 +201,27 @@ class UQCalculator(Calculator):
         if volume:
             virial = rows[-6:] + np.var([p.virial for p in parts], axis=0)
             self.results["stress_uncertainty"] = np.sqrt(virial) / volume
+
+    def _recalibrate(self, volume: float | None) -> None:
+        """Calibrated standard deviations in place of predicted ones, and intervals; per atom where extensive."""
+        results, n = self.results, len(self.atoms)
+        kinds = {
+            "energy": ("energy", n, ["all"]),
+            "forces": ("force", 1.0, np.repeat(list(self.atoms.symbols), 3)),
+            "stress": ("virial", n / volume if volume else 0.0, ["all"] * 6),
+        }
+        for name, (quantity, unit, groups) in kinds.items():
+            if (sigma := results.pop(f"{name}_uncertainty", None)) is None:
+                continue
+            if quantity not in self.calibration.scales:
+                continue
+            flat = np.ravel(sigma) / unit
+            for kind, scaled in (
+                ("uncertainty", self.calibration.deviation(quantity, flat, groups)),
+                ("interval", self.calibration.half_width(quantity, flat, groups)),
+            ):
+                value = unit * scaled.reshape(np.shape(sigma))
+                results[f"{name}_{kind}"] = value if np.ndim(sigma) else float(value)
 
 
 def _member(file, elements: Sequence[str]) -> Evaluator:

@@ -146,6 +146,52 @@ def add_posterior(verbs) -> None:
     parser.set_defaults(run=run)
 
 
+def add_calibrate(verbs) -> None:
+    """Judge and recalibrate error bars."""
+    parser = verbs.add_parser(
+        "calibrate", help="judge the error bars of a model or a committee, and recalibrate them"
+    )
+    parser.add_argument("models", nargs="+", metavar="MODEL", help="several are a committee")
+    parser.add_argument(
+        "--data", nargs="+", required=True, help="labelled structures that no model was trained on"
+    )
+    parser.add_argument(
+        "--elements", help="names of the species of files that store none: Mg,Sb,Bi"
+    )
+    parser.add_argument("--out", help="beginning of the files to write (default: the first model)")
+    parser.add_argument(
+        "--alpha",
+        type=float,
+        default=0.1,
+        help="miss rate of the conformal intervals (%(default)s)",
+    )
+    parser.add_argument(
+        "--split",
+        type=float,
+        default=0.5,
+        help="part that recalibrates; the rest judges (%(default)s)",
+    )
+    parser.add_argument("--seed", type=int, default=0)
+
+    def run(args) -> int:
+        from pyuq.calibration.run import run_calibrate
+        from pyuq.lmp import world
+
+        run_calibrate(
+            args.models,
+            args.data,
+            elements=args.elements.split(",") if args.elements else (),
+            out=args.out,
+            alpha=args.alpha,
+            split=args.split,
+            seed=args.seed,
+            comm=world(),
+        )
+        return 0
+
+    parser.set_defaults(run=run)
+
+
 def add_quickstart(verbs) -> None:
     """Run the main job on the embedded reference."""
     parser = verbs.add_parser("quickstart", help="learn α-AgI from scratch and report, in minutes")
@@ -256,6 +302,7 @@ VERBS: tuple[Callable, ...] = (
     add_build_plugin,
     add_fit,
     add_posterior,
+    add_calibrate,
     add_quickstart,
     add_hal,
     add_bnn,

@@ -6,7 +6,18 @@ come from.
 """
 
 from pyuq.calibration.conformal import ConformalScale
-from pyuq.calibration.scores import Scores, reliability, scores
+from pyuq.calibration.recalibration import ErrorScale, Recalibration, Sample
+from pyuq.calibration.scores import Scores, coverage, reliability, scores
 from pyuq.calibration.student import StudentScale
 
-__all__ = ["ConformalScale", "Scores", "StudentScale", "reliability", "scores"]
+__all__ = [
+    "ConformalScale",
+    "ErrorScale",
+    "Recalibration",
+    "Sample",
+    "Scores",
+    "StudentScale",
+    "coverage",
+    "reliability",
+    "scores",
+]

@@ -5,10 +5,15 @@ With the ratios :math:`|e_i|/\sigma_i` of n held-out labels, let q be their :mat
 smallest. If a new error is exchangeable with them, :math:`|e| \le q\sigma` with a probability between
 :math:`1-\alpha` and :math:`1-\alpha+1/(n+1)`, on average over the labels.
 
+Forces of one structure are not exchangeable with those of another. With clusters (structures), only these need be
+exchangeable: each of K clusters has the weight :math:`1/(K+1)`, shared by its labels, and q is the smallest ratio up
+to which the weights sum to :math:`1-\alpha`. The guarantee is then for a random label of a new cluster.
+
 References
 ----------
 V. Vovk, A. Gammerman, G. Shafer, *Algorithmic Learning in a Random World* (Springer, 2005).
 J. Lei et al., J. Am. Stat. Assoc. **113**, 1094 (2018).
+Y. Lee, R. F. Barber, R. Willett, arXiv:2306.06342 (2023) (clusters).
 """
 
 from collections.abc import Sequence
@@ -29,9 +34,9 @@ class ConformalScale:
     alpha : float
         Allowed miss rate.
     factors : dict
-        {group: q}; infinite where a group has fewer than 1/alpha - 1 labels.
+        {group: q}; infinite where a group has fewer than 1/alpha - 1 labels (clusters).
     counts : dict
-        {group: number of labels}.
+        {group: number of labels (clusters)}.
     """
 
     alpha: float
@@ -45,6 +50,7 @@ class ConformalScale:
         sigmas: ArrayLike,
         alpha: float = 0.05,
         groups: Sequence[str] | None = None,
+        clusters: ArrayLike | None = None,
     ) -> "ConformalScale":
         """Find the factors from held-out labels.
 
@@ -55,6 +61,8 @@ class ConformalScale:
             Between 0 and 1.
         groups : (n,) sequence of str, optional
             The guarantee then holds within each group; default: one group, ``"all"``.
+        clusters : (n,) array of int, optional
+            Structure of each label; default: every label for itself.
 
         Raises
         ------
@@ -65,12 +73,11 @@ class ConformalScale:
             raise ValueError(f"alpha = {alpha}; expected a number between 0 and 1")
         z = np.abs(ratios(errors, sigmas))
         names = np.full(len(z), "all") if groups is None else np.asarray(groups)
+        members = np.arange(len(z)) if clusters is None else np.asarray(clusters)
         factors, counts = {}, {}
         for name in np.unique(names):
-            mine = np.sort(z[names == name])
-            k = int(np.ceil((len(mine) + 1) * (1 - alpha) - 1e-9))
-            factors[str(name)] = float(mine[k - 1]) if k <= len(mine) else float("inf")
-            counts[str(name)] = len(mine)
+            mine = names == name
+            factors[str(name)], counts[str(name)] = _quantile(z[mine], members[mine], alpha)
         return cls(alpha, factors, counts)
 
     def half_width(
@@ -91,3 +98,15 @@ class ConformalScale:
             )
         factor = np.array([self.factors[str(name)] for name in names.reshape(-1)])
         return factor.reshape(sigma.shape) * sigma
+
+
+def _quantile(
+    z: NDArray[np.float64], clusters: NDArray[np.int_], alpha: float
+) -> tuple[float, int]:
+    """Smallest z up to which clusters of weight 1/(K+1) sum to 1 - alpha, and K."""
+    _, index, sizes = np.unique(clusters, return_inverse=True, return_counts=True)
+    order = np.argsort(z, kind="stable")
+    reached = np.cumsum(1.0 / sizes[index.reshape(-1)[order]])
+    needed = (len(sizes) + 1) * (1 - alpha) - 1e-9
+    k = int(np.searchsorted(reached, needed))
+    return (float(z[order[k]]) if k < len(z) else float("inf")), len(sizes)

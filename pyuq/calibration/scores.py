@@ -31,8 +31,8 @@ class Scores:
         Root mean square standard deviation; close to `rmse` when the error bars are right on average.
     nll : float
         Mean negative log-likelihood of a Gaussian; lower is better.
-    within_1, within_2, within_95 : float
-        Fraction of errors inside σ, 2σ and 1.96σ: 0.683, 0.954, 0.950 when right.
+    within_1, within_2, within_90, within_95 : float
+        Fraction of errors inside σ, 2σ, 1.64σ and 1.96σ: 0.683, 0.954, 0.900, 0.950 when right.
     miscalibration : float
         Mean distance between observed and stated coverage over the levels 0.05 ... 0.95.
     spearman : float
@@ -46,6 +46,7 @@ class Scores:
     nll: float
     within_1: float
     within_2: float
+    within_90: float
     within_95: float
     miscalibration: float
     spearman: float
@@ -83,6 +84,7 @@ def scores(errors: ArrayLike, sigmas: ArrayLike) -> Scores:
         nll=float(np.mean(0.5 * np.log(2 * np.pi * s**2) + 0.5 * z**2)),
         within_1=float((z <= 1).mean()),
         within_2=float((z <= 2).mean()),
+        within_90=float((z <= norm.ppf(0.95)).mean()),
         within_95=float((z <= norm.ppf(0.975)).mean()),
         miscalibration=float(np.abs(coverage(e, s) - LEVELS).mean()),
         spearman=float(spearmanr(np.abs(e), s).statistic) if varied else float("nan"),

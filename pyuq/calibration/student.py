@@ -9,6 +9,9 @@ precision factor :math:`\lambda \sim \mathrm{Gamma}(a, b)`. Labels change the be
 and a new error has a Student-t distribution with :math:`2a` degrees of freedom and scale
 :math:`\sigma\sqrt{b/a}`.
 
+What no member and no weight of a model can describe is the same wherever it is asked: a floor f in
+:math:`\sigma^2 \to \sigma^2 + f^2` stands for it.
+
 References
 ----------
 T. Rensmeyer, D. Kramer, O. Niggemann, Digital Discovery (2026), 10.1039/D5DD00392J, arXiv:2507.13805.
@@ -18,6 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import minimize_scalar
 from scipy.stats import t
 
 
@@ -50,14 +54,48 @@ class StudentScale:
     a, b : float
         Shape and rate of the Gamma distribution of the precision factor. The default start is doubtful of the
         model: scale 2.6, three degrees of freedom.
+    floor : float
+        Added in square to every predicted standard deviation.
     """
 
     a: float = 1.5
     b: float = 10.0
+    floor: float = 0.0
 
     def __post_init__(self):
         if not (self.a > 0 and self.b > 0):
             raise ValueError(f"a = {self.a}, b = {self.b}; expected numbers above 0")
+        if not (0 <= self.floor < np.inf):
+            raise ValueError(f"floor = {self.floor}; expected a number of 0 or more")
+
+    @classmethod
+    def guess(cls, errors: ArrayLike, sigmas: ArrayLike) -> "StudentScale":
+        r"""Floor and scale of largest Gaussian likelihood, :math:`e \sim N(0, s^2(\sigma^2 + f^2))`.
+
+        Believed with three degrees of freedom only: to be updated by other labels than these.
+
+        Parameters
+        ----------
+        errors, sigmas : (n,)
+        """
+        ratios(errors, sigmas)
+        squares, variances = np.ravel(errors).astype(float) ** 2, np.ravel(sigmas) ** 2.0
+        if not squares.any():
+            return cls(1.5, 1.5e-12)
+
+        def loss(log_floor: float) -> float:
+            total = variances + np.exp(2.0 * log_floor)
+            return np.log(np.mean(squares / total)) + np.mean(np.log(total))
+
+        # Below, a floor changes nothing; far above, it only makes all error bars alike.
+        low = 0.5 * np.log(1e-6 * variances.min())
+        high = 0.5 * np.log(max(9.0 * variances.max(), squares.mean()))
+        grid = np.linspace(low, high, 60)
+        best, step = grid[np.argmin([loss(x) for x in grid])], grid[1] - grid[0]
+        bounds = max(best - step, low), min(best + step, high)
+        found = minimize_scalar(loss, bounds=bounds, method="bounded")
+        floor = float(np.exp(found.x)) if found.fun < loss(low) - 1e-6 else 0.0
+        return cls(1.5, 1.5 * float(np.mean(squares / (variances + floor**2))), floor)
 
     @property
     def scale(self) -> float:
@@ -69,29 +107,46 @@ class StudentScale:
         """Degrees of freedom of the Student-t distribution, 2a."""
         return 2.0 * self.a
 
-    def update(self, errors: ArrayLike, sigmas: ArrayLike) -> "StudentScale":
+    def deviation(self, sigma: ArrayLike) -> NDArray[np.float64]:
+        """Calibrated standard deviation: predicted one and floor, times the scale."""
+        return self.scale * np.hypot(sigma, self.floor)
+
+    def update(self, errors: ArrayLike, sigmas: ArrayLike, weight: float = 1.0) -> "StudentScale":
         """Learn from labels.
 
         Parameters
         ----------
         errors, sigmas : (n,)
             Errors and the standard deviations predicted for them, before the labels were learnt.
+        weight : float
+            How many independent labels each of them counts for; errors of atoms of one structure resemble each
+            other.
 
         Returns
         -------
         StudentScale
         """
-        z = ratios(errors, sigmas)
-        return StudentScale(self.a + 0.5 * len(z), self.b + 0.5 * float(z @ z))
+        z = ratios(errors, np.hypot(sigmas, self.floor))
+        a, b = self.a + 0.5 * weight * len(z), self.b + 0.5 * weight * float(z @ z)
+        return StudentScale(a, b, self.floor)
+
+    def tempered(self, labels: float) -> "StudentScale":
+        """The same scale, believed as if from at most so many labels."""
+        part = min(1.0, labels / (2.0 * self.a))
+        return StudentScale(part * self.a, part * self.b, self.floor)
 
     def probability_within(self, sigma: ArrayLike, threshold: float) -> NDArray[np.float64]:
         """P(abs(error) < threshold) at the predicted standard deviation `sigma`."""
-        return 2.0 * t.cdf(threshold / (self.scale * np.asarray(sigma)), self.dof) - 1.0
+        return 2.0 * t.cdf(threshold / self.deviation(sigma), self.dof) - 1.0
 
     def half_width(self, sigma: ArrayLike, level: float = 0.95) -> NDArray[np.float64]:
         """Half width of the central interval that holds the error with probability `level`."""
-        return self.scale * t.ppf(0.5 + 0.5 * level, self.dof) * np.asarray(sigma)
+        return t.ppf(0.5 + 0.5 * level, self.dof) * self.deviation(sigma)
 
     def largest_sigma(self, threshold: float, level: float = 0.95) -> float:
-        """Predicted standard deviation above which P(abs(error) < threshold) falls below `level`."""
-        return float(threshold / self.half_width(1.0, level))
+        """Predicted standard deviation above which P(abs(error) < threshold) falls below `level`.
+
+        0 where the floor alone is too much.
+        """
+        allowed = threshold / (self.scale * t.ppf(0.5 + 0.5 * level, self.dof))
+        return float(np.sqrt(max(allowed**2 - self.floor**2, 0.0)))

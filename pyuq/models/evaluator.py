@@ -3,12 +3,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import vesin
 from ase import Atoms
 
 from pyuq import _core
+from pyuq.io.files import sha256
 
 VOIGT = (0, 1, 2, 5, 4, 3)  # xx yy zz yz xz xy out of xx yy zz xy xz yz yx zx zy
 
@@ -66,8 +68,14 @@ class Evaluator:
         self.model = _core.Model(
             path, radial_spline=radial_spline, elements=elements, posterior=posterior
         )
+        self.path = Path(path)
         self.elements = self.model.elements
         self.nreadout = self.model.nreadout
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the posterior, or of the native file where there is none."""
+        beside = self.path.with_suffix(".uq")
+        return sha256(beside if self.model.has_posterior and beside.is_file() else self.path)
 
     def neighbors(self, atoms: Atoms) -> tuple[_core.NeighborView, np.ndarray]:
         """Neighbour view of a structure and the owner of each of its atoms and ghosts.

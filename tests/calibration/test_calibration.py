@@ -162,3 +162,85 @@ def test_bad_parameters():
         StudentScale(a=0.0)
     with pytest.raises(ValueError, match="between 0 and 1"):
         ConformalScale.fit([1.0], [1.0], alpha=1.0)
+
+
+@pytest.mark.parametrize("floor", [0.0, 0.5, 3.0])
+def test_guess_finds_floor_and_factor(rng, floor):
+    sigmas = np.exp(rng.normal(size=20_000))
+    errors = 0.7 * np.hypot(sigmas, floor) * rng.normal(size=len(sigmas))
+    found = StudentScale.guess(errors, sigmas)
+    assert found.floor == pytest.approx(floor, rel=0.1, abs=0.05)
+    assert found.scale == pytest.approx(0.7, rel=0.05)
+    assert found.dof == 3
+
+
+def test_guess_where_sigma_says_nothing(rng):
+    """Far too small error bars that know nothing become error bars that are alike."""
+    sigmas, errors = 1e-4 * np.exp(rng.normal(size=5000)), 0.3 * rng.normal(size=5000)
+    found = StudentScale.guess(errors, sigmas)
+    calibrated = found.deviation(sigmas)
+    assert np.median(calibrated) == pytest.approx(0.3, rel=0.05)
+    assert np.ptp(np.log(calibrated)) < 1.0
+    assert StudentScale.guess(np.zeros(5), np.ones(5)).scale < 1e-5
+
+
+def test_floor_enters_everything(rng):
+    belief = StudentScale(a=6.0, b=12.0, floor=0.3)
+    bare = StudentScale(a=6.0, b=12.0)
+    total = np.hypot(0.4, 0.3)
+    assert belief.deviation(0.4) == pytest.approx(bare.deviation(total))
+    assert belief.probability_within(0.4, 1.0) == pytest.approx(bare.probability_within(total, 1.0))
+    assert belief.half_width(0.4) == pytest.approx(bare.half_width(total))
+    sigma = belief.largest_sigma(2.0)
+    assert belief.half_width(sigma) == pytest.approx(2.0)
+    assert belief.largest_sigma(0.5) == 0.0
+    errors = rng.normal(size=4)
+    updated = belief.update(errors, np.full(4, 0.4))
+    assert updated.floor == 0.3
+    assert updated.b == pytest.approx(bare.update(errors, np.full(4, total)).b)
+
+
+def test_weights_of_labels(rng):
+    """Labels of weight 1/n count for one together; a tempered belief keeps its scale."""
+    errors, sigmas = heteroscedastic(rng, 50)
+    found = StudentScale().update(errors, sigmas, weight=1 / 50)
+    assert found.a == 2.0
+    assert found.b == pytest.approx(10.0 + 0.5 * np.mean((errors / sigmas) ** 2))
+    belief = StudentScale().update(errors, sigmas)
+    assert belief.tempered(10).scale == pytest.approx(belief.scale)
+    assert belief.tempered(10).dof == pytest.approx(10)
+    assert belief.tempered(1000) == belief
+
+
+def clustered(rng, clusters):
+    """Errors of clusters of one to thirty labels, with a common size of their own in each."""
+    sizes = rng.integers(1, 31, clusters)
+    scale = np.exp(rng.normal(size=clusters))
+    index = np.repeat(np.arange(clusters), sizes)
+    return scale[index] * rng.normal(size=len(index)), index
+
+
+@pytest.mark.parametrize("n", [15, 40])
+def test_conformal_coverage_of_clusters(rng, n):
+    """A random label of a new cluster is inside with 1 - α, however much labels of a cluster resemble each other."""
+    alpha, trials, inside = 0.1, 3000, 0.0
+    for _ in range(trials):
+        errors, index = clustered(rng, n + 1)
+        known = index < n
+        scale = ConformalScale.fit(
+            errors[known], np.ones(known.sum()), alpha, clusters=index[known]
+        )
+        assert scale.counts == {"all": n}
+        inside += (np.abs(errors[~known]) <= scale.factors["all"]).mean()
+    # A new cluster's mean coverage scatters by less than that of one label.
+    error = np.sqrt(alpha * (1 - alpha) / trials)
+    assert 1 - alpha - 4 * error < inside / trials < 1 - alpha + 2 / (n + 1) + 4 * error
+
+
+def test_clusters_of_one_are_labels(rng):
+    errors, sigmas = heteroscedastic(rng, 37)
+    for alpha in (0.05, 0.1, 0.3):
+        one = ConformalScale.fit(errors, sigmas, alpha)
+        assert ConformalScale.fit(errors, sigmas, alpha, clusters=np.arange(37)) == one
+    few = ConformalScale.fit(errors, sigmas, 0.1, clusters=np.arange(37) % 8)
+    assert few.factors["all"] == np.inf  # eight structures cannot tell what one in ten does

@@ -113,7 +113,7 @@ def test_energy_trigger_follows_the_errors_of_new_labels(tmp_path):
     loop.run()
     loop.close()
     assert replay.a == 1.5 + 8 / 2
-    assert loop.state.scale == pytest.approx({"a": replay.a, "b": replay.b}, rel=1e-9)
+    assert loop.state.scale == pytest.approx(dataclasses.asdict(replay), rel=1e-9)
     for iteration, limit in enumerate(limits):
         script = (tmp_path / f"run/iterations/{iteration:04d}/walker0/in.hal").read_text()
         assert "f_watch[3] >" not in script
