@@ -251,6 +251,13 @@ def add_bnn(verbs) -> None:
     action.add_argument("--out", required=True, help="file to write")
     action.add_argument("--keep", type=int, default=0, help="samples to keep; 0: all")
 
+    action = actions.add_parser("import-nequip", help="turn a model of nequip into a network file")
+    action.add_argument(
+        "model", help=".ckpt or .nequip.zip (loading it runs code that it contains)"
+    )
+    action.add_argument("--out", required=True, help="file to write")
+    action.add_argument("--elements", nargs="+", default=[], help="symbols of its types, in order")
+
     def run(args) -> int:
         if args.action == "export":
             from pyuq.bnn.architecture import join_networks
@@ -265,6 +272,10 @@ def add_bnn(verbs) -> None:
 
         if args.action == "evaluate":
             bnn.evaluate(args.network, args.data)
+        elif args.action == "import-nequip":
+            from pyuq.bnn.nequip import import_nequip
+
+            print(f"written: {import_nequip(args.model, args.out, tuple(args.elements))}")
         elif args.action == "train":
             bnn.train(args.settings, args.set)
         else:
