@@ -306,6 +306,75 @@ def add_srom(verbs) -> None:
     parser.set_defaults(run=run)
 
 
+def add_diffusion(verbs) -> None:
+    """Diffusivities and conductivities of trajectories."""
+    parser = verbs.add_parser(
+        "diffusion", help="diffusivities and conductivities of trajectories, with error bars"
+    )
+    add = parser.add_argument
+    add("trajectories", nargs="+", metavar="TRAJ", help="LAMMPS dump (or .gz), extended XYZ, ...")
+    add(
+        "--timestep",
+        type=float,
+        required=True,
+        help="of the simulation, ps (fs with --units real); for files without step numbers, between frames",
+    )
+    add("--units", choices=("metal", "real"), default="metal", help="LAMMPS's (%(default)s)")
+    add("--elements", type=_names, help="names of the atom types 1, 2, ...: Ag,I")
+    add("--species", type=_names, default=(), help="what to analyse: Ag or Ag,I (all)")
+    add(
+        "--group",
+        action="append",
+        default=[],
+        metavar="NAME=IDS",
+        help="further atoms to analyse, e.g. grain=1-32,40; may be repeated",
+    )
+    add(
+        "--framework",
+        type=_names,
+        default=(),
+        help="species whose centre is the frame of reference, or `all`, or `none` (atoms not analysed)",
+    )
+    add("--temperature", type=_numbers, help="K; one for all trajectories, or one for each")
+    add("--charges", type=_assignments, help="e, for the conductivity: Ag=1,I=-1")
+    add("--collective", action="store_true", help="jump diffusivity and Haven ratio")
+    add("--green-kubo", action="store_true", help="integrate velocities as a cross-check")
+    add("--tensor", action="store_true", help="all components of D")
+    add("--first", type=float, help="first lag of the regression, ps (as the data tell)")
+    add("--last", type=float, help="last lag, ps (a quarter of the trajectory)")
+    add("--skip", type=int, default=0, help="frames left out at the beginning (%(default)s)")
+    add("--stride", type=int, default=1, help="use every so many frames (%(default)s)")
+    add("--partial", action="store_true", help="accept a last frame that is cut short")
+    add("--stream", action="store_true", help="do not keep the trajectory in memory")
+    add("--predict", type=_numbers, default=(), help="temperatures to extrapolate to, K")
+    add("--out", default="pyuq-diffusion", help="folder to write (%(default)s)")
+
+    def run(args) -> int:
+        from pyuq.diffusion.run import parse_ids, run_diffusion
+
+        settings = dict(vars(args), groups=dict(parse_ids(text) for text in args.group))
+        for name in ("verb", "run", "group"):
+            del settings[name]
+        settings["temperatures"] = settings.pop("temperature")
+        run_diffusion(settings.pop("trajectories"), **settings)
+        return 0
+
+    parser.set_defaults(run=run)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(text.split(","))
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    return tuple(float(number) for number in text.split(","))
+
+
+def _assignments(text: str) -> dict[str, float]:
+    pairs = (part.split("=") for part in text.split(","))
+    return {name: float(value) for name, value in pairs}
+
+
 VERBS: tuple[Callable, ...] = (
     add_doctor,
     add_plugin_path,
@@ -318,6 +387,7 @@ VERBS: tuple[Callable, ...] = (
     add_hal,
     add_bnn,
     add_srom,
+    add_diffusion,
 )
 
 

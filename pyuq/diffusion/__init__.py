@@ -17,10 +17,13 @@ from pyuq.diffusion.msd import atom_msd, atom_tensor_msd, remove_drift
 from pyuq.diffusion.pooling import Pooled, block_average, pool
 from pyuq.diffusion.self_diffusion import Diffusivity, SelfDiffusion, self_diffusivity
 from pyuq.diffusion.streaming import StreamingMSD
+from pyuq.diffusion.summary import Condition, Summary, summarise
+from pyuq.diffusion.trajectory import TrajectoryAnalysis, TrajectoryResult
 
 __all__ = [
     "Arrhenius",
     "ArrheniusFit",
+    "Condition",
     "Conductivity",
     "Diffusivity",
     "GreenKubo",
@@ -29,6 +32,9 @@ __all__ = [
     "SelfDiffusion",
     "SizeSeries",
     "StreamingMSD",
+    "Summary",
+    "TrajectoryAnalysis",
+    "TrajectoryResult",
     "VelocityCorrelation",
     "YehHummer",
     "atom_msd",
@@ -40,4 +46,5 @@ __all__ = [
     "pool",
     "remove_drift",
     "self_diffusivity",
+    "summarise",
 ]

@@ -93,6 +93,7 @@ class ArrheniusFit:
             "correlation": self.correlation,
             "chi2": self.chi2,
             "dof": self.dof,
+            "p_value": self.p_value,
             "temperatures": list(self.temperatures),
             "verdict": self.verdict(),
         }

@@ -14,8 +14,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import stats
 
-from pyuq.diffusion.self_diffusion import Diffusivity, SelfDiffusion
+from pyuq.diffusion.pooling import Pooled
+from pyuq.diffusion.self_diffusion import LEVEL, Diffusivity, SelfDiffusion
 
 BOLTZMANN = 8.617333262e-5  # eV/K
 S_PER_CM = 16.02176634  # S/cm in one e²/(eV Å ps)
@@ -31,10 +33,12 @@ class Conductivity:
         From the self-diffusivities, S/cm.
     collective, collective_error : float
         From the charge displacement, S/cm.
-    haven, haven_error : float
-        Ratio of the two; the error is that of a ratio of independent numbers.
-    charge_displacement : Diffusivity
-        Growth of the charge displacement, e² Å²/ps in place of Å²/ps.
+    haven : float
+        Ratio of the two.
+    haven_interval : tuple of float
+        95 %; the upper end is infinite where the collective conductivity is not resolved.
+    resolved : bool
+        Whether the charge displacement is.
     """
 
     nernst_einstein: float
@@ -42,95 +46,119 @@ class Conductivity:
     collective: float
     collective_error: float
     haven: float
-    haven_error: float
-    charge_displacement: Diffusivity
+    haven_interval: tuple[float, float]
+    resolved: bool
 
     def verdict(self) -> str:
         """One sentence for a report."""
-        if not self.charge_displacement.resolved:
+        single = (
+            f"{self.nernst_einstein:.4g} ± {self.nernst_einstein_error:.2g} S/cm (Nernst–Einstein)"
+        )
+        if not self.resolved:
             return (
-                "the charge displacement does not resolve a conductivity: "
-                f"{self.collective:.3g} ± {self.collective_error:.2g} S/cm; run longer, or more replicas"
+                f"{single}; the charge displacement does not resolve the collective conductivity, "
+                f"{self.collective:.3g} ± {self.collective_error:.2g} S/cm: run longer, or more replicas"
             )
+        low, high = self.haven_interval
         return (
-            f"σ = {self.collective:.4g} ± {self.collective_error:.2g} S/cm (collective), "
-            f"{self.nernst_einstein:.4g} ± {self.nernst_einstein_error:.2g} S/cm (Nernst–Einstein), "
-            f"Haven ratio {self.haven:.2f} ± {self.haven_error:.2f}"
+            f"σ = {self.collective:.4g} ± {self.collective_error:.2g} S/cm (collective), {single}, "
+            f"Haven ratio {self.haven:.2f}, 95 % interval {low:.2f} to {high:.2f}"
         )
 
     def to_dict(self) -> dict:
-        """Plain numbers, for JSON."""
-        names = ("nernst_einstein", "nernst_einstein_error", "collective", "collective_error")
-        numbers = {name: getattr(self, name) for name in (*names, "haven", "haven_error")}
-        return numbers | {
+        """Plain numbers, for JSON; ``haven_interval`` may end at infinity."""
+        return {
+            "nernst_einstein": self.nernst_einstein,
+            "nernst_einstein_error": self.nernst_einstein_error,
+            "collective": self.collective,
+            "collective_error": self.collective_error,
+            "haven": self.haven,
+            "haven_interval": list(self.haven_interval),
+            "resolved": self.resolved,
             "verdict": self.verdict(),
-            "charge_displacement": self.charge_displacement.to_dict(),
         }
 
 
 @dataclass(frozen=True)
 class IonicConductivity:
-    """Conductivity of a trajectory.
+    """Conductivity at a temperature.
 
     Parameters
     ----------
-    timestep : float
-        Time between frames, ps.
     temperature : float
         K.
-    analysis : SelfDiffusion, optional
-        How lines are fitted; default: ``SelfDiffusion(timestep)``.
+    volume : float
+        Of the cell, Å³.
     """
 
-    timestep: float
     temperature: float
-    analysis: SelfDiffusion | None = None
+    volume: float
 
     def compute(
         self,
-        charge_path: np.ndarray,
-        volume: float,
-        diffusivities: Mapping[str, Diffusivity],
+        charge: Diffusivity | Pooled,
+        diffusivities: Mapping[str, Diffusivity | Pooled],
         charges: Mapping[str, float],
+        counts: Mapping[str, int],
     ) -> Conductivity:
         """Combine the charge displacement and the self-diffusivities.
 
         Parameters
         ----------
-        charge_path : ndarray, shape (T, 3)
-            Of :func:`charge_displacement`, e Å.
-        volume : float
-            Å³.
-        diffusivities : mapping from species to Diffusivity
+        charge : Diffusivity or Pooled
+            :func:`collective_diffusivity` of the :func:`charge_displacement`, e² Å²/ps in place of Å²/ps.
+        diffusivities : mapping from species to Diffusivity or Pooled
             Of every species that carries charge and moves.
         charges : mapping from species to float
             e.
+        counts : mapping from species to int
+            Ions in the cell.
 
         Raises
         ------
         ValueError
             A temperature or volume that is not positive.
         """
-        if not (self.temperature > 0 and volume > 0):
+        if not (self.temperature > 0 and self.volume > 0):
             raise ValueError(
-                f"temperature {self.temperature} K and volume {volume} Å³: expected positive numbers"
+                f"temperature {self.temperature} K and volume {self.volume} Å³: expected positive numbers"
             )
-        factor = S_PER_CM / (volume * BOLTZMANN * self.temperature)
-        weights = {s: factor * d.n_atoms * charges[s] ** 2 for s, d in diffusivities.items()}
+        factor = S_PER_CM / (self.volume * BOLTZMANN * self.temperature)
+        weights = {s: factor * counts[s] * charges[s] ** 2 for s in diffusivities}
         single = sum(weights[s] * d.value for s, d in diffusivities.items())
         single_error = np.sqrt(sum((weights[s] * d.error) ** 2 for s, d in diffusivities.items()))
-        moved = collective_diffusivity(charge_path, self.analysis or SelfDiffusion(self.timestep))
-        value, error = factor * moved.value, factor * moved.error
-        haven = single / value
+        value, error = factor * charge.value, factor * charge.error
         return Conductivity(
             nernst_einstein=float(single),
             nernst_einstein_error=float(single_error),
             collective=value,
             collective_error=error,
-            haven=float(haven),
-            haven_error=float(abs(haven) * np.hypot(single_error / single, error / value)),
-            charge_displacement=moved,
+            haven=float(single / value),
+            haven_interval=ratio_interval(single, single_error, value, error),
+            resolved=charge.resolved,
         )
+
+
+def ratio_interval(
+    a: float, a_error: float, b: float, b_error: float, level: float = LEVEL
+) -> tuple[float, float]:
+    """Confidence interval of a/b for two positive quantities with independent errors (Fieller's theorem).
+
+    The upper end is infinite where b may be zero.
+
+    References
+    ----------
+    E. C. Fieller, J. R. Stat. Soc. B 16, 175 (1954).
+    """
+    z2 = stats.norm.ppf(0.5 + level / 2) ** 2
+    # Ratios r with (a - r b)² < z² (δa² + r² δb²): between the roots of a quadratic.
+    square, constant = b**2 - z2 * b_error**2, a**2 - z2 * a_error**2
+    root = np.sqrt(max((a * b) ** 2 - square * constant, 0.0))
+    if square <= 0.0:
+        # The larger root is where the region that contains infinity begins.
+        low = constant / (a * b + root) if a * b + root > 0 else 0.0
+        return float(max(low, 0.0)), np.inf
+    return float(max((a * b - root) / square, 0.0)), float((a * b + root) / square)
 
 
 def charge_displacement(positions: np.ndarray, charges: np.ndarray) -> np.ndarray:

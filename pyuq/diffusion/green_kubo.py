@@ -61,6 +61,23 @@ class VelocityCorrelation:
         text = f"Green–Kubo: D = {self.value:.4g} Å²/ps, 95 % interval {low:.4g} to {high:.4g}"
         return text if self.flat else f"{text}; the integral does not become flat: run longer"
 
+    def to_dict(self) -> dict:
+        """Plain numbers and lists, for JSON."""
+        return {
+            "diffusivity": self.value,
+            "error": self.error,
+            "dof": self.dof,
+            "interval": list(self.interval()),
+            "cutoff": self.cutoff,
+            "flat": self.flat,
+            "verdict": self.verdict(),
+            "times": self.times.tolist(),
+            "vacf": self.vacf.tolist(),
+            "vacf_error": self.vacf_error.tolist(),
+            "integral": self.integral.tolist(),
+            "integral_error": self.integral_error.tolist(),
+        }
+
 
 @dataclass(frozen=True)
 class GreenKubo:

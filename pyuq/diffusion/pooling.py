@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import stats
 
-from pyuq.diffusion.self_diffusion import Diffusivity, SelfDiffusion
+from pyuq.diffusion.self_diffusion import CAGED, Diffusivity, SelfDiffusion
 
 AGREE = 0.05  # p-value below which results disagree by more than their errors
 
@@ -29,6 +29,8 @@ class Pooled:
     between_variance : float
         Variance of the values less their mean squared error: what separates models or replicas beyond
         statistics; may be negative. nan for one result.
+    log_slope : float
+        Weighted mean of the results' (:attr:`Diffusivity.log_slope`).
     """
 
     value: float
@@ -38,16 +40,35 @@ class Pooled:
     errors: np.ndarray
     p_value: float
     between_variance: float
+    log_slope: float
 
     @property
     def agree(self) -> bool:
         """Whether the scatter is what the errors lead to expect."""
         return not self.p_value < AGREE
 
+    @property
+    def resolved(self) -> bool:
+        """Whether the mean differs from zero and the atoms leave their cages."""
+        return bool(self.interval()[0] > 0.0 and self.log_slope > CAGED)
+
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Confidence interval of the mean, Å²/ps."""
         reach = stats.t.ppf(0.5 + level / 2, self.dof) * self.error
         return float(self.value - reach), float(self.value + reach)
+
+    def verdict(self) -> str:
+        """One sentence for a report."""
+        low, high = self.interval()
+        text = f"D = {self.value:.4g} Å²/ps, 95 % interval {low:.4g} to {high:.4g}"
+        if not self.resolved:
+            text = f"no diffusion resolved: the MSD stays in its cage ({text})"
+        if not self.agree:
+            return (
+                f"{text}; the {len(self.values)} runs differ by more than their errors (p = {self.p_value:.2g}): "
+                "their scatter is the error; run longer"
+            )
+        return text
 
     def to_dict(self) -> dict:
         """Plain numbers, for JSON."""
@@ -57,8 +78,11 @@ class Pooled:
             "interval": list(self.interval()),
             "values": self.values.tolist(),
             "errors": self.errors.tolist(),
-            "p_value": self.p_value if np.isfinite(self.p_value) else None,
+            "p_value": self.p_value,
+            "between_variance": self.between_variance,
             "agree": self.agree,
+            "resolved": self.resolved,
+            "verdict": self.verdict(),
         }
 
 
@@ -84,9 +108,10 @@ def pool(results: Sequence[Diffusivity]) -> Pooled:
     values = np.array([r.value for r in results])
     errors = np.array([r.error for r in results])
     value = float(weights @ values)
+    log_slope = float(weights @ [r.log_slope for r in results])
     error, dof = float(np.sqrt(weights**2 @ errors**2)), np.inf
     if len(results) == 1:
-        return Pooled(value, error, results[0].dof, values, errors, np.nan, np.nan)
+        return Pooled(value, error, results[0].dof, values, errors, np.nan, np.nan, log_slope)
     p_value = float(stats.chi2.sf((((values - value) / errors) ** 2).sum(), len(values) - 1))
     if p_value < AGREE:
         n = len(values)
@@ -94,7 +119,7 @@ def pool(results: Sequence[Diffusivity]) -> Pooled:
         if scatter > error:
             error, dof = scatter, n - 1
     between = float(np.var(values, ddof=1) - np.mean(errors**2))
-    return Pooled(value, error, dof, values, errors, p_value, between)
+    return Pooled(value, error, dof, values, errors, p_value, between, log_slope)
 
 
 def block_average(positions: np.ndarray, analysis: SelfDiffusion, n_blocks: int = 5) -> Pooled:

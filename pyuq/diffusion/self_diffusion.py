@@ -20,6 +20,7 @@ from pyuq.diffusion.regression import (
 
 PER_CM2_S = 1e-4  # cm²/s in one Å²/ps
 LEVEL = 0.95
+CAGED = 0.5  # logarithmic slope of the MSD up to which cages hold more of it than diffusion
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ class Diffusivity:
     @property
     def resolved(self) -> bool:
         """Whether D differs from zero and the atoms leave their cage within the window."""
-        return bool(self.interval()[0] > 0.0 and self.log_slope > 0.5)
+        return bool(self.interval()[0] > 0.0 and self.log_slope > CAGED)
 
     def verdict(self) -> str:
         """One sentence for a report."""

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from pyuq.diffusion.regression import MIN_LAGS
+
 WIDTH = 4  # lags in each octave
 
 
@@ -88,8 +90,11 @@ class StreamingMSD:
             for lag, total, count in zip(state.lags, state.totals, state.counts, strict=True)
             if count and lag << level <= last
         ]
-        if not rows:
-            raise ValueError(f"{self._n_frames} frames: expected at least eight")
+        if len(rows) < MIN_LAGS:
+            raise ValueError(
+                f"{self._n_frames} frames and a last lag of {last} frames give {len(rows)} lags: expected at least "
+                f"{MIN_LAGS}; run longer or write frames more often"
+            )
         lags, averages, spacing = zip(*rows, strict=True)
         return np.array(lags), np.array(averages), self._n_frames, np.array(spacing)
 

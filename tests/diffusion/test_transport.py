@@ -21,6 +21,7 @@ from pyuq.diffusion import (
     pool,
     self_diffusivity,
 )
+from pyuq.diffusion.conductivity import ratio_interval
 
 sys.path.append(str(Path(__file__).parents[1] / "validation"))
 import walkers  # noqa: E402
@@ -73,8 +74,11 @@ def test_conductivity_of_independent_ions():
     x = np.cumsum(steps, axis=0)
     charges = np.repeat([1.0, -1.0], 20)
     single = {"A": self_diffusivity(x[:, :20], 1.0), "B": self_diffusivity(x[:, 20:], 1.0)}
-    found = IonicConductivity(1.0, 500.0).compute(
-        charge_displacement(x, charges), 1000.0, single, {"A": 1.0, "B": -1.0}
+    found = IonicConductivity(500.0, 1000.0).compute(
+        collective_diffusivity(charge_displacement(x, charges), SelfDiffusion(1.0)),
+        single,
+        {"A": 1.0, "B": -1.0},
+        {"A": 20, "B": 20},
     )
     # e²/(V kB T) = 1.602176634e-19² / (1e-27 m³ × 1.380649e-23 × 500 J) and D in 1e-8 m²/s, in S/m; /100 in S/cm
     factor = 1.602176634e-19**2 / (1e-27 * 1.380649e-23 * 500) * 1e-8 / 100
@@ -82,8 +86,18 @@ def test_conductivity_of_independent_ions():
     assert abs(found.nernst_einstein - exact) < 4 * found.nernst_einstein_error
     assert abs(found.collective - exact) < 4 * found.collective_error
     assert found.collective_error > 3 * found.nernst_einstein_error
-    assert abs(found.haven - 1) < 4 * found.haven_error
+    assert found.haven_interval[0] < 1 < found.haven_interval[1]
     assert "Haven" in found.verdict()
+
+
+def test_interval_of_a_ratio_covers():
+    rng = np.random.default_rng(11)
+    a, b = 2.0 + 0.1 * rng.normal(size=2000), 1.0 + 0.25 * rng.normal(size=2000)
+    intervals = [ratio_interval(x, 0.1, y, 0.25) for x, y in zip(a, b)]
+    assert 0.93 < np.mean([low < 2.0 < high for low, high in intervals]) < 0.97
+    assert ratio_interval(1.0, 0.01, 0.1, 0.1)[1] == np.inf
+    low, high = ratio_interval(2.0, 1e-9, 1.0, 1e-9)
+    assert low == pytest.approx(2) and high == pytest.approx(2)
 
 
 def test_collective_diffusivity_of_a_lattice_gas_is_exact():

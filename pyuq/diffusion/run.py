@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""From trajectories to a folder with numbers, a report and pictures."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyuq
+from pyuq.diffusion import report
+from pyuq.diffusion.summary import Summary, summarise
+from pyuq.diffusion.trajectory import TrajectoryAnalysis
+from pyuq.io.files import write_json, write_text
+
+
+def run_diffusion(
+    trajectories: Sequence,
+    timestep: float,
+    out="pyuq-diffusion",
+    temperatures: Sequence[float] | None = None,
+    predict: Sequence[float] = (),
+    **options,
+) -> Summary:
+    """Analyse trajectories; write ``diffusion.json``, ``report.md`` and pictures, print the verdicts.
+
+    Parameters
+    ----------
+    trajectories : sequence of str or Path
+    timestep : float
+        As in :class:`TrajectoryAnalysis`.
+    out : str or Path
+        Folder.
+    temperatures : sequence of float, optional
+        K, one for all or one for each trajectory; those of the same temperature are replicas.
+    predict : sequence of float
+        Temperatures to extrapolate to, K.
+    **options
+        Further parameters of :class:`TrajectoryAnalysis`.
+
+    Returns
+    -------
+    Summary
+
+    Raises
+    ------
+    ValueError
+        As :meth:`TrajectoryAnalysis.compute` and :func:`summarise`; all that can be seen without reading is
+        refused before.
+    """
+    if temperatures is not None:
+        if len(temperatures) == 1:
+            temperatures = list(temperatures) * len(trajectories)
+        if len(temperatures) != len(trajectories) or not min(temperatures) > 0:
+            raise ValueError(
+                f"temperatures {list(temperatures)} for {len(trajectories)} trajectories: expected one positive number "
+                "for all, or one for each"
+            )
+    charges = options.get("charges")
+    if charges is not None and temperatures is None:
+        raise ValueError("charges ask for a conductivity, which needs the temperature in K too")
+    if predict and len(set(temperatures or ())) < 2:
+        raise ValueError("an extrapolation needs trajectories of at least two temperatures")
+    analysis = TrajectoryAnalysis(timestep, **options)
+    runs = [analysis.compute(path) for path in trajectories]
+    summary = summarise(runs, temperatures, charges)
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "diffusion.json", {"pyuq": pyuq.__version__} | summary.to_dict())
+    report.plot_diffusion(folder / "diffusion.png", summary)
+    if summary.arrhenius:
+        report.plot_arrhenius(folder / "arrhenius.png", summary, predict)
+    write_text(folder / "report.md", report.report(summary, analysis, predict))
+    print("\n".join(report.verdicts(summary)))
+    print(f"report: {folder / 'report.md'}")
+    return summary
+
+
+def parse_ids(text: str) -> tuple[str, list[int]]:
+    """Name and ids of ``NAME=1-32,40``.
+
+    Raises
+    ------
+    ValueError
+        Another form.
+    """
+    name, found, ranges = text.partition("=")
+    ids: list[int] = []
+    try:
+        for part in ranges.split(","):
+            first, _, last = part.partition("-")
+            ids += range(int(first), int(last or first) + 1)
+    except ValueError:
+        found = ""
+    if not (name and found and ids):
+        raise ValueError(f"group {text!r}: expected a name and atom ids such as grain=1-32,40")
+    return name, ids
