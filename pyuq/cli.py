@@ -375,6 +375,22 @@ def _assignments(text: str) -> dict[str, float]:
     return {name: float(value) for name, value in pairs}
 
 
+def add_plot(verbs) -> None:
+    """Draw tables that LAMMPS wrote."""
+    parser = verbs.add_parser("plot", help="draw thermo output, model_devi.out, files of fixes")
+    parser.add_argument("files", nargs="+", help="log.lammps, model_devi.out, file of fix ave/time")
+    parser.add_argument("--columns", help="comma-separated names (default: all that change)")
+    parser.add_argument("--out", default="plot.png", help="PNG file to write (%(default)s)")
+
+    def run(args) -> int:
+        from pyuq.plotting import plot_tables
+
+        print(plot_tables(args.files, args.out, args.columns.split(",") if args.columns else ()))
+        return 0
+
+    parser.set_defaults(run=run)
+
+
 VERBS: tuple[Callable, ...] = (
     add_doctor,
     add_plugin_path,
@@ -388,6 +404,7 @@ VERBS: tuple[Callable, ...] = (
     add_bnn,
     add_srom,
     add_diffusion,
+    add_plot,
 )
 
 

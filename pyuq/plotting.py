@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Pictures. Every function takes the axes to draw on and returns them."""
+"""Pictures. A function that takes axes draws on them and returns them."""
+
+from pathlib import Path
 
 import numpy as np
 
@@ -47,3 +49,60 @@ def parity(ax, groups: dict[str, np.ndarray], quantity: str, unit: str):
     ax.set_aspect("equal")
     ax.legend(frameon=False, fontsize=7, markerscale=2)
     return ax
+
+
+def plot_tables(paths, out="plot.png", columns=()) -> Path:
+    """Draw the columns of tables against their first one, a panel for each column, a line for each file.
+
+    Parameters
+    ----------
+    paths : sequence of path
+        Files that :func:`pyuq.io.thermo.read_table` reads.
+    out : path
+        PNG file to write.
+    columns : sequence of str, optional
+        Which columns; default: all that change.
+
+    Returns
+    -------
+    Path
+        The file written.
+
+    Raises
+    ------
+    ValueError
+        No table has a column of that name, or nothing changes.
+    """
+    from pyuq.io.files import atomic_write
+    from pyuq.io.thermo import read_table
+
+    tables = {str(path): read_table(path) for path in paths}
+    known = list(dict.fromkeys(name for table in tables.values() for name in list(table)[1:]))
+    if missing := [name for name in columns if name not in known]:
+        raise ValueError(
+            f"no column {', '.join(missing)}; expected one or more of {', '.join(known)}"
+        )
+    wanted = list(columns) or [n for n in known if any(_changes(t, n) for t in tables.values())]
+    if not wanted:
+        raise ValueError(f"no column changes in {', '.join(tables)}: nothing to draw")
+    ncols = min(3, len(wanted))
+    fig, axes = figure(ncols=ncols, nrows=-(-len(wanted) // ncols), height=2.6)
+    for ax, name in zip(axes.flat, wanted, strict=False):
+        for path, table in tables.items():
+            if name in table:
+                first = next(iter(table))
+                ax.plot(table[first], table[name], lw=0.9, label=path)
+                ax.set(xlabel=first, ylabel=name)
+    for ax in axes.flat[len(wanted) :]:
+        ax.remove()
+    if len(tables) > 1:
+        axes[0, 0].legend(frameon=False, fontsize=7)
+    with atomic_write(out, "wb") as file:
+        fig.savefig(file, format="png")
+    return Path(out)
+
+
+def _changes(table: dict[str, np.ndarray], name: str) -> bool:
+    values = table.get(name, np.zeros(0))
+    values = values[np.isfinite(values)]
+    return len(values) > 1 and np.ptp(values) > 0.0
