@@ -295,12 +295,20 @@ def add_srom(verbs) -> None:
         "--write", type=int, metavar="K", help="with sample: write the basis of sample K, too"
     )
 
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change a setting, e.g. basis.modes=40; may be repeated",
+    )
+
     def run(args) -> int:
         from pyuq.lmp import ends_together, world
         from pyuq.srom.pipeline import run_stages
 
         with ends_together(comm := world()):
-            run_stages(args.settings, args.action, comm=comm, write=args.write)
+            run_stages(args.settings, args.action, comm, args.write, args.set)
         return 0
 
     parser.set_defaults(run=run)

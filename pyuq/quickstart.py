@@ -204,7 +204,7 @@ def prepare(folder: Path, size: Size, seed: int) -> None:
             write_text(folder / name, text)
 
 
-def thermal(rng: np.random.Generator, count: int) -> list:
+def thermal(rng: np.random.Generator, count: int, temperature: float = TEMPERATURE) -> list:
     """Snapshots of the reference's own dynamics, the structures that matter."""
     atoms = systems.silver_iodide(2, rng)
     frames = []
@@ -231,8 +231,8 @@ def thermal(rng: np.random.Generator, count: int) -> list:
                 ),
                 *systems.reference_commands(),
                 f"timestep {TIMESTEP}",
-                f"velocity all create {TEMPERATURE} {rng.integers(1, 900_000_000)}",
-                f"fix 1 all langevin {TEMPERATURE} {TEMPERATURE} 0.1 {rng.integers(1, 900_000_000)}",
+                f"velocity all create {temperature} {rng.integers(1, 900_000_000)}",
+                f"fix 1 all langevin {temperature} {temperature} 0.1 {rng.integers(1, 900_000_000)}",
                 "fix 2 all nve",
             ]
         )

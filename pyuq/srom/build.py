@@ -55,6 +55,7 @@ def build(study: Study, comm=None, say=print) -> None:
         joint = _build(case, runs[0], table.modes, comm)
         if comm is not None and comm.rank > 0:
             continue
+        case.folder.mkdir(parents=True, exist_ok=True)
         for label, basis in zip(case.settings.labels, found[0], strict=True):
             basis.write(case.basis(label))
         joint.write(case.basis("global"))

@@ -2,6 +2,7 @@
 """The stages of ``pyuq srom``, in order."""
 
 import sys
+from collections.abc import Iterable
 
 from pyuq.srom.build import build, make_ensemble
 from pyuq.srom.ensemble import Ensemble
@@ -13,7 +14,9 @@ from pyuq.srom.trajectories import make_snapshots
 STAGES = ("snapshots", "build", "sample", "propagate", "report")
 
 
-def run_stages(path, action: str, comm=None, write: int | None = None) -> None:
+def run_stages(
+    path, action: str, comm=None, write: int | None = None, assignments: Iterable[str] = ()
+) -> None:
     """Run one stage, or ``all`` of them; each keeps what is already there.
 
     Parameters
@@ -26,8 +29,10 @@ def run_stages(path, action: str, comm=None, write: int | None = None) -> None:
         Of an ``mpirun``: simulations share its ranks, bases are built on all of them.
     write : int, optional
         With ``sample``: also write the basis of this sample.
+    assignments : iterable of str
+        Settings to change: ``basis.modes=40``.
     """
-    study = load_study(path)
+    study = load_study(path, assignments)
     root = comm is None or comm.rank == 0
     for stage in STAGES if action == "all" else (action,):
         if stage == "snapshots":

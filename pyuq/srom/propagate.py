@@ -110,7 +110,7 @@ def _simulation(
     lines = [
         f"# Reduced dynamics {name}; made by `pyuq srom propagate`.",
         f"# Its basis comes from {digest}.",
-        *header(case, model, str(case.start)),
+        *header(case, model, case.start, case.run(name)),
         *dynamics(case, md.seed + SAMPLE_SEED * (number + 1)),
         f"fix             red all uq/rom file {BASIS}",
         *recording(
@@ -140,7 +140,7 @@ def analyse(case: Case, simulation: Simulation) -> dict:
     try:
         _require_calm(thermo[:, 1], case.temperature)
         positions = tracks(case, folder / DUMP)
-        found = self_diffusivity(positions, case.settings.md.timestep * case.settings.md.every)
+        found = _diffusivity(case, positions)
     except ValueError as problem:
         write_text(folder / ERROR, f"{problem}\n")
         return {"ok": False, "error": str(problem)}
@@ -192,9 +192,12 @@ def full_diffusivity(case: Case, label: str) -> Diffusivity:
         u = snapshots.displacements
         tracks.append(u[:, mobile] - u[:, framework].mean(axis=1)[:, None])
     frames = min(len(t) for t in tracks)
-    return self_diffusivity(
-        np.concatenate([t[:frames] for t in tracks], axis=1), snapshots.timestep
-    )
+    return _diffusivity(case, np.concatenate([t[:frames] for t in tracks], axis=1))
+
+
+def _diffusivity(case: Case, tracks: FloatArray) -> Diffusivity:
+    md, table = case.settings.md, case.settings.diffusion
+    return self_diffusivity(tracks, md.timestep * md.every, first=table.first, last=table.last)
 
 
 def results(case: Case) -> list[dict]:

@@ -122,18 +122,28 @@ def verdicts(found: Findings) -> list[str]:
         )
     if found.spread is None:
         lines.append("no interval is given: too few samples have a diffusivity")
-    lines += [line for r in found.of_kind(NOMINAL) if (line := _compare(found, r))]
-    free = found.case.settings.basis.free
-    if (caged or len(lines) > len(warnings(found.summary))) and not free:
-        species = found.case.settings.diffusion.species
-        lines.append(
-            f"a few collective modes cannot carry the hops of single ions. Leave them unreduced: "
-            f'`free = ["{species}"]` in [basis], or take more modes until D(n) meets the full dynamics'
-        )
+    changed = [line for r in found.of_kind(NOMINAL) if (line := _compare(found, r))]
+    lines += changed
+    if caged or changed:
+        lines.append(_advice(found))
     lines.append(
         "samples interpolate between the models: an error that all models share is invisible here"
     )
     return lines
+
+
+def _advice(found: Findings) -> str:
+    """What to do where reduced dynamics cannot represent the diffusion."""
+    table, species = found.case.settings.basis, found.case.settings.diffusion.species
+    if species in table.free:
+        return (
+            f"{table.modes} modes of the framework do not let it give way to {species} as it does in full "
+            "dynamics: take more modes until D(n) meets the full dynamics; until then the interval is not one of D"
+        )
+    return (
+        "a few collective modes cannot carry the hops of single ions: this interval is not one of D. Leave the "
+        f'ions unreduced, `free = ["{species}"]` in [basis], or take more modes until D(n) meets the full dynamics'
+    )
 
 
 def _compare(found: Findings, run: dict) -> str:
@@ -247,6 +257,7 @@ def _spread_table(found: Findings) -> list[str]:
         f"| standard deviation over samples | {np.sqrt(s.total):.3g} |",
         f"| statistical error of one sample | {np.sqrt(s.within):.3g} |",
         f"| between samples: variance less the statistical one | {s.between:.3g} (Å²/ps)² |",
+        f"| its root: spread by the models alone | {np.sqrt(max(s.between, 0.0)):.3g} |",
         "",
         f"Full dynamics inside the interval: {len(found.covered)} of {len(found.full)} models"
         f" ({', '.join(found.covered) or 'none'}). Mean temperature of the modes {temperature:.0f} K, mean "
@@ -290,9 +301,13 @@ def plot_diffusivity(ax, found: Findings) -> None:
     values = [r["diffusion"]["diffusivity"] for r in found.usable]
     if values:
         ax.hist(values, bins="auto", color=GREY, alpha=0.5, label="samples")
+    nominal = {r["driver"]: r for r in found.of_kind(NOMINAL) if r["ok"]}
     for k, (label, d) in enumerate(found.full.items()):
         ax.axvline(d.value, color=f"C{k}", label=f"{label}, full")
         ax.axvspan(*d.interval(), color=f"C{k}", alpha=0.12, lw=0)
+        if label in nominal:
+            value = nominal[label]["diffusion"]["diffusivity"]
+            ax.axvline(value, color=f"C{k}", ls="--", lw=1, label=f"{label}, reduced")
     ax.set(xlabel="D (Å²/ps)", ylabel="samples")
     ax.legend(frameon=False, fontsize=7)
 
@@ -330,7 +345,7 @@ def plot_concentration(ax, found: Findings) -> None:
     ax.plot([used], [np.sqrt(notes["dispersion"])], "o", label=f"a₀ = {used:.3g}")
     if (floor := found.summary["noise_floor"]) is not None:
         ax.axhline(floor, color="k", lw=0.6, ls=":", label="two trajectories of one model")
-    ax.set(xlabel="a₀", ylabel="root of the tangent vectors' variance (radian)")
+    ax.set(xlabel="a₀", ylabel="spread of the bases (radian)")
     ax.legend(frameon=False, fontsize=7)
 
 

@@ -2,11 +2,12 @@
 """What ``srom.toml`` says: a strict table for each part of the study."""
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pyuq.io.files import sha256
-from pyuq.settings import from_table, load_toml
+from pyuq.settings import assign, from_table, load_toml
 from pyuq.srom.geometry import ALIGNMENTS
 
 
@@ -73,18 +74,21 @@ class Model:
     files: tuple[str, ...] = ()
 
     def __post_init__(self):
-        if not self.label or not all(c.isalnum() or c in "._+" for c in self.label):
-            raise ValueError(f"label = {self.label!r}; expected letters, digits, '.', '_', '+'")
+        named = self.label and all(c.isalnum() or c in "._+-" for c in self.label)
+        if not named or self.label == "global":  # the name of the joint basis
+            raise ValueError(
+                f"label = {self.label!r}; expected letters, digits, '.', '_', '+', '-', and not 'global'"
+            )
         if bool(self.potential) == bool(self.commands):
             raise ValueError(f"model {self.label}: expected either `potential` or `commands`")
 
-    def pair_commands(self, here: Path, elements: tuple[str, ...]) -> tuple[str, ...]:
+    def pair_commands(self, here: str, elements: tuple[str, ...]) -> tuple[str, ...]:
         """LAMMPS commands that define the forces; `here` is the folder of ``srom.toml``."""
         if self.commands:
-            return tuple(c.replace("${here}", str(here)) for c in self.commands)
+            return tuple(c.replace("${here}", here) for c in self.commands)
         return (
             "pair_style      uq",
-            f'pair_coeff      * * "{here / self.potential}" {" ".join(elements)}',
+            f'pair_coeff      * * "{Path(here, self.potential)}" {" ".join(elements)}',
         )
 
     def sha256(self, folder: Path) -> str:
@@ -285,15 +289,35 @@ class DiffusionTable:
         Element that diffuses.
     framework : tuple of str
         Elements at whose centre the frame of reference lies; default: all others.
+    first, last : float, optional
+        Lags between which the MSD is fitted, ps, the same for all runs so that they can be compared; default: as the
+        data of each run tell, up to a quarter of it.
     """
 
     species: str
     framework: tuple[str, ...] = ()
+    first: float | None = None
+    last: float | None = None
+
+    def __post_init__(self):
+        positive(first=self.first, last=self.last)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Content of ``srom.toml``; file names are relative to it."""
+    """Content of ``srom.toml``; file names are relative to it.
+
+    Parameters
+    ----------
+    start, models, md, basis, diffusion, sampler, propagate, runs
+        The tables.
+    name : str
+        Of the ensemble's file.
+    folder : str
+        Where results go.
+    trajectories : str
+        Folder of another study whose start and snapshots are taken; default: `folder`.
+    """
 
     start: Start
     models: tuple[Model, ...]
@@ -302,6 +326,7 @@ class Settings:
     diffusion: DiffusionTable
     name: str = "srom"
     folder: str = "srom"
+    trajectories: str = ""
     sampler: SamplerTable = field(default_factory=SamplerTable)
     propagate: Propagation = field(default_factory=Propagation)
     runs: Runs = field(default_factory=Runs)
@@ -376,13 +401,19 @@ class Case:
         return self.study.folder / f"{self.temperature:g}K"
 
     @property
+    def trajectories(self) -> Path:
+        """Folder of start and snapshots."""
+        settings = self.settings
+        return self.study.here / (settings.trajectories or settings.folder) / self.folder.name
+
+    @property
     def start(self) -> Path:
         """Data file of the common start."""
-        return self.folder / "start.data"
+        return self.trajectories / "start.data"
 
     def snapshots(self, label: str, replica: int) -> Path:
         """Folder of a trajectory."""
-        return self.folder / "snapshots" / f"{label}-{replica}.snap"
+        return self.trajectories / "snapshots" / f"{label}-{replica}.snap"
 
     def basis(self, label: str) -> Path:
         """Basis of a model."""
@@ -403,8 +434,14 @@ class Case:
         return self.folder / "runs" / name
 
 
-def load_study(path) -> Study:
+def load_study(path, assignments: Iterable[str] = ()) -> Study:
     """Read ``srom.toml``.
+
+    Parameters
+    ----------
+    path : str or Path
+    assignments : iterable of str
+        Settings to change: ``basis.modes=40``.
 
     Raises
     ------
@@ -412,4 +449,6 @@ def load_study(path) -> Study:
         A mistake in the file; the message names file, table and key.
     """
     path = Path(path)
-    return Study(from_table(Settings, load_toml(path), str(path)), path.parent.resolve())
+    table = load_toml(path)
+    assign(table, assignments)
+    return Study(from_table(Settings, table, str(path)), path.parent.resolve())

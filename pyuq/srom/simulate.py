@@ -127,16 +127,20 @@ def _run_in_process(simulations: Sequence[Simulation], runs: Runs, comm) -> Iter
         yield from simulations
 
 
-def header(case: Case, model: Model, data: str) -> list[str]:
-    """Commands up to the forces."""
+def header(case: Case, model: Model, data: Path, folder: Path) -> list[str]:
+    """Commands up to the forces, for a simulation in `folder`.
+
+    File names are relative to it: a study that is moved stays valid.
+    """
     settings = case.settings
+    here = os.path.relpath(case.study.here, folder)
     return [
         "units           metal",
         f"atom_style      {settings.start.atom_style}",
         "atom_modify     map yes",
         "box             tilt large",
-        f'read_data       "{data}"',
-        *model.pair_commands(case.study.here, settings.start.elements),
+        f'read_data       "{os.path.relpath(data, folder)}"',
+        *model.pair_commands(here, settings.start.elements),
         f"timestep        {settings.md.timestep:.10g}",
     ]
 

@@ -69,11 +69,11 @@ def _require_success(simulation: Simulation) -> None:
 def _make_start(case: Case, comm) -> None:
     """Equilibrate the structure with one model; all runs start from its last frame."""
     settings = case.settings
-    folder = case.folder / "start"
+    folder = case.trajectories / "start"
     model = settings.models[settings.index(settings.start.model)]
     lines = [
         "# Common start of all models; made by `pyuq srom snapshots`.",
-        *header(case, model, "structure.data"),
+        *header(case, model, folder / "structure.data", folder),
         *dynamics(case, settings.md.seed),
         "thermo          100",
         f"run             {settings.md.equilibration}",
@@ -100,13 +100,13 @@ def _trajectories(case: Case) -> dict[Simulation, tuple[str, int]]:
     settings, found = case.settings, {}
     for replica in range(settings.basis.replicas):
         for model in settings.models:
+            path = case.snapshots(model.label, replica)
             lines = [
                 f"# Snapshots of {model.label}; made by `pyuq srom snapshots`.",
-                *header(case, model, str(case.start)),
+                *header(case, model, case.start, path),
                 *dynamics(case, settings.md.seed + REPLICA_SEED * replica),
                 *recording(settings.md.steps, settings.md.every, "id type xu yu zu vx vy vz"),
             ]
-            path = case.snapshots(model.label, replica)
             simulation = Simulation(path.with_suffix(".run"), "\n".join(lines) + "\n")
             found[simulation] = (model.label, replica)
     return found

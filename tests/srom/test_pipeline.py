@@ -276,6 +276,26 @@ def test_changed_settings_are_refused(copy, capsys):
     assert "other settings" in capsys.readouterr().err
 
 
+def test_studies_share_trajectories(copy, capsys):
+    changes = ["folder=other", "trajectories=srom", "basis.momenta=0.0", "sampler.split=low"]
+    arguments = [str(copy), *(word for change in changes for word in ("--set", change))]
+    for action in ("snapshots", "build", "sample"):
+        assert main(["srom", action, *arguments]) == 0
+    assert "soft-0" not in capsys.readouterr().out
+    other = case(copy).folder.parents[1] / "other" / "300K"
+    assert not (other / "snapshots").exists()
+    assert json.loads((other / "build.json").read_text())["gamma"] > 0
+
+
+def test_moved_study_stays_valid(copy, tmp_path):
+    moved = tmp_path / "moved"
+    shutil.copytree(copy.parent, moved)
+    before = {p.name for p in (moved / "srom" / "300K" / "runs").iterdir()}
+    shutil.rmtree(moved / "srom" / "300K" / "runs" / "sample0001")
+    assert main(["srom", "all", str(moved / "srom.toml")]) == 0
+    assert {p.name for p in (moved / "srom" / "300K" / "runs").iterdir()} == before
+
+
 def test_one_sample_on_demand(finished):
     assert main(["srom", "sample", str(finished), "--write", "2"]) == 0
     c = case(finished)
