@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """ACE against 17-digit reference values of the field's own evaluator, whose radial functions are splines."""
 
+import re
+
 import ase.io
 import numpy as np
 import pytest
@@ -48,6 +50,30 @@ def test_reference_values(shared_data, name, spline):
     tolerance = 1e-10 if spline else DIRECT_TOLERANCE[name]
     for atoms in frames:
         assert max(deviations(evaluator, atoms)) < tolerance, atoms.info.get("name")
+
+
+@pytest.mark.parametrize(
+    "name", ["syn_AlSi_cheblinear.yace", "syn_NaPS_sbessel_zbl.yace", "syn_Si_chebpow.yace"]
+)
+def test_direct_mode_is_the_limit_of_the_reference(shared_data, tmp_path, name):
+    """What separates the default mode from the reference values are the reference's splines: narrower bins remove it.
+
+    Slopes of cubic Hermite splines are good to the third power of the bin width, thus forces by 2⁶ over two halvings.
+    """
+    text = (shared_data / "ace/pot" / name).read_text()
+    width = float(re.search(r"deltaSplineBins: (\S+)", text)[1])
+    path = tmp_path / "model.yace"
+    evaluators = []
+    for bins in (width, width / 4):
+        path.write_text(text.replace(f"deltaSplineBins: {width}", f"deltaSplineBins: {bins}"))
+        evaluators.append(Evaluator(path, radial_spline=True))
+    direct = Evaluator(path)
+    for atoms in ase.io.read(shared_data / "ace/ref" / f"{name[:-5]}.xyz", ":"):
+        forces = direct.compute(atoms)["forces"]
+        wide, narrow = (np.abs(e.compute(atoms)["forces"] - forces).max() for e in evaluators)
+        to_reference = np.abs(atoms.calc.results["forces"] - forces).max()
+        assert abs(to_reference - wide) < 0.01 * wide, atoms.info.get("name")
+        assert narrow < wide / 2**3, atoms.info.get("name")
 
 
 @pytest.mark.parametrize("name", [name for name in POTENTIALS if name.endswith(".yaml")])
