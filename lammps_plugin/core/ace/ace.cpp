@@ -47,7 +47,7 @@ std::unique_ptr<FeatureMap::State> Ace::new_state() const {
 
 // Nodes stay from the forward to the backward pass where all of them take at most this many bytes:
 // beyond the caches, making them again is faster than reading them.
-static constexpr size_t largest_kept = size_t(4) << 20;
+static constexpr size_t largest_kept = size_t(3) << 19;
 
 // Sorts the centres into blocks and sizes the scratch memory; keep: with room for the environments
 // of all centres at once.
@@ -277,15 +277,10 @@ void Ace::features(AceState &state, const Block &block, const double *rho, doubl
 
 // The sums of products of a species become sums of its linear features.
 void Ace::couple_sums(AceState &state, int species, double *sum) const {
-  const SpeciesPlan &plan = plans_[species];
-  const int lanes = state.kernels->lanes;
-  std::vector<double> totals(plan.products.nproduct, 0.0);
-  for (size_t t = 0; t < totals.size(); t++)
-    for (int lane = 0; lane < lanes; lane++) totals[t] += state.sums.data()[t * lanes + lane];
-  const Sparse &c = plan.coupling;
+  const Sparse &c = plans_[species].coupling;
   for (int f = 0; f < c.rows(); f++)
     for (int t = c.first[f]; t < c.first[f + 1]; t++)
-      sum[offsets_[species] + f] += c.value[t] * totals[c.column[t]];
+      sum[offsets_[species] + f] += c.value[t] * state.sums.data()[c.column[t]];
 }
 
 void Ace::forward(const Neighbors &nb, State &base, double *sum, double *per_atom) const {
@@ -303,7 +298,7 @@ void Ace::forward(const Neighbors &nb, State &base, double *sum, double *per_ato
     const SpeciesPlan &plan = plans_[block.species];
     const bool begins = b == 0 || block.species != state.blocks[b - 1].species;
     const bool ends = b + 1 == state.blocks.size() || block.species != state.blocks[b + 1].species;
-    if (sum && begins) state.sums.zero(static_cast<size_t>(plan.products.nproduct) * k.lanes);
+    if (sum && begins) state.sums.zero(plan.products.nproduct);
     double *a = state.components.data() + block.components, *rho = state.rho.data() + block.rho;
     components(nb, state, block, a, state.scale.data() + waiting * k.lanes);
     if (per_atom || !plan.nonlinear.empty()) {
@@ -410,7 +405,7 @@ void Ace::block_forces(AceState &state, const Block &block, const double *a, con
   const SpeciesPlan &plan = plans_[block.species];
   const Kernels &k = *state.kernels;
   const int nnonlinear = static_cast<int>(plan.nonlinear.size()), nlinear = plan.coupling.rows();
-  state.adjoint.reserve(2 * static_cast<size_t>(nseeds) * plan.products.nnode * k.lanes);
+  state.adjoint.grow_zeroed(2 * static_cast<size_t>(nseeds) * plan.products.nnode * k.lanes);
   state.derivative.reserve(static_cast<size_t>(nseeds) * plan.products.ncomp * k.lanes);
   state.value.reserve(static_cast<size_t>(nseeds) * k.lanes);
   weigh(state, block, rho, nseeds, seeds);
@@ -500,7 +495,8 @@ void Ace::backward(const Neighbors &nb, State &base, int nseeds, const Seed *see
     return backward(nb, base, nseeds - 2, seeds + 2, results + 2);
   }
   fold(state, nseeds, seeds);
-  for (const Block &block : state.blocks) {
+  for (auto next = state.blocks.rbegin(); next != state.blocks.rend(); ++next) {
+    const Block &block = *next;
     const double *a = state.components.data() + block.components,
                  *rho = state.rho.data() + block.rho;
     if (!state.nodes_kept)

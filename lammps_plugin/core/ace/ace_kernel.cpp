@@ -545,11 +545,33 @@ void make_products(const ProductPlan &plan, const double *components, const doub
   }
 }
 
+// Adds the lanes of vectors that come one by one up, each to the next of a row of numbers.
+class LaneSums {
+ public:
+  explicit LaneSums(double *out) : out_(out) {}
+  void add(Vec v) {
+    waiting_[n_++] = v;
+    if (n_ < LANES) return;
+    const Vec totals = sums(waiting_);
+    for (int i = 0; i < LANES; i++) out_[i] += totals[i];
+    out_ += LANES;
+    n_ = 0;
+  }
+  void finish() {
+    for (int i = 0; i < n_; i++) out_[i] += sum(waiting_[i]);
+  }
+
+ private:
+  double *out_;
+  Vec waiting_[LANES];
+  int n_ = 0;
+};
+
 void add_products(int nproduct, const double *products, const double *scale, double *sums) {
-  Vec f;
-  __builtin_memcpy(&f, scale, sizeof(f));    // `scale` has no alignment to rely on
-  for (int t = 0; t < nproduct * LANES; t += LANES)
-    store(sums + t, load(sums + t) + f * load(products + t));
+  const Vec f = load(scale);
+  LaneSums out(sums);
+  for (int t = 0; t < nproduct * LANES; t += LANES) out.add(f * load(products + t));
+  out.finish();
 }
 
 template <int N>
@@ -557,14 +579,14 @@ void sum_of_blocks(const ProductPlan &plan, const double *components, const doub
                    const double *scale, double *sums) {
   const int64_t component_stride = static_cast<int64_t>(plan.ncomp) * LANES;
   const int64_t node_stride = 2 * static_cast<int64_t>(plan.nnode) * LANES;
+  LaneSums out(sums);
   for (int t = 0; t < plan.nlinear; t++) {
-    Vec s = load(sums + t * LANES);
+    Vec s = fill(0.0);
     for (int b = 0; b < N; b++)
       s += load(scale + b * LANES) *
            load(components + b * component_stride + plan.linear[t] * LANES);
-    store(sums + t * LANES, s);
+    out.add(s);
   }
-  double *pairs = sums + plan.nlinear * LANES;
   for (int group = 0; group < plan.ngroup; group++) {
     Vec re[N], im[N];
     for (int b = 0; b < N; b++) {
@@ -573,19 +595,20 @@ void sum_of_blocks(const ProductPlan &plan, const double *components, const doub
       im[b] = load(scale + b * LANES) * a.im;
     }
     for (int t = plan.group_first[group]; t < plan.group_first[group + 1]; t++) {
-      Vec s = load(pairs + t * LANES);
+      Vec s = fill(0.0);
       for (int b = 0; b < N; b++) {
         const Complex node = load_node(nodes + b * node_stride, plan.product_b[t]);
         s += re[b] * node.re - im[b] * node.im;
       }
-      store(pairs + t * LANES, s);
+      out.add(s);
     }
   }
+  out.finish();
 }
 
 void sum_products(const ProductPlan &plan, int nblocks, const double *components,
                   const double *nodes, const double *scale, double *sums) {
-  static_assert(sum_blocks == 4, "one case for each number of blocks");
+  static_assert(sum_blocks <= 4, "one case for each number of blocks");
   if (nblocks == 1) sum_of_blocks<1>(plan, components, nodes, scale, sums);
   if (nblocks == 2) sum_of_blocks<2>(plan, components, nodes, scale, sums);
   if (nblocks == 3) sum_of_blocks<3>(plan, components, nodes, scale, sums);
@@ -684,20 +707,23 @@ template <WeightKind kind> inline Vec weight(const ProductWeights &w, int t) {
 template <int S, WeightKind kind>
 void adjoint_products(const ProductPlan &plan, const double *nodes, const ProductWeights *weights,
                       double *adjoint, Vec *value) {
-  const int size = 2 * plan.nnode * LANES;
+  const int size = 2 * plan.nnode * LANES, nlinear = plan.nlinear;
+  const int *product_b = plan.product_b;
+  ProductWeights w[S];
+  for (int s = 0; s < S; s++) w[s] = weights[s];
   for (int group = 0; group < plan.ngroup; group++) {
-    const int ia = plan.group_a[group];
+    const int ia = plan.group_a[group], end = plan.group_first[group + 1];
     const Complex a = load_node(nodes, ia);
     Complex total[S];
     for (int s = 0; s < S; s++) total[s] = {fill(0.0), fill(0.0)};
-    for (int t = plan.group_first[group]; t < plan.group_first[group + 1]; t++) {
-      const int ib = plan.product_b[t];
+    for (int t = plan.group_first[group]; t < end; t++) {
+      const int ib = product_b[t];
       const Complex b = load_node(nodes, ib);
       for (int s = 0; s < S; s++) {
-        const Vec w = weight<kind>(weights[s], plan.nlinear + t);
-        total[s].re += w * b.re;
-        total[s].im += w * b.im;
-        add_to_node(adjoint + s * size, ib, {w * a.re, w * a.im});
+        const Vec f = weight<kind>(w[s], nlinear + t);
+        total[s].re += f * b.re;
+        total[s].im += f * b.im;
+        add_to_node(adjoint + s * size, ib, {f * a.re, f * a.im});
       }
     }
     for (int s = 0; s < S; s++) {
@@ -707,23 +733,31 @@ void adjoint_products(const ProductPlan &plan, const double *nodes, const Produc
   }
 }
 
+// Takes the adjoint of a node and leaves zero.
+inline Complex take_node(double *adjoint, int i) {
+  const Complex q = load_node(adjoint, i);
+  store_node(adjoint, i, {fill(0.0), fill(0.0)});
+  return q;
+}
+
 template <int S>
 void adjoint_nodes(const ProductPlan &plan, const double *nodes, double *adjoint,
                    double *derivative) {
-  const int size = 2 * plan.nnode * LANES;
-  for (int i = plan.nnode - 1; i >= plan.nleaf; i--) {
-    const int ia = plan.node_a[i - plan.nleaf], ib = plan.node_b[i - plan.nleaf];
+  const int size = 2 * plan.nnode * LANES, nleaf = plan.nleaf;
+  const int *node_a = plan.node_a, *node_b = plan.node_b;
+  for (int i = plan.nnode - 1; i >= nleaf; i--) {
+    const int ia = node_a[i - nleaf], ib = node_b[i - nleaf];
     const Complex a = load_node(nodes, ia), b = load_node(nodes, ib);
     for (int s = 0; s < S; s++) {
-      const Complex q = load_node(adjoint + s * size, i);
+      const Complex q = take_node(adjoint + s * size, i);
       add_to_node(adjoint + s * size, ia, q * b);
       add_to_node(adjoint + s * size, ib, q * a);
     }
   }
   for (int s = 0; s < S; s++) {
     double *d = derivative + s * plan.ncomp * LANES;
-    for (int i = 0; i < plan.nleaf; i++) {
-      const Complex q = load_node(adjoint + s * size, i);
+    for (int i = 0; i < nleaf; i++) {
+      const Complex q = take_node(adjoint + s * size, i);
       double *re = d + plan.leaf_re[i] * LANES;
       store(re, load(re) + q.re * plan.sign_re[i]);
       if (plan.leaf_im[i] < 0) continue;
@@ -737,7 +771,6 @@ template <int S, WeightKind kind>
 void adjoint_pass(const ProductPlan &plan, const double *components, const double *nodes,
                   const ProductWeights *weights, double *adjoint, double *value,
                   double *derivative) {
-  for (int i = 0; i < S * 2 * plan.nnode; i++) store(adjoint + i * LANES, fill(0.0));
   for (int i = 0; i < S * plan.ncomp; i++) store(derivative + i * LANES, fill(0.0));
   Vec total[S];
   for (int s = 0; s < S; s++) {

@@ -175,6 +175,14 @@ class Graph {
 
   int leaf(int code) const { return nodes_.at({code}); }
 
+  // Σ m of the factors of each node.
+  std::vector<int> orders() const {
+    std::vector<int> m;
+    for (int code : leaves) m.push_back((code & 63) - 32);
+    for (const auto &[a, b] : products) m.push_back(m[a] + m[b]);
+    return m;
+  }
+
   // Nodes whose product this is.
   std::pair<int, int> cut(const Factors &factors) {
     auto [left, right] = best_cut(factors);
@@ -308,7 +316,6 @@ std::vector<int> lay_out_products(const ProductTable &table, const std::vector<B
     std::pair<int, int> nodes;
     int index;
     const Factors *factors;
-    bool operator<(const Pair &other) const { return nodes < other.nodes; }
   };
   std::vector<Pair> pairs;
   for (size_t rank = 2; rank <= max_rank; rank++)
@@ -323,7 +330,12 @@ std::vector<int> lay_out_products(const ProductTable &table, const std::vector<B
   for (Pair &pair : pairs)
     if (partners[pair.nodes.second] > partners[pair.nodes.first])
       std::swap(pair.nodes.first, pair.nodes.second);
-  std::sort(pairs.begin(), pairs.end());
+  // Nodes meet others of opposite Σ m only: groups of one Σ m follow each other, and the few nodes
+  // that they meet stay in the first-level cache.
+  const std::vector<int> m = graph.orders();
+  std::sort(pairs.begin(), pairs.end(), [&](const Pair &a, const Pair &b) {
+    return std::make_pair(m[a.nodes.first], a.nodes) < std::make_pair(m[b.nodes.first], b.nodes);
+  });
   plan.factor_first.push_back(0);
   for (const auto &[nodes, index, factors] : pairs) {
     if (plan.group_a.empty() || plan.group_a.back() != nodes.first) {

@@ -102,10 +102,10 @@ struct Kernels {
   void (*products)(const ProductPlan &plan, const double *components, const double *nodes,
                    double *products);
 
-  // sums[t][lane] += scale[lane] * products[t][lane]
+  // sums[t] += Σ_lane scale[lane] * products[t][lane]
   void (*add_products)(int nproduct, const double *products, const double *scale, double *sums);
   // The same for up to sum_blocks blocks of atoms that follow one another in memory, the products
-  // made on the way: the sums, more than the first-level cache holds, pass once for all of them.
+  // made on the way.
   void (*sum_products)(const ProductPlan &plan, int nblocks, const double *components,
                        const double *nodes, const double *scale, double *sums);
   // out[lane] = Σ_t weights[t] products[t][lane]
@@ -118,7 +118,8 @@ struct Kernels {
                  const double *in, double *out);
 
   // S = Σ_t weight_t product_t for one or two seeds: value[seed][lane] = S and
-  // derivative[seed][component][lane]. adjoint: work space [nseeds][nnode][2][lanes].
+  // derivative[seed][component][lane]. adjoint: work space [nseeds][nnode][2][lanes], zero before
+  // and after.
   void (*adjoint)(const ProductPlan &plan, const double *components, const double *nodes,
                   int nseeds, const ProductWeights *weights, double *adjoint, double *value,
                   double *derivative);

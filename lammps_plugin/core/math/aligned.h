@@ -25,6 +25,10 @@ class AlignedArray {
     reserve(n);
     std::fill(data_.get(), data_.get() + n, 0.0);
   }
+  // Room for n; zero throughout where that needs new memory.
+  void grow_zeroed(size_t n) {
+    if (n > size_) zero(n);
+  }
   double *data() { return data_.get(); }
   const double *data() const { return data_.get(); }
 
