@@ -12,18 +12,24 @@ C. van der Oord, M. Sachs, D. P. Kovács, C. Ortner, G. Csányi, npj Comput. Mat
 
 import os
 from collections.abc import Callable
-from dataclasses import asdict
-from math import inf
 from pathlib import Path
 
 import numpy as np
 from ase import Atoms
 
-from pyuq.calibration import StudentScale
 from pyuq.hal.report import say, write_report
 from pyuq.hal.selection import diverse, energy_covariance
 from pyuq.hal.settings import Settings, load_settings, relative_to
 from pyuq.hal.state import Lock, State, resume
+from pyuq.hal.triggers import (
+    energy_limit,
+    factors,
+    force_limits,
+    gradient_lengths,
+    learn_energies,
+    learn_forces,
+    start_beliefs,
+)
 from pyuq.hal.walker import (
     Conditions,
     Outcome,
@@ -34,10 +40,17 @@ from pyuq.hal.walker import (
     run_walkers,
 )
 from pyuq.io import extxyz
+from pyuq.io.files import atomic_write
 from pyuq.io.lammps_data import type_indices
 from pyuq.labels import Failure, FileLabeller, Labeller, PoolLabeller
 from pyuq.models.fit import FitResult, fit
-from pyuq.models.metrics import Errors, Predictions, errors, predict
+from pyuq.models.metrics import Errors, errors, predict
+from pyuq.models.readout_posterior import (
+    ReadoutFit,
+    ReadoutFitSettings,
+    fit_readout,
+    native_evaluator,
+)
 
 STATE, START, TEST, DATABASE = "state.json", "start.extxyz", "test.extxyz", "database.extxyz"
 SHORTEST = 0.6  # default smallest distance, as a part of the shortest one in the start structures
@@ -83,8 +96,8 @@ class Loop:
         Ranks for the walkers, which then run in this job. The loop itself runs on rank 0.
     labeller : Labeller, optional
         Default: as the settings say.
-    fit : callable
-        Structures and fit settings to a :class:`FitResult`.
+    fit : callable, optional
+        Structures to a :class:`FitResult` or :class:`ReadoutFit`; default: as the settings say.
     walk : callable
         See :func:`pyuq.hal.walker.run_walkers`.
     """
@@ -95,7 +108,7 @@ class Loop:
         toml: Path,
         comm=None,
         labeller: Labeller | None = None,
-        fit: Callable = fit,
+        fit: Callable | None = None,
         walk: Callable = run_walkers,
     ):
         self.settings = settings
@@ -103,8 +116,8 @@ class Loop:
         self.folder = self.toml.parent.resolve() / settings.folder
         self.comm = comm
         self.labeller = labeller or make_labeller(settings, self.toml, self.folder)
-        self._fit, self._walk = fit, walk
-        self._model: tuple[int, FitResult] | None = None
+        self._fit, self._walk = fit or self._default_fit, walk
+        self._model: tuple[int, FitResult | ReadoutFit] | None = None
         self.folder.mkdir(parents=True, exist_ok=True)
         self._lock = Lock(self.folder)
         self.state: State = resume(self.folder / STATE, settings.flat())
@@ -141,6 +154,7 @@ class Loop:
     def start(self) -> None:
         """Label the start structures and the test set."""
         settings, kept = self.settings, []
+        self._prepare()  # mistakes come to light before any label is paid for
         frames = self._read("start", settings.start.structures)
         for index, result in enumerate(self._label(frames)):
             if isinstance(result, Failure):
@@ -230,7 +244,7 @@ class Loop:
                 new.append(result)
         row = state.row | {"new": len(new), "failed": len(selected) - len(new)}
         if new:
-            row |= self._learn_scale(predict(self.model(), new))
+            row |= self._learn(new)
         known = self._frames(DATABASE)[: state.batches[-1]]
         extxyz.write(self.folder / DATABASE, known + new)
         state.batches.append(len(known) + len(new))
@@ -242,7 +256,7 @@ class Loop:
 
     # What the stages share.
 
-    def model(self) -> FitResult:
+    def model(self) -> FitResult | ReadoutFit:
         """Return the potential of the database as it stands.
 
         Hyperparameters are found anew every `refit_every` fits; between, structures are taken in exactly at
@@ -254,12 +268,35 @@ class Loop:
         refit = current - current % every
         database = self._frames(DATABASE) if done < current else []
         if done < refit:
-            model, done = self._fit(database[: batches[refit]], self.settings.fit), refit
+            model, done = self._fit(database[: batches[refit]]), refit
         while done < current:
             model = model.update(database[batches[done] : batches[done + 1]])
             done += 1
         self._model = (done, model)
         return model
+
+    def _default_fit(self, structures: list[Atoms]) -> FitResult | ReadoutFit:
+        settings = self.settings
+        if settings.model is None:
+            return fit(structures, settings.fit)
+        readout = ReadoutFitSettings(self._fixed_model(), settings.model.elements, settings.weights)
+        return fit_readout(structures, readout)
+
+    def _prepare(self) -> None:
+        """Keep the model whose readout is learnt, and the beliefs that a calibration gives."""
+        settings, here = self.settings, self.toml.parent
+        if settings.model is not None:
+            source = here / settings.model.file
+            native_evaluator(source, settings.model.elements)
+            with atomic_write(self._fixed_model(), "wb") as file:
+                file.write(source.read_bytes())
+        calibration = settings.stop.calibration
+        path = here / calibration if calibration else None
+        self.state.beliefs = start_beliefs(path, settings.elements)
+
+    def _fixed_model(self) -> Path:
+        """Where the run folder keeps the model whose readout is learnt."""
+        return self.folder / f"model{Path(self.settings.model.file).suffix}"
 
     def _budget_left(self) -> bool:
         loop, state = self.settings.loop, self.state
@@ -279,8 +316,8 @@ class Loop:
 
     def _plan(self) -> list[tuple[Atoms, Conditions]]:
         """Start structure and conditions of each walker."""
-        starts, loop = self._frames(START), self.settings.loop
-        shortest = self.settings.stop.min_distance
+        starts, loop, stop = self._frames(START), self.settings.loop, self.settings.stop
+        shortest = stop.min_distance
         if shortest is None:
             shortest = SHORTEST * min(shortest_distance(atoms) for atoms in starts)
         plan = []
@@ -292,30 +329,24 @@ class Loop:
                 walker,
                 atoms.info["start"],
                 shortest,
-                len(atoms) * self._largest_sigma(),
+                len(atoms) * energy_limit(stop, self.state.beliefs),
+                force_limits(stop, self.state.beliefs, self.settings.elements),
             )
             plan.append((atoms, c))
         return plan
 
-    def _largest_sigma(self) -> float:
-        """σ_E, eV/atom, above which the energy may be wrong by more than `energy_error`."""
-        stop = self.settings.stop
-        if stop.energy_error is None:
-            return inf
-        return StudentScale(**self.state.scale).largest_sigma(stop.energy_error, stop.confidence)
-
-    def _learn_scale(self, new: Predictions) -> dict:
-        """Recalibrate σ_E by new labels, predicted before they are learnt; returns their errors."""
-        found = errors("new", new, np.ones(len(new.groups), dtype=bool))
-        scale = StudentScale(**self.state.scale).update(
-            np.diff(new.energies)[:, 0], new.deviations[:, 0]
-        )
-        self.state.scale = asdict(scale)
-        return {
-            "new_energy": found.energy_rmse,
-            "new_force": found.force_rmse,
-            "scale": scale.scale,
-        }
+    def _learn(self, new: list[Atoms]) -> dict:
+        """Recalibrate the triggers by new labels, predicted before they are learnt; returns their errors."""
+        model, beliefs = self.model(), self.state.beliefs
+        found = predict(model, new)
+        rmse = errors("new", found, np.ones(len(new), dtype=bool))
+        beliefs = learn_energies(beliefs, np.diff(found.energies)[:, 0], found.deviations[:, 0])
+        if self.settings.stop.force_error is not None:
+            for atoms, forces in zip(new, found.forces, strict=True):
+                sigmas = gradient_lengths(model.features, model.posterior, atoms)
+                beliefs = learn_forces(beliefs, atoms, np.diff(forces).reshape(-1, 3), sigmas)
+        self.state.beliefs = beliefs
+        return {"new_energy": rmse.energy_rmse, "new_force": rmse.force_rmse} | factors(beliefs)
 
     def _collect(self, plan: list[tuple[Atoms, Conditions]], outcomes: list[Outcome]) -> None:
         frames = []
@@ -357,7 +388,7 @@ class Loop:
         say(f"  no label: {reason}")
         self.state.failures.append({"iteration": self.state.iteration, "reason": reason})
 
-    def _errors(self, model: FitResult, frames: list[Atoms]) -> Errors | None:
+    def _errors(self, model: FitResult | ReadoutFit, frames: list[Atoms]) -> Errors | None:
         if not frames:
             return None
         return errors("all", predict(model, frames), np.ones(len(frames), dtype=bool))

@@ -27,6 +27,7 @@ COLUMNS = {
     "new_energy": "meV/atom, RMSE on new labels before they are learnt",
     "new_force": "eV/Å",
     "scale": "factor on σ_E that the energies of all new labels so far ask for",
+    "force_scale": "largest factor on |∇σ_E| of the species",
     "test_energy": "meV/atom, RMSE on the test set",
     "test_force": "eV/Å",
     "test_stress": "GPa",
@@ -75,8 +76,7 @@ def report(folder: Path, state: State, settings: Settings) -> str:
         "",
         f"- database: `database.extxyz`, {state.batches[-1] if state.batches else 0} structures, "
         f"SHA-256 `{sha256(folder / 'database.extxyz')[:16]}…`",
-        f"- potential: `potential/{settings.name}{settings.fit.basis.suffix}`, "
-        f"posterior `potential/{settings.name}.uq`",
+        f"- potential: {settings.potential_files}",
         "- scripts and traces of all walkers: `iterations/`",
         "",
     ]
@@ -104,6 +104,13 @@ def triggers(settings: Settings) -> str:
         text.append(
             f"energy wrong by more than {1000 * stop.energy_error:g} meV/atom with a probability above "
             f"{1 - stop.confidence:.3g}"
+        )
+    if stop.force_error is not None:
+        allowed = stop.force_error
+        named = allowed.items() if isinstance(allowed, dict) else [("", allowed)]
+        text.append(
+            f"a force wrong by more than {', '.join(f'{e} {x:g}'.strip() for e, x in named)} eV/Å with a "
+            f"probability above {1 - stop.confidence:.3g}"
         )
     return " or ".join(text)
 

@@ -7,9 +7,10 @@ import numpy as np
 from ase import Atoms
 
 from pyuq.models.fit import FitResult
+from pyuq.models.readout_posterior import ReadoutFit
 
 
-def energy_covariance(fit: FitResult, structures: Sequence[Atoms]) -> np.ndarray:
+def energy_covariance(fit: FitResult | ReadoutFit, structures: Sequence[Atoms]) -> np.ndarray:
     """Posterior covariance of the energies per atom of structures, shape (n, n), eV²."""
     features = np.array(
         [

@@ -191,7 +191,14 @@ class Stop:
         eV/atom; the frame is also labelled when its energy may be wrong by more with a probability above
         ``1 - confidence``. σ_E is recalibrated by the error of each new label
         (:class:`pyuq.calibration.StudentScale`).
+    force_error : float or dict, optional
+        eV/Å, for all species or {species: value}; the frame is also labelled when a force component on an atom may
+        be wrong by more with a probability above ``1 - confidence``. The length of ∇_i σ_E is recalibrated by the
+        errors of each new label, species by species.
     confidence : float
+    calibration : str, optional
+        ``NAME.calibration.json`` of ``pyuq calibrate``, relative to the TOML file: the beliefs that the
+        recalibration starts from; default: doubtful ones.
     epsilon : float
         ε, eV/Å.
     every : int
@@ -208,6 +215,8 @@ class Stop:
 
     threshold: float = 0.05
     energy_error: float | None = None
+    force_error: float | dict[str, float] | None = None
+    calibration: str | None = None
     confidence: float = 0.95
     epsilon: float = 0.2
     every: int = 1
@@ -220,11 +229,13 @@ class Stop:
         positive(threshold=self.threshold, epsilon=self.epsilon, every=self.every)
         positive(max_force=self.max_force, max_temperature=self.max_temperature)
         positive(energy_error=self.energy_error)
+        force = self.force_error
+        positive(**(force if isinstance(force, dict) else {"force_error": force}))
         if not 0 < self.confidence < 1:
             raise ValueError(f"confidence = {self.confidence}; expected a number between 0 and 1")
-        if self.threshold == float("inf") and self.energy_error is None:
+        if self.threshold == float("inf") and self.energy_error is None and not force:
             raise ValueError(
-                "threshold = inf leaves no trigger; expected a number or `energy_error`"
+                "threshold = inf leaves no trigger; expected a number, `energy_error` or `force_error`"
             )
 
 
@@ -280,13 +291,33 @@ class Test:
 
 
 @dataclass(frozen=True)
+class FixedModel:
+    """A potential whose features stay as they are: only its readout is learnt.
+
+    Parameters
+    ----------
+    file : str
+        Native model file of any family.
+    elements : tuple of str
+        In the order of the file where it stores none (MTP).
+    """
+
+    file: str
+    elements: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Settings:
-    """Content of ``hal.toml``; file names are relative to it."""
+    """Content of ``hal.toml``; file names are relative to it.
+
+    Either `basis`, of a potential that is fitted, or `model`, whose readout is.
+    """
 
     start: Start
     labels: Labels
-    basis: dict
     md: MD
+    basis: dict | None = None
+    model: FixedModel | None = None
     name: str = "potential"
     folder: str = "run"
     family: str = "ace"
@@ -302,6 +333,10 @@ class Settings:
 
     def __post_init__(self):
         choose("family", self.family, FAMILIES)
+        if (self.basis is None) == (self.model is None):
+            raise ValueError("expected one of the tables [basis] and [model]")
+        if self.model is not None and (self.groups or self.one_body):
+            raise ValueError("[groups] and [one_body] belong to [basis]; a [model] has none")
 
     @property
     def fit(self) -> FitSettings:
@@ -314,7 +349,15 @@ class Settings:
     @property
     def elements(self) -> tuple[str, ...]:
         """Elements in the order of the potential."""
-        return tuple(self.basis["elements"])
+        return tuple(self.model.elements if self.basis is None else self.basis["elements"])
+
+    @property
+    def potential_files(self) -> str:
+        """What the fit writes, for the report."""
+        posterior = f"`potential/{self.name}.uq`"
+        if self.basis is None:
+            return f"{posterior}, with the features of {self.model.file}"
+        return f"`potential/{self.name}{self.fit.basis.suffix}`, posterior {posterior}"
 
     def flat(self) -> dict[str, object]:
         """Return all values by dotted key, as JSON has them."""
@@ -330,7 +373,14 @@ def load_settings(path) -> Settings:
         A mistake in the file; the message names file, table and key.
     """
     settings = from_table(Settings, load_toml(path), str(path))
-    basis_from_table(settings.basis, f"{path} [basis]", settings.family)
+    if settings.basis is not None:
+        basis_from_table(settings.basis, f"{path} [basis]", settings.family)
+    limits = settings.stop.force_error
+    if isinstance(limits, dict) and (unknown := sorted(set(limits) - set(settings.elements))):
+        raise ValueError(
+            f"{path} [stop] force_error: element {', '.join(unknown)}; expected of "
+            f"{' '.join(settings.elements)}"
+        )
     return settings
 
 

@@ -31,8 +31,8 @@ class State:
         One row for each finished iteration.
     row : dict
         The row of the iteration that is under way.
-    scale : dict
-        Belief about the factor on σ_E, parameters of :class:`pyuq.calibration.StudentScale`.
+    beliefs : dict
+        About the factors on σ_E and, species by species, ∇σ_E: see :mod:`pyuq.hal.triggers`.
     failures : list of dict
         Structures that got no label: iteration and reason.
     finished : str
@@ -46,7 +46,7 @@ class State:
     quiet: int = 0
     history: list[dict] = field(default_factory=list)
     row: dict = field(default_factory=dict)
-    scale: dict = field(default_factory=dict)
+    beliefs: dict = field(default_factory=dict)
     failures: list[dict] = field(default_factory=list)
     finished: str = ""
 

@@ -45,6 +45,7 @@ class Conditions:
     seed: int
     min_distance: float  # Å
     largest_sigma: float  # eV, of σ_E; above it the frame is labelled
+    largest_gradient: dict[str, float]  # eV/Å, of |∇_i σ_E| by species; the same
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,8 @@ class Outcome:
     atoms : Atoms or None
         The last frame, unless discarded.
     values : dict
-        At the end: step, temperature (K), max_force (eV/Å), max_relative, min_distance (Å), tau, sigma (eV).
+        At the end: step, temperature (K), max_force (eV/Å), max_relative, min_distance (Å), tau, sigma (eV),
+        and gradient_El (eV/Å) of each species with a limit.
     """
 
     reason: str
@@ -75,6 +77,7 @@ def conditions(
     start: int,
     min_distance: float,
     largest_sigma: float = inf,
+    largest_gradient: dict[str, float] | None = None,
 ) -> Conditions:
     """Conditions of a walker: ramps and overrides applied, and a seed of its own."""
     md = settings.md
@@ -103,12 +106,14 @@ def conditions(
         seed=int(seed) % 800_000_000 + 1,
         min_distance=min_distance,
         largest_sigma=largest_sigma,
+        largest_gradient=largest_gradient or {},
     )
 
 
 def script(settings: Settings, atoms: Atoms, c: Conditions, potential: str) -> str:
     """LAMMPS input of a walker; `potential` as seen from its folder."""
     every = settings.stop.every
+    watched = watched_species(atoms, c)
     traced = every * max(1, TRACE_EVERY // every)
     lines = [
         "# Uncertainty-biased dynamics; made by `pyuq hal run`, to be run again or edited at will.",
@@ -129,9 +134,10 @@ def script(settings: Settings, atoms: Atoms, c: Conditions, potential: str) -> s
         "# Quantities that are watched, and when to stop.",
         "variable        force atom sqrt(fx^2+fy^2+fz^2)",
         "compute         force all reduce max v_force",
+        *gradients(settings, watched),
         f"fix             watch all ave/time {every} 1 {every} c_thermo_temp c_force f_bias[5] f_bias[7] "
-        "f_bias[2]",
-        f'variable        stop equal "{stop_condition(settings, c)}"',
+        f"f_bias[2]{''.join(f' c_gradient_{element}' for element in watched)}",
+        f'variable        stop equal "{stop_condition(settings, c, watched)}"',
         f"fix             stop all halt {every} v_stop > 0.5 error soft message no",
         f"fix             trace all ave/time {traced} 1 {traced} c_thermo_temp c_thermo_press "
         f"c_thermo_pe f_bias[1] f_bias[2] f_bias[5] f_bias[7] file {TRACE}",
@@ -141,12 +147,28 @@ def script(settings: Settings, atoms: Atoms, c: Conditions, potential: str) -> s
         "",
         f"run             {c.steps}",
         f"write_data      {FINAL} nocoeff",
-        f'print           """{outcome_json()}""" file {OUTCOME} screen no',
+        f'print           """{outcome_json(watched)}""" file {OUTCOME} screen no',
     ]
     return "\n".join(lines) + "\n"
 
 
-def stop_condition(settings: Settings, c: Conditions) -> str:
+def watched_species(atoms: Atoms, c: Conditions) -> list[str]:
+    """Species of a structure whose forces have a limit, in a fixed order."""
+    return [element for element in c.largest_gradient if element in set(atoms.symbols)]
+
+
+def gradients(settings: Settings, watched: Sequence[str]) -> list[str]:
+    """Largest |∇_i σ_E| of each species that is watched."""
+    lines = ["compute         gradient all uq/atom force"] if watched else []
+    for element in watched:
+        lines += [
+            f"group           species_{element} type {settings.elements.index(element) + 1}",
+            f"compute         gradient_{element} species_{element} reduce max c_gradient",
+        ]
+    return lines
+
+
+def stop_condition(settings: Settings, c: Conditions, watched: Sequence[str]) -> str:
     """LAMMPS formula that ends the run: the frame is uncertain, or has gone astray."""
     stop = settings.stop
     terms = [
@@ -158,6 +180,8 @@ def stop_condition(settings: Settings, c: Conditions) -> str:
         terms.append(f"(f_watch[3] > {stop.threshold:g})")
     if c.largest_sigma < inf:
         terms.append(f"(f_watch[5] > {c.largest_sigma:.17g})")
+    for k, element in enumerate(watched):
+        terms.append(f"(f_watch[{6 + k}] > {c.largest_gradient[element]:.17g})")
     return " || ".join(terms)
 
 
@@ -210,7 +234,7 @@ def swaps(settings: Settings, atoms: Atoms, c: Conditions) -> list[str]:
     ]
 
 
-def outcome_json() -> str:
+def outcome_json(watched: Sequence[str]) -> str:
     """Template of the outcome file, filled in by LAMMPS."""
     values = {
         "temperature": "f_watch[1]",
@@ -219,7 +243,7 @@ def outcome_json() -> str:
         "min_distance": "f_watch[4]",
         "tau": "f_bias[1]",
         "sigma": "f_watch[5]",
-    }
+    } | {f"gradient_{element}": f"f_watch[{6 + k}]" for k, element in enumerate(watched)}
     numbers = ", ".join(f'"{k}": $({v}:%.17g)' for k, v in values.items())
     return f'{{"step": $(step:%.0f), {numbers}}}'
 
@@ -298,6 +322,10 @@ def outcome(folder: Path, settings: Settings, c: Conditions) -> Outcome:
     for broken, message in guards:
         if broken:
             return Outcome("discarded", message, None, values)
-    uncertain = values["max_relative"] > stop.threshold or values["sigma"] > c.largest_sigma
+    uncertain = (
+        values["max_relative"] > stop.threshold
+        or values["sigma"] > c.largest_sigma
+        or any(values.get(f"gradient_{e}", 0.0) > limit for e, limit in c.largest_gradient.items())
+    )
     reason = "uncertain" if uncertain else "end"
     return Outcome(reason, "", read_data(folder / FINAL, settings.elements), values)

@@ -8,6 +8,7 @@ import numpy as np
 from ase import Atoms
 
 from pyuq.models.fit import FitResult
+from pyuq.models.readout_posterior import ReadoutFit
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Predictions:
 GPA = 160.2176634  # eV/Å³
 
 
-def predict(result: FitResult, structures: Sequence[Atoms]) -> Predictions:
+def predict(result: FitResult | ReadoutFit, structures: Sequence[Atoms]) -> Predictions:
     """Evaluate a fit on labelled structures."""
     energies, deviations, forces, stresses = [], [], [], []
     for atoms in structures:

@@ -77,6 +77,7 @@ def walk(jobs, settings, comm=None):
             "min_distance": 2.0,
             "tau": 0.1,
             "sigma": 0.2,
+            "gradient_Cu": 0.1,
         }
         (running / walker.OUTCOME).write_text(json.dumps(values))
         os.replace(running, final)

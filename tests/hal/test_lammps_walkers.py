@@ -12,8 +12,9 @@ import time
 import numpy as np
 import pytest
 from fakes import EMTLabeller, make_inputs
-from test_loop import database
+from test_loop import SpringLabeller, database, fixed_inputs
 
+from pyuq.calculator import UQCalculator
 from pyuq.hal import walker
 from pyuq.hal.loop import Loop
 from pyuq.hal.settings import load_settings
@@ -135,6 +136,42 @@ def test_walker_stops_where_the_energy_is_uncertain(potential):
         assert found.reason == "uncertain"
         assert 1 < found.values["step"] <= 120
     assert (found.values["sigma"] > limit) == (found.reason == "uncertain")
+
+
+def test_walker_stops_where_a_force_is_uncertain(potential):
+    """With `force_error`, at the first frame where ∇σ_E of a species is too long; the number is that of Python."""
+    folder, settings, atoms = potential
+    stop = dataclasses.replace(settings.stop, threshold=float("inf"), force_error=0.1)
+    settings = dataclasses.replace(settings, stop=stop)
+
+    def walk(name, limit):
+        c = walker.conditions(settings, 0, 0, 0, 1.0, largest_gradient={"Cu": limit})
+        walker.prepare(folder / f".{name}", settings, atoms, c, "../cu.uq")
+        walker.run_walkers([(folder / f".{name}", folder / name)], settings)
+        return walker.outcome(folder / name, settings, c)
+
+    free, first = walk("free", 1e9), walk("first", 0.0)
+    assert free.reason == "end"
+    assert (first.reason, first.values["step"]) == ("uncertain", 1)
+    calc = UQCalculator(folder / "cu.uq")
+    length = np.linalg.norm(calc.get_property("bias_forces", first.atoms), axis=1).max()
+    assert first.values["gradient_Cu"] == pytest.approx(length, rel=1e-4)  # weights from four cells
+    limit = 0.5 * (first.values["gradient_Cu"] + free.values["gradient_Cu"])
+    found = walk("half", limit)
+    assert (found.values["gradient_Cu"] > limit) == (found.reason == "uncertain")
+
+
+@pytest.mark.parametrize("family", ["nep", "mtp"])
+def test_loop_with_a_model_whose_readout_is_learnt(tmp_path, family):
+    """LAMMPS runs on the posterior of the fixed features; new labels narrow it."""
+    stop = "[stop]\nforce_error = 0.2\nmin_distance = 0.3\nmax_force = 1e3\nmax_temperature = 1e3\n"
+    path = fixed_inputs(tmp_path, family, stop)
+    loop = Loop(load_settings(path), path, labeller=SpringLabeller())
+    assert loop.run() == "4 iterations"
+    assert len(database(tmp_path / "run")) > 3
+    assert loop.state.beliefs["Ag"]["a"] > 1.5
+    script = (tmp_path / "run/iterations/0001/walker0/in.hal").read_text()
+    assert "../potential/cu.uq Ag I" in script
 
 
 def test_lost_atoms_are_a_blow_up_and_a_wrong_command_is_not(potential):

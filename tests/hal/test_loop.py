@@ -5,6 +5,7 @@ import dataclasses
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,9 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ase.build import bulk
+from ase.geometry import find_mic
 from fakes import TOML, EMTLabeller, make_inputs, make_loop, walk
 
-from pyuq.calibration import StudentScale
+from pyuq.calculator import UQCalculator
+from pyuq.calibration import ErrorScale, Recalibration, StudentScale
 from pyuq.hal import walker
 from pyuq.hal.report import status
 from pyuq.hal.selection import diverse
@@ -113,13 +117,159 @@ def test_energy_trigger_follows_the_errors_of_new_labels(tmp_path):
     loop.run()
     loop.close()
     assert replay.a == 1.5 + 8 / 2
-    assert loop.state.scale == pytest.approx(dataclasses.asdict(replay), rel=1e-9)
+    assert loop.state.beliefs == {"energy": pytest.approx(dataclasses.asdict(replay), rel=1e-9)}
     for iteration, limit in enumerate(limits):
         script = (tmp_path / f"run/iterations/{iteration:04d}/walker0/in.hal").read_text()
         assert "f_watch[3] >" not in script
         found = float(script.split("(f_watch[5] > ")[1].split(")")[0])
         assert found == pytest.approx(4 * limit, rel=1e-9)  # four atoms
     assert "wrong by more than 20 meV/atom" in (tmp_path / "run/report.md").read_text()
+
+
+# The readout of a model whose features stay, of each family; the species of an MTP get names.
+FIXED = {
+    "nep": ('file = "m.txt"', "nep/agi.txt"),
+    "ace": ('file = "m.yace"', "yace_export/agi_zbl.yace"),
+    "mtp": ('file = "m.mtp"', "mtp/random.mtp"),
+}
+
+
+def fixed_inputs(folder: Path, family: str, stop: str) -> Path:
+    """hal.toml of a small model of silver and iodine, labels by a rocksalt of springs."""
+    key, source = FIXED[family]
+    name = key.split('"')[1]
+    shutil.copy(ROOT / "tests/data" / source, folder / name)
+    elements = ["Ag", "I"]
+    if family == "mtp":
+        count = int((folder / name).read_text().split("species_count")[1].split("=")[1].split()[0])
+        elements = ["Ag", "I", "Br", "Cl"][:count]
+    head, _, tail = TOML.partition("[basis]")
+    tail = tail[tail.index("[md]") :]
+    model = f"[model]\n{key}\nelements = {json.dumps(elements)}\n"
+    path = folder / "hal.toml"
+    path.write_text(head + model + tail + stop)
+    rng = np.random.default_rng(2)
+    for name, n in (("start", 3), ("test", 2)):
+        frames = [bulk("AgI", "rocksalt", a=5.8, cubic=True) for _ in range(n)]
+        for atoms in frames:
+            atoms.positions += 0.15 * rng.normal(size=(8, 3))
+        extxyz.write(folder / f"{name}.extxyz", frames)
+    return path
+
+
+class SpringLabeller(EMTLabeller):
+    """Each atom on a spring to its place in the perfect crystal."""
+
+    def one(self, atoms):
+        place = bulk("AgI", "rocksalt", a=5.8, cubic=True).positions
+        pull = find_mic(atoms.positions - place, atoms.cell, True)[0]
+        return extxyz.labelled(atoms, float((pull**2).sum()), -2.0 * pull)
+
+
+@pytest.mark.parametrize("family", ["ace", "nep", "mtp"])
+def test_force_trigger_follows_the_errors_species_by_species(tmp_path, family):
+    """Of every family: the limits of each iteration come from the force errors of the labels so far."""
+    stop = "[stop]\nthreshold = inf\nforce_error = { Ag = 0.1, I = 0.3 }\nmin_distance = 0.1\n"
+    path = fixed_inputs(tmp_path, family, stop)
+    loop = make_loop(path, labeller=SpringLabeller())
+    replay = {"Ag": StudentScale(), "I": StudentScale()}
+    limits, label, walk_stage = [], loop.label, loop.walk
+
+    def watched_walk():
+        limits.append({e: replay[e].largest_sigma(x) for e, x in (("Ag", 0.1), ("I", 0.3))})
+        walk_stage()
+
+    def watched_label():
+        before = loop.state.batches[-1]
+        calc = UQCalculator(tmp_path / "run/potential/cu.uq")
+        label()
+        for atoms in database(tmp_path / "run")[before:]:
+            errors = calc.get_property("forces", atoms) - atoms.get_forces()
+            sigmas = np.linalg.norm(calc.results["bias_forces"], axis=1)
+            for species in replay:
+                mine = atoms.symbols == species
+                z2 = np.mean((errors[mine] / sigmas[mine, None]) ** 2)
+                a, b = replay[species].a, replay[species].b
+                replay[species] = StudentScale(a + 0.5, b + 0.5 * z2)
+
+    loop.walk, loop.label = watched_walk, watched_label
+    assert loop.run() == "4 iterations"
+    loop.close()
+    assert set(loop.state.beliefs) == {"energy", "Ag", "I"}
+    for species, expected in replay.items():
+        found = loop.state.beliefs[species]
+        assert found == pytest.approx(dataclasses.asdict(expected), rel=1e-6)
+    for iteration, limit in enumerate(limits):
+        script = (tmp_path / f"run/iterations/{iteration:04d}/walker0/in.hal").read_text()
+        assert "c_gradient_Ag c_gradient_I\n" in script
+        for column, species in ((6, "Ag"), (7, "I")):
+            found = float(script.split(f"(f_watch[{column}] > ")[1].split(")")[0])
+            assert found == pytest.approx(limit[species], rel=1e-6)
+    report = (tmp_path / "run/report.md").read_text()
+    assert "a force wrong by more than Ag 0.1, I 0.3 eV/Å" in report
+    assert "force_scale" in report
+    assert loop.state.history[-1]["new_force"] < 10 * loop.state.history[0]["new_force"]
+
+
+def test_fixed_model_killed_and_continued(tmp_path):
+    """The readout fit is exact updates too: an interrupted run ends with the same bytes."""
+    stop = "[stop]\nforce_error = 0.1\nenergy_error = 0.01\nmin_distance = 0.1\n"
+    bytes_of = []
+    for name, interrupted in (("a", False), ("b", True)):
+        (tmp_path / name).mkdir()
+        path = fixed_inputs(tmp_path / name, "nep", stop)
+        if interrupted:
+            loop = make_loop(path, labeller=SpringLabeller())
+            for _ in range(8):
+                getattr(loop, loop.state.stage)()
+                loop.state.save(loop.folder / "state.json")
+            loop.close()
+            (tmp_path / name / "m.txt").write_text("gone")  # the run folder keeps its own
+        make_loop(path, labeller=SpringLabeller()).run()
+        folder = tmp_path / name / "run"
+        bytes_of.append([(folder / f).read_bytes() for f in ("database.extxyz", "history.csv")])
+    assert bytes_of[0] == bytes_of[1]
+
+
+def test_beliefs_can_start_from_a_calibration(tmp_path):
+    """Ten labels' worth of it, for the energy and each species of the loop."""
+    scale = ErrorScale(StudentScale(40.0, 10.0, 0.002), 2.0, 78, 78)
+    found = Recalibration(0.1, {"energy": {"all": scale}, "gradient": {"Cu": scale, "O": scale}})
+    found.write(tmp_path / "x.calibration.json")
+    stop = '[stop]\nenergy_error = 0.02\nforce_error = 0.3\ncalibration = "x.calibration.json"\n'
+    loop = make_loop(make_inputs(tmp_path, TOML.replace("iterations = 4", "iterations = 1") + stop))
+    loop.run()
+    energy = loop.state.beliefs["energy"]
+    assert set(loop.state.beliefs) == {"energy", "Cu"}
+    assert energy["floor"] == 0.002
+    assert energy["a"] == 5.0 + 2 / 2  # two new labels
+    script = (tmp_path / "run/iterations/0000/walker0/in.hal").read_text()
+    expected = scale.student.tempered(10).largest_sigma(0.3)
+    assert f"(f_watch[6] > {expected:.17g})" in script
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("[stop]\nforce_error = { Ag = 0.1 }\n", "force_error: element Ag; expected of Cu"),
+        ("[stop]\nforce_error = -1.0\n", "force_error = -1.0; expected a number above 0"),
+        ('[model]\nfile = "x"\nelements = ["Cu"]\n', r"one of the tables \[basis\] and \[model\]"),
+    ],
+)
+def test_contradictions_are_refused(tmp_path, change, message):
+    with pytest.raises(ValueError, match=message):
+        load_settings(make_inputs(tmp_path, TOML + change))
+
+
+def test_missing_model_and_calibration_cost_no_label(tmp_path):
+    path = fixed_inputs(tmp_path, "nep", "")
+    (tmp_path / "m.txt").unlink()
+    with pytest.raises(RuntimeError, match="no such file"):
+        make_loop(path, labeller=None).run()
+    path = make_inputs(tmp_path, TOML + '[stop]\ncalibration = "no.json"\n')
+    path.write_text(path.read_text().replace('"run"', '"other"'))
+    with pytest.raises(ValueError, match="pyuq calibrate"):
+        make_loop(path, labeller=None).run()
 
 
 def test_no_trigger_at_all_is_refused(tmp_path):

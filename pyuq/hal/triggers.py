@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+r"""When a frame is to be labelled: its energy or a force may be wrong by more than the user allows.
+
+What a walker sees in LAMMPS is σ_E, and :math:`|\nabla_i\sigma_E|` of each atom. How large the errors behind them are
+is learnt from the errors of new labels, of the energy and of the forces on each species
+(:class:`pyuq.calibration.StudentScale`): any model with error bars can drive the loop.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from math import inf
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+
+from pyuq.calibration import Recalibration, StudentScale
+from pyuq.hal.settings import Stop
+from pyuq.models.evaluator import Evaluator
+from pyuq.models.posterior import Posterior
+
+START_LABELS = 10.0  # that a calibration counts for at most: the potentials of the loop are others
+SMALLEST = 1e-6  # of the largest |∇σ_E| of a structure: what symmetry makes zero
+
+Beliefs = dict[str, dict[str, float]]  # {"energy" or species: parameters of a StudentScale}
+
+
+def start_beliefs(path: Path | None, elements: Sequence[str]) -> Beliefs:
+    """Beliefs that a loop starts from: doubtful, or those of ``NAME.calibration.json``.
+
+    Raises
+    ------
+    ValueError
+        The calibration holds neither the energy nor a species.
+    """
+    if path is None:
+        return {}
+    scales = Recalibration.read(path).scales
+    found = {e: one for e, one in scales.get("gradient", {}).items() if e in elements}
+    if "energy" in scales:
+        found["energy"] = scales["energy"]["all"]
+    if not found:
+        raise ValueError(f"{path} holds no calibration of the energy or of {', '.join(elements)}")
+    return {key: asdict(one.student.tempered(START_LABELS)) for key, one in found.items()}
+
+
+def energy_limit(stop: Stop, beliefs: Beliefs) -> float:
+    """σ_E, eV/atom, above which the energy may be wrong by more than `energy_error`; infinite without."""
+    if stop.energy_error is None:
+        return inf
+    return _belief(beliefs, "energy").largest_sigma(stop.energy_error, stop.confidence)
+
+
+def force_limits(stop: Stop, beliefs: Beliefs, elements: Sequence[str]) -> dict[str, float]:
+    """{species: length of ∇_i σ_E above which a force component may be wrong by more than `force_error`}, eV/Å."""
+    allowed = stop.force_error
+    if allowed is None:
+        return {}
+    if not isinstance(allowed, dict):
+        allowed = dict.fromkeys(elements, allowed)
+    return {
+        species: _belief(beliefs, species).largest_sigma(error, stop.confidence)
+        for species, error in allowed.items()
+    }
+
+
+def learn_energies(beliefs: Beliefs, errors: np.ndarray, sigmas: np.ndarray) -> Beliefs:
+    """Take in the energy errors of new labels (eV/atom), which were predicted before they were learnt."""
+    return beliefs | {"energy": asdict(_belief(beliefs, "energy").update(errors, sigmas))}
+
+
+def learn_forces(beliefs: Beliefs, atoms: Atoms, errors: np.ndarray, sigmas: np.ndarray) -> Beliefs:
+    """Take in the force errors of a new label; those on one species count as one label, as they resemble each other.
+
+    Parameters
+    ----------
+    beliefs : dict
+    atoms : Atoms
+    errors : ndarray, shape (N, 3)
+        eV/Å.
+    sigmas : ndarray, shape (N,)
+        Length of ∇_i σ_E, eV/Å.
+    """
+    sigmas = np.maximum(sigmas, max(SMALLEST * sigmas.max(), 1e-300))
+    found, symbols = dict(beliefs), np.array(atoms.get_chemical_symbols())
+    for species in np.unique(symbols):
+        mine = symbols == species
+        scale = _belief(beliefs, species)
+        scale = scale.update(
+            errors[mine].ravel(), np.repeat(sigmas[mine], 3), weight=1.0 / (3 * mine.sum())
+        )
+        found[str(species)] = asdict(scale)
+    return found
+
+
+def factors(beliefs: Beliefs) -> dict[str, float]:
+    """Columns of the history: factor on σ_E, and the largest one on ∇σ_E of the species."""
+    scales = {key: StudentScale(**value).scale for key, value in beliefs.items()}
+    forces = [scale for key, scale in scales.items() if key != "energy"]
+    found = {"scale": scales["energy"]} if "energy" in scales else {}
+    return found | ({"force_scale": max(forces)} if forces else {})
+
+
+def gradient_lengths(features: Evaluator, posterior: Posterior, atoms: Atoms) -> np.ndarray:
+    """Length of ∇_i σ_E of each atom, shape (N,), eV/Å: what ``compute uq/atom force`` gives."""
+    total = features.model.sums(features.neighbors(atoms)[0])
+    product = posterior.covariance @ total
+    sigma = np.sqrt(max(float(total @ product), 0.0))
+    if sigma == 0.0:
+        return np.zeros(len(atoms))
+    forces = features.compute(atoms, weights=product / sigma, fixed=0.0)["forces"]
+    return np.linalg.norm(forces, axis=1)
+
+
+def _belief(beliefs: Beliefs, key: str) -> StudentScale:
+    return StudentScale(**beliefs.get(key, {}))
