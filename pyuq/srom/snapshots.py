@@ -138,6 +138,20 @@ class Snapshots:
         """All frames, (frames, N, 3), Å/ps, mapped from disk."""
         return self._map(VELOCITIES)
 
+    def pieces(self, name: str, size: int, atoms: slice = slice(None)) -> Iterator[FloatArray]:
+        """Frames of some atoms, `size` at a time, as copies.
+
+        Each piece is mapped anew: what stays in memory does not grow with the file.
+
+        Parameters
+        ----------
+        name : {"displacements", "velocities"}
+        size : int
+        atoms : slice
+        """
+        for start in range(0, self.nframes, size):
+            yield np.array(getattr(self, name)[start : start + size, atoms])
+
 
 def remove_drift(values: FloatArray, masses: FloatArray) -> FloatArray:
     """Take the motion of the centre of mass out of vectors (..., N, 3)."""
@@ -207,9 +221,9 @@ class SnapshotMatrix:
     def _equal_norms(self, scale: FloatArray) -> float:
         norms = [0.0, 0.0]
         for s in self.snapshots:
-            for k, values in enumerate((s.displacements, s.velocities)):
-                for start in range(0, s.nframes, self.chunk):
-                    block = values[start : start + self.chunk] * scale[:, None]
+            for k, name in enumerate(("displacements", "velocities")):
+                for piece in s.pieces(name, self.chunk):
+                    block = piece * scale[:, None]
                     norms[k] += float(np.vdot(block, block))
         if norms[1] == 0.0:
             raise ValueError("all velocities are zero: momenta cannot be joined")
@@ -217,11 +231,11 @@ class SnapshotMatrix:
 
     def pieces(self) -> Iterator[FloatArray]:
         """Columns, piece by piece, (rows, c)."""
+        kinds = [("displacements", 1.0)]
+        if self.gamma is not None:
+            kinds.append(("velocities", self.gamma))
         for s in self.snapshots:
-            kinds = [(s.displacements, 1.0)]
-            if self.gamma is not None:
-                kinds.append((s.velocities, self.gamma))
-            for values, factor in kinds:
-                for start in range(0, s.nframes, self.chunk):
-                    block = values[start : start + self.chunk, self.atoms] * (factor * self.scale)
-                    yield block.reshape(len(block), -1).T
+            for name, factor in kinds:
+                for piece in s.pieces(name, self.chunk, self.atoms):
+                    piece *= factor * self.scale
+                    yield piece.reshape(len(piece), -1).T
