@@ -27,8 +27,7 @@ ActiveSet::ActiveSet(const FeatureMap &map, std::vector<double> inverses)
 void ActiveSet::grades(int species, int n, int stride, const double *phi, double *grades) const {
   const int count = count_[species];
   std::vector<double> gamma(static_cast<size_t>(n) * count);
-  matrix().multiply(n, count, count, phi, stride, inverses_.data() + first_[species], count,
-                    gamma.data(), count);
+  matrix().multiply(n, count, count, phi, stride, inverse(species), count, gamma.data(), count);
   for (int i = 0; i < n; i++) {
     double largest = 0.0;
     for (int j = 0; j < count; j++) {

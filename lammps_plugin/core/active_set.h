@@ -20,6 +20,7 @@ class ActiveSet {
   ActiveSet(const FeatureMap &map, std::vector<double> inverses);
 
   bool empty() const { return inverses_.empty(); }
+  const double *inverse(int species) const { return inverses_.data() + first_[species]; }
   // Of n atoms of one species; phi [n][stride].
   void grades(int species, int n, int stride, const double *phi, double *grades) const;
 

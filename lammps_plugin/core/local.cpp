@@ -3,6 +3,7 @@
 #include "local.h"
 
 #include "error.h"
+#include "math/matrix.h"
 
 #include <algorithm>
 #include <cmath>
@@ -11,11 +12,12 @@
 using namespace uq;
 
 // Atoms of one batch: large enough that a covariance matrix streamed from memory is shared by many
-// atoms, small enough that their features stay in cache.
-static constexpr int BATCH = 128;
+// atoms, small enough that their features stay in cache; whole tiles of matrix().multiply().
+static constexpr int BATCH = 120;
 
-LocalUncertainty::LocalUncertainty(const Committee &committee, ThreadTeam &team)
-    : committee_(committee), team_(team), scratch_(team.size()), first_(1, 0) {
+LocalUncertainty::LocalUncertainty(const Committee &committee, ThreadTeam &team, bool mixed)
+    : committee_(committee), team_(team), mixed_(mixed), single_(committee.size()),
+      means_(committee.size()), scratch_(team.size()), first_(1, 0) {
   for (int k = 0; k < committee.size(); k++)
     first_.push_back(first_.back() + static_cast<int>(committee.member(k).map->elements().size()));
   for (Scratch &scratch : scratch_) {
@@ -30,6 +32,25 @@ LocalUncertainty::LocalUncertainty(const Committee &committee, ThreadTeam &team)
       member.energies.resize(BATCH);
       member.variances.resize(BATCH);
     }
+  }
+}
+
+// The matrices of what is wanted for the first time.
+void LocalUncertainty::add_projections(int k, bool roots, bool inverses) {
+  const Model &model = committee_.member(k);
+  const Readout &readout = model.readout;
+  SinglePrecision &single = single_[k];
+  roots = roots && readout.has_posterior() && single.roots.empty();
+  inverses = inverses && !model.active.empty() && single.inverses.empty();
+  for (size_t z = 0; z < model.map->elements().size(); z++) {
+    const int species = static_cast<int>(z), count = model.map->count(species),
+              samples = readout.nsamples();
+    if (roots)
+      single.roots.emplace_back(count, samples ? samples : count,
+                                samples ? Projection::FULL : Projection::LOWER,
+                                readout.root(model.map->offset(species), count).data());
+    if (inverses)
+      single.inverses.emplace_back(count, count, Projection::FULL, model.active.inverse(species));
   }
 }
 
@@ -76,9 +97,8 @@ void LocalUncertainty::energies(int k, Member &member) const {
   model.map->forward(member.batch, *member.state, nullptr, member.phi.data());
   for (int i = 0; i < member.batch.ncenters; i++) {
     const double *phi = &member.phi[static_cast<size_t>(i) * stride];
-    double energy = member.state->fixed_energies[i];
-    for (int j = 0; j < count; j++) energy += w[j] * phi[j];
-    member.energies[i] = energy;
+    matrix().times_vector(1, count, w, phi, &member.energies[i]);
+    member.energies[i] += member.state->fixed_energies[i];
   }
 }
 
@@ -86,6 +106,9 @@ void LocalUncertainty::energies(int k, Member &member) const {
 void LocalUncertainty::variances(int k, Member &member, bool products) const {
   const Model &model = committee_.member(k);
   const int z = member.batch.species[member.batch.centers[0]];
+  if (!products && !single_[k].roots.empty())
+    return single_[k].roots[z].squares(member.batch.ncenters, model.map->max_features(),
+                                       member.phi.data(), member.variances.data());
   model.readout.variances(member.batch.ncenters, model.map->max_features(), model.map->offset(z),
                           model.map->count(z), member.phi.data(),
                           products ? member.v.data() : nullptr, member.variances.data());
@@ -131,6 +154,16 @@ void LocalUncertainty::deviations(Scratch &scratch) const {
   }
 }
 
+// a w_k / K, the weights of passes without uncertainty.
+void LocalUncertainty::weigh_means(const std::vector<Pass> &passes) {
+  for (int k = 0; k < committee_.size(); k++) {
+    means_[k].clear();
+    for (const Pass &pass : passes)
+      for (const double w : committee_.member(k).readout.mean())
+        means_[k].push_back(pass.mean / committee_.size() * w);
+  }
+}
+
 // ∂S/∂φ_ki = (a + b (e_ki - c_kz - ē_i) / σ_i) w_k / K + b Σ_k φ_ki / (σ_i K)
 void LocalUncertainty::make_seeds(Scratch &scratch, double floor,
                                   const std::vector<Pass> &passes) const {
@@ -143,7 +176,8 @@ void LocalUncertainty::make_seeds(Scratch &scratch, double floor,
     const double *w = model.readout.mean().data() + model.map->offset(z);
     member.seeds.resize(passes.size() * member.phi.size());
     member.fixed.resize(passes.size() * BATCH);
-    for (size_t p = 0; p < passes.size(); p++)
+    for (size_t p = 0; p < passes.size(); p++) {
+      if (passes[p].sigma == 0.0) continue;
       for (int i = 0; i < member.batch.ncenters; i++) {
         const double sigma = scratch.sigma[i],
                      b = sigma > floor ? passes[p].sigma / (members * sigma) : 0.0,
@@ -154,6 +188,7 @@ void LocalUncertainty::make_seeds(Scratch &scratch, double floor,
         std::fill(seed + count, seed + stride, 0.0);
         member.fixed[p * BATCH + i] = a;
       }
+    }
   }
 }
 
@@ -166,6 +201,9 @@ double LocalUncertainty::run(const Neighbors *views, double floor, const std::ve
   const bool biased =
       std::any_of(passes.begin(), passes.end(), [](const Pass &pass) { return pass.sigma != 0.0; });
   for (Scratch &scratch : scratch_) scratch.min_distance = std::numeric_limits<double>::infinity();
+  weigh_means(passes);
+  for (int k = 0; k < members && mixed_; k++)
+    add_projections(k, wanted.sigma && !biased, wanted.grades);
 
   const auto body = [&](int t, int first, const Neighbors &share, Result *own) {
     Scratch &scratch = scratch_[t];
@@ -181,9 +219,8 @@ double LocalUncertainty::run(const Neighbors *views, double floor, const std::ve
       deviations(scratch);
       for (int i = 0; i < batch.ncenters && wanted.sigma; i++)
         wanted.sigma[batch.centers[i]] = scratch.sigma[i];
-      if (npasses > 0) make_seeds(scratch, floor, passes);
-      for (int k = 0; k < members && npasses > 0; k++)
-        backward(k, scratch.members[k], npasses, own);
+      if (biased) make_seeds(scratch, floor, passes);
+      for (int k = 0; k < members && npasses > 0; k++) backward(k, scratch.members[k], passes, own);
       if (wanted.grades) grades(scratch, wanted.grades);
     });
   };
@@ -193,13 +230,20 @@ double LocalUncertainty::run(const Neighbors *views, double floor, const std::ve
   return total;
 }
 
-void LocalUncertainty::backward(int k, Member &member, int npasses, Result *results) const {
-  std::vector<Seed> seeds(npasses);
-  for (int p = 0; p < npasses; p++) {
-    seeds[p].per_atom = &member.seeds[p * member.phi.size()];
-    seeds[p].fixed_per_atom = &member.fixed[static_cast<size_t>(p) * BATCH];
+void LocalUncertainty::backward(int k, Member &member, const std::vector<Pass> &passes,
+                                Result *results) const {
+  const FeatureMap &map = *committee_.member(k).map;
+  std::vector<Seed> seeds(passes.size());
+  for (size_t p = 0; p < passes.size(); p++) {
+    if (passes[p].sigma == 0.0) {
+      seeds[p].shared = &means_[k][p * map.nreadout()];
+      seeds[p].fixed = passes[p].mean / committee_.size();
+    } else {
+      seeds[p].per_atom = &member.seeds[p * member.phi.size()];
+      seeds[p].fixed_per_atom = &member.fixed[p * BATCH];
+    }
   }
-  committee_.member(k).map->backward(member.batch, *member.state, npasses, seeds.data(), results);
+  map.backward(member.batch, *member.state, static_cast<int>(passes.size()), seeds.data(), results);
 }
 
 // After all else on a batch: maps that grade by themselves need their state for it.
@@ -210,12 +254,14 @@ void LocalUncertainty::grades(Scratch &scratch, double *grades) const {
   for (int k = 0; k < committee_.size(); k++) {
     const Model &model = committee_.member(k);
     Member &member = scratch.members[k];
+    const int z = member.batch.species[batch.centers[0]], stride = model.map->max_features();
     if (!model.has_grades()) continue;
     if (model.active.empty())
       model.map->grades(member.batch, *member.state, values.data());
+    else if (single_[k].inverses.empty())
+      model.active.grades(z, batch.ncenters, stride, member.phi.data(), values.data());
     else
-      model.active.grades(member.batch.species[batch.centers[0]], batch.ncenters,
-                          model.map->max_features(), member.phi.data(), values.data());
+      single_[k].inverses[z].largest(batch.ncenters, stride, member.phi.data(), values.data());
     for (int i = 0; i < batch.ncenters; i++) {
       double &grade = grades[batch.centers[i]];
       if (!(values[i] <= grade)) grade = values[i];    // a NaN stays

@@ -11,6 +11,7 @@
 #define UQ_LOCAL_H
 
 #include "committee.h"
+#include "projection.h"
 #include "threads.h"
 
 #include <memory>
@@ -20,8 +21,8 @@ namespace uq {
 
 class LocalUncertainty {
  public:
-  // Both stay the caller's.
-  LocalUncertainty(const Committee &committee, ThreadTeam &team);
+  // Both stay the caller's. mixed: σ_i and grades that no force depends on, in single precision.
+  LocalUncertainty(const Committee &committee, ThreadTeam &team, bool mixed);
 
   // Σ_i e_ki and the number of atoms of each species: blocks of member after member,
   // [species][2]; to be summed over ranks and handed to set_zeros(). views [members]: the same
@@ -52,7 +53,7 @@ class LocalUncertainty {
     std::unique_ptr<FeatureMap::State> state;
     Neighbors batch;
     std::vector<double> phi, v;      // [BATCH][max_features]
-    std::vector<double> seeds;       // [passes][BATCH][max_features]
+    std::vector<double> seeds;       // [passes][BATCH][max_features], of passes with uncertainty
     std::vector<double> fixed;       // [passes][BATCH]
     std::vector<double> energies;    // [BATCH], e_ki
     std::vector<double> variances;
@@ -63,8 +64,16 @@ class LocalUncertainty {
     double min_distance;
   };
 
+  // Of one member, for each species; empty: not in single precision.
+  struct SinglePrecision {
+    std::vector<Projection> roots, inverses;
+  };
+
   const Committee &committee_;
   ThreadTeam &team_;
+  bool mixed_;
+  std::vector<SinglePrecision> single_;       // [members]
+  std::vector<std::vector<double>> means_;    // [members][passes][nreadout], a w_k / K
   std::vector<Scratch> scratch_;
   std::vector<int> first_;    // [members], where its species start in zeros_
   std::vector<double> zeros_;
@@ -74,7 +83,9 @@ class LocalUncertainty {
                    const Visit &visit);
   void energies(int k, Member &member) const;
   void variances(int k, Member &member, bool products) const;
-  void backward(int k, Member &member, int npasses, Result *results) const;
+  void add_projections(int k, bool roots, bool inverses);
+  void backward(int k, Member &member, const std::vector<Pass> &passes, Result *results) const;
+  void weigh_means(const std::vector<Pass> &passes);
   void grades(Scratch &scratch, double *grades) const;
   void deviations(Scratch &scratch) const;
   void make_seeds(Scratch &scratch, double floor, const std::vector<Pass> &passes) const;

@@ -140,12 +140,23 @@ static void cholesky(int n, std::vector<double> &a) {
   }
 }
 
+std::vector<double> Readout::root(int offset, int count) const {
+  const size_t m = mean_.size(), columns = nsamples_ ? nsamples_ : count;
+  std::vector<double> root(count * columns, 0.0);
+  for (int i = 0; i < count; i++)
+    for (size_t j = 0; j < (nsamples_ ? columns : i + 1); j++)
+      root[i * columns + j] =
+          nsamples_ ? deviations_[j * m + offset + i] : covariance_[(offset + i) * m + offset + j];
+  if (nsamples_ == 0) cholesky(count, root);
+  return root;
+}
+
 std::vector<double> Readout::factor(int draws, unsigned seed) const {
   if (nsamples_) return deviations_;
   if (covariance_.empty() || draws == 0) return {};
   const int m = size();
-  std::vector<double> lower = covariance_, rows(static_cast<size_t>(draws) * m, 0.0), z(m);
-  cholesky(m, lower);
+  std::vector<double> rows(static_cast<size_t>(draws) * m, 0.0), z(m);
+  const std::vector<double> lower = root(0, m);
   std::mt19937_64 generator(seed);
   std::normal_distribution<double> normal(0.0, 1.0 / std::sqrt(static_cast<double>(draws)));
   for (int s = 0; s < draws; s++) {

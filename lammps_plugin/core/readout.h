@@ -34,6 +34,10 @@ class Readout {
   void variances(int n, int stride, int offset, int count, const double *phi, double *v,
                  double *var) const;
 
+  // R [count][columns] of a block of the weights, Σ_block = R Rᵀ: lower triangular for a covariance
+  // (columns = count), the deviations of samples as columns.
+  std::vector<double> root(int offset, int count) const;
+
   // Rows d_s, [rows][m], with Σ = Σ_s d_s d_sᵀ: of samples their deviations; of a covariance
   // `draws` random rows, for which it holds on average. Empty without posterior.
   std::vector<double> factor(int draws, unsigned seed) const;

@@ -63,7 +63,7 @@ void PairUQ::settings(int narg, char **arg) {
   check_units();
   driver_ = 0;
   every_ = 1;
-  radial_spline_ = false;
+  mixed_ = radial_spline_ = false;
   epsilon_ = EPSILON * energy_unit_;
   for (int iarg = 0; iarg < narg; iarg += 2) {
     const std::string key = arg[iarg];
@@ -83,13 +83,18 @@ void PairUQ::settings(int narg, char **arg) {
       if (value != "direct" && value != "spline")
         error->all(FLERR, "pair_style uq: radial is " + value + ", expected `direct` or `spline`");
       radial_spline_ = value == "spline";
+    } else if (key == "precision") {
+      if (value != "double" && value != "mixed")
+        error->all(FLERR,
+                   "pair_style uq: precision is " + value + ", expected `double` or `mixed`");
+      mixed_ = value == "mixed";
     } else if (key == "eps") {
       epsilon_ = utils::numeric(FLERR, value, false, lmp);
       if (!(epsilon_ > 0.0))
         error->all(FLERR, "pair_style uq: eps is " + value + ", expected a force above 0");
     } else
       error->all(FLERR, "pair_style uq: unknown keyword " + key +
-                            ", expected `driver`, `every`, `radial` or `eps`");
+                            ", expected `driver`, `every`, `precision`, `radial` or `eps`");
   }
   if (every_ > 1 && driver_ == 0)
     error->all(FLERR, "pair_style uq: every " + std::to_string(every_) +
@@ -145,7 +150,7 @@ void PairUQ::coeff(int narg, char **arg) {
   print_table(models);
   try {
     engine_ = std::make_unique<UQEngine>(uq::Committee(std::move(models)), std::move(species),
-                                         world, energy_unit_);
+                                         world, energy_unit_, mixed_);
   } catch (const std::exception &e) {
     error->all(FLERR, e.what());
   }

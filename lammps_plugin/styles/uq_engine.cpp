@@ -10,9 +10,9 @@
 using namespace LAMMPS_NS;
 
 UQEngine::UQEngine(uq::Committee committee, std::vector<std::vector<int>> species_of_type,
-                   MPI_Comm world, double energy_unit)
+                   MPI_Comm world, double energy_unit, bool mixed)
     : committee_(std::move(committee)), species_of_type_(std::move(species_of_type)), world_(world),
-      energy_unit_(energy_unit), species_(committee_.size()) {
+      energy_unit_(energy_unit), mixed_(mixed), species_(committee_.size()) {
   std::vector<const uq::FeatureMap *> maps;
   for (int k = 0; k < committee_.size(); k++) maps.push_back(committee_.member(k).map.get());
   together_ = uq::Group::of(maps);
@@ -33,7 +33,7 @@ void UQEngine::set_threads(int n) {
 }
 
 uq::LocalUncertainty &UQEngine::local_uncertainty() {
-  if (!local_) local_ = std::make_unique<uq::LocalUncertainty>(committee_, *team_);
+  if (!local_) local_ = std::make_unique<uq::LocalUncertainty>(committee_, *team_, mixed_);
   return *local_;
 }
 

@@ -6,7 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase import Atoms
-from crystal import ELEMENTS, atoms, family_files, mpirun, positions, run
+from crystal import (
+    ELEMENTS,
+    atoms,
+    family_files,
+    forces,
+    mpirun,
+    positions,
+    posterior_file,
+    run,
+)
 from safetensors import safe_open
 from safetensors.numpy import save_file
 from test_parallel import frame, from_file
@@ -92,6 +101,37 @@ def test_committee_takes_the_largest(graded):
     tags = lmp.numpy.extract_atom("id")[: len(wanted)]
     found = lmp.numpy.extract_compute("a", 1, 1)[: len(wanted)]
     np.testing.assert_allclose(found, wanted[tags - 1], rtol=1e-8)
+
+
+@pytest.mark.parametrize("family", ["ace", "nep", "mtp", "samples"])
+def test_single_precision(graded, family, tmp_path):
+    """`precision mixed` changes grades and σ_i by rounding, and nothing else."""
+    if family == "samples":
+        path = posterior_file(tmp_path, "few", samples=5)
+        with_active_set(path, 9)
+    else:
+        path = graded[family][0]
+    ask = "fix s all pair 1 uq sigma 1 grade 1\nfix n all nve\nrun 3\n"
+    found = []
+    for precision in ("double", "mixed"):
+        lmp = run(atoms(path, size=(3, 2, 2), pair=f"uq precision {precision}") + ask)
+        n = lmp.get_natoms()
+        found.append((forces(lmp), lmp.numpy.extract_fix("s", 1, 2)[:n].copy()))
+    (f, exact), (same, single) = found
+    np.testing.assert_array_equal(same, f)
+    np.testing.assert_allclose(single, exact, rtol=1e-4)
+    assert not np.array_equal(single[:, 0], exact[:, 0])
+    assert not np.array_equal(single[:, 1], exact[:, 1])
+
+
+def test_precision_does_not_touch_the_bias(graded):
+    """The local bias is the derivative of its energy: in double precision always."""
+    energies = []
+    for precision in ("double", "mixed"):
+        script = atoms(graded["ace"][0], pair=f"uq precision {precision}")
+        lmp = run(script + "fix h all uq/hal tau 0.5 mode local\nfix n all nve\nrun 3\n")
+        energies.append((lmp.get_thermo("pe"), lmp.extract_fix("h", 0, 0)))
+    assert energies[0] == energies[1]
 
 
 def test_ranks_agree(graded, tmp_path):

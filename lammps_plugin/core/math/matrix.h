@@ -14,6 +14,12 @@ struct MatrixKernels {
   // C [n][m] = A [n][k] B [k][m] with row strides lda, ldb, ldc.
   void (*multiply)(int n, int m, int k, const double *a, int lda, const double *b, int ldb,
                    double *c, int ldc);
+  void (*multiply_single)(int n, int m, int k, const float *a, int lda, const float *b, int ldb,
+                          float *c, int ldc);
+  // out[n] += Σ_j c_ij² and out[n] = max(out[n], max_j |c_ij|) of the rows of C [n][m]; a NaN in C
+  // stays.
+  void (*add_squares)(int n, int m, const float *c, int ldc, double *out);
+  void (*raise_to_largest)(int n, int m, const float *c, int ldc, double *out);
 };
 
 const MatrixKernels &matrix();

@@ -13,18 +13,18 @@ namespace uq {
 namespace UQ_SIMD_LEVEL {
 namespace {
 
-typedef double LooseVec __attribute__((vector_size(8 * LANES), aligned(8), may_alias));
+// Vectors of a register of the element type; Loose: anywhere in memory.
+template <class Real> struct Simd {
+  static constexpr int lanes = LANES * sizeof(double) / sizeof(Real);
+  typedef Real Vector __attribute__((vector_size(8 * LANES), may_alias));
+  typedef Real Loose __attribute__((vector_size(8 * LANES), aligned(sizeof(Real)), may_alias));
+};
 
 constexpr int ROWS = LANES == 8 ? 12 : LANES == 4 ? 6 : 4;
 constexpr int DEPTH = 128;
-constexpr int WIDTH = 2 * LANES;
 
 inline Vec load_loose(const double *p) {
-  return *reinterpret_cast<const LooseVec *>(p);
-}
-
-inline void store_loose(double *p, Vec v) {
-  *reinterpret_cast<LooseVec *>(p) = v;
+  return *reinterpret_cast<const Simd<double>::Loose *>(p);
 }
 
 void times_vector(int n, int m, const double *a, const double *x, double *y) {
@@ -72,7 +72,7 @@ void symmetric_times_vector(int n, const double *a, const double *x, double *y) 
         s[q] += value * xj;
         yj += value * w[q];
       }
-      *reinterpret_cast<LooseVec *>(y + j) = yj;
+      *reinterpret_cast<Simd<double>::Loose *>(y + j) = yj;
     }
     for (int q = 0; q < R; q++) y[i + q] += sum(s[q]);
     for (; j < n; j++)
@@ -84,62 +84,110 @@ void symmetric_times_vector(int n, const double *a, const double *x, double *y) 
   }
 }
 
-// C tile [rows][WIDTH] += A [rows][depth] panel [depth][WIDTH]
-template <int R>
-void tile(int depth, const double *a, int lda, const double *panel, double *c, int ldc, int width) {
-  Vec sums[R][2];
-  for (int i = 0; i < R; i++) sums[i][0] = sums[i][1] = fill(0.0);
+// C tile [rows][2 vectors] += A [rows][depth] panel [depth][2 vectors]
+template <class Real, int R>
+void tile(int depth, const Real *a, int lda, const Real *panel, Real *c, int ldc, int width) {
+  using V = typename Simd<Real>::Vector;
+  constexpr int lanes = Simd<Real>::lanes;
+  V sums[R][2] = {};
   for (int k = 0; k < depth; k++) {
-    const Vec b0 = load(panel + k * WIDTH), b1 = load(panel + k * WIDTH + LANES);
+    const V b0 = *reinterpret_cast<const V *>(panel + 2 * k * lanes),
+            b1 = *reinterpret_cast<const V *>(panel + (2 * k + 1) * lanes);
     for (int i = 0; i < R; i++) {
-      const Vec w = fill(a[static_cast<int64_t>(i) * lda + k]);
+      const V w = a[static_cast<int64_t>(i) * lda + k] - V{};
       sums[i][0] += w * b0;
       sums[i][1] += w * b1;
     }
   }
   for (int i = 0; i < R; i++) {
-    double *row = c + static_cast<int64_t>(i) * ldc;
-    if (width == WIDTH) {
-      store_loose(row, load_loose(row) + sums[i][0]);
-      store_loose(row + LANES, load_loose(row + LANES) + sums[i][1]);
+    Real *row = c + static_cast<int64_t>(i) * ldc;
+    if (width == 2 * lanes) {
+      auto *out = reinterpret_cast<typename Simd<Real>::Loose *>(row);
+      out[0] += sums[i][0];
+      out[1] += sums[i][1];
     } else {
-      for (int j = 0; j < width; j++) row[j] += sums[i][j / LANES][j % LANES];
+      for (int j = 0; j < width; j++) row[j] += sums[i][j / lanes][j % lanes];
     }
   }
 }
 
-void multiply(int n, int m, int k, const double *a, int lda, const double *b, int ldb, double *c,
+// The rows of A in tiles of R, what is left in lower ones.
+template <class Real, int R>
+void tiles(int n, int depth, const Real *a, int lda, const Real *panel, Real *c, int ldc,
+           int width) {
+  int i = 0;
+  for (; i + R <= n; i += R)
+    tile<Real, R>(depth, a + static_cast<int64_t>(i) * lda, lda, panel,
+                  c + static_cast<int64_t>(i) * ldc, ldc, width);
+  if constexpr (R > 1)
+    tiles<Real, (R + 1) / 2>(n - i, depth, a + static_cast<int64_t>(i) * lda, lda, panel,
+                             c + static_cast<int64_t>(i) * ldc, ldc, width);
+}
+
+template <class Real>
+void multiply(int n, int m, int k, const Real *a, int lda, const Real *b, int ldb, Real *c,
               int ldc) {
-  alignas(64) double panel[DEPTH * WIDTH];
-  for (int i = 0; i < n; i++) memset(c + static_cast<int64_t>(i) * ldc, 0, m * sizeof(double));
+  using Loose = typename Simd<Real>::Loose;
+  constexpr int WIDTH = 2 * Simd<Real>::lanes;
+  alignas(64) Real panel[DEPTH * WIDTH];
+  for (int i = 0; i < n; i++) memset(c + static_cast<int64_t>(i) * ldc, 0, m * sizeof(Real));
   for (int k0 = 0; k0 < k; k0 += DEPTH) {
     const int depth = k - k0 < DEPTH ? k - k0 : DEPTH;
     for (int j0 = 0; j0 < m; j0 += WIDTH) {
       const int width = m - j0 < WIDTH ? m - j0 : WIDTH;
       for (int kk = 0; kk < depth; kk++) {
-        const double *row = b + static_cast<int64_t>(k0 + kk) * ldb + j0;
+        const Real *row = b + static_cast<int64_t>(k0 + kk) * ldb + j0;
         if (width == WIDTH) {
-          store(panel + kk * WIDTH, load_loose(row));
-          store(panel + kk * WIDTH + LANES, load_loose(row + LANES));
+          auto *out = reinterpret_cast<Loose *>(panel + kk * WIDTH);
+          out[0] = reinterpret_cast<const Loose *>(row)[0];
+          out[1] = reinterpret_cast<const Loose *>(row)[1];
           continue;
         }
-        for (int j = 0; j < WIDTH; j++) panel[kk * WIDTH + j] = j < width ? row[j] : 0.0;
+        for (int j = 0; j < WIDTH; j++) panel[kk * WIDTH + j] = j < width ? row[j] : Real(0);
       }
-      int i = 0;
-      for (; i + ROWS <= n; i += ROWS)
-        tile<ROWS>(depth, a + static_cast<int64_t>(i) * lda + k0, lda, panel,
-                   c + static_cast<int64_t>(i) * ldc + j0, ldc, width);
-      for (; i < n; i++)
-        tile<1>(depth, a + static_cast<int64_t>(i) * lda + k0, lda, panel,
-                c + static_cast<int64_t>(i) * ldc + j0, ldc, width);
+      tiles<Real, ROWS>(n, depth, a + k0, lda, panel, c + j0, ldc, width);
     }
+  }
+}
+
+void add_squares(int n, int m, const float *c, int ldc, double *out) {
+  using S = Simd<float>;
+  for (int i = 0; i < n; i++, c += ldc) {
+    S::Vector squares = {};
+    int j = 0;
+    for (; j + S::lanes <= m; j += S::lanes) {
+      const S::Vector v = *reinterpret_cast<const S::Loose *>(c + j);
+      squares += v * v;
+    }
+    double total = 0.0;
+    for (; j < m; j++) total += c[j] * c[j];
+    for (int l = 0; l < S::lanes; l++) total += squares[l];
+    out[i] += total;
+  }
+}
+
+void raise_to_largest(int n, int m, const float *c, int ldc, double *out) {
+  using S = Simd<float>;
+  for (int i = 0; i < n; i++, c += ldc) {
+    S::Vector largest = {};
+    int j = 0;
+    for (; j + S::lanes <= m; j += S::lanes) {
+      const S::Vector v = *reinterpret_cast<const S::Loose *>(c + j), size = v < 0.0f ? -v : v;
+      largest = size <= largest ? largest : size;
+    }
+    const auto raise = [&](double value) {
+      if (!(value <= out[i])) out[i] = value;
+    };
+    for (; j < m; j++) raise(c[j] < 0.0f ? -c[j] : c[j]);
+    for (int l = 0; l < S::lanes; l++) raise(largest[l]);
   }
 }
 
 }    // namespace
 
 extern const MatrixKernels matrix_kernels;
-const MatrixKernels matrix_kernels = {symmetric_times_vector, times_vector, multiply};
+const MatrixKernels matrix_kernels = {symmetric_times_vector, times_vector, multiply<double>,
+                                      multiply<float>,        add_squares,  raise_to_largest};
 
 }    // namespace UQ_SIMD_LEVEL
 }    // namespace uq
