@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Cost of what is asked beside the forces: per-atom uncertainty and extrapolation grade, committees, threads.
 
-``python benchmarks/committee.py`` prints µs per atom and step of one core and the ratio to the plain step. All
-variants of a model alternate inside one LAMMPS run. The linear ACE is random, with a random covariance and active
-set: the arithmetic does not depend on the numbers. ``--members FILE ... --elements C H`` adds a committee.
+``python benchmarks/committee.py`` prints µs per atom and step of one rank and the ratio to the plain step. The
+variants of a table alternate inside one LAMMPS run. The linear ACE is random, with a random covariance and active
+set: the arithmetic does not depend on the numbers. The committee are five NEPs of C-H from the data folder; without
+it, five random NEPs for bcc Ta.
 """
 
 import argparse
@@ -16,28 +17,34 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from families import CASES, DATA, supercell
 from hal_step import SYSTEM, write_model
+from rom_step import write_nep
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
+from pyuq import _core
 from pyuq import lmp as launcher
+from pyuq.io.lammps_data import write_data
 
 DEGREES = (14, 12, 10, 7)  # about 700 functions
-ASKED = {
-    "plain": "",
-    "sigma every 1": "fix s all pair 1 uq sigma 1",
-    "sigma every 10": "fix s all pair 10 uq sigma 1",
-    "grade every 1": "fix s all pair 1 uq grade 1",
-    "grade every 10": "fix s all pair 10 uq grade 1",
+# Keywords of the pair style and what is asked beside it.
+ASKED = {"plain": ("", "")} | {
+    f"{quantity} every {n}, {precision}": (
+        f"precision {precision}",
+        f"fix s all pair {n} uq {quantity} 1",
+    )
+    for precision in ("double", "mixed")
+    for quantity in ("sigma", "grade")
+    for n in (1, 10)
 }
 COMMITTEE = {
-    "driver 1": ("driver 1", ""),
+    "one": ("driver 1", ""),
     "mean": ("", ""),
-    "mean and sigma": ("", "fix s all uq/hal tau 0 every 1000000"),
-    "driver 1, deviation every 10": (
-        "driver 1",
-        "fix s all uq/deviation 10 file none",
-    ),
+    "mean and sigma_E": ("", "fix s all uq/hal tau 0 every 1000000"),
+    "biased": ("", "fix s all uq/hal tau 0.1"),
+    "one, force spread every 1": ("driver 1", "fix s all uq/deviation 1 file none"),
+    "one, force spread every 10": ("driver 1", "fix s all uq/deviation 10 file none"),
 }
 
 
@@ -46,25 +53,21 @@ def add_active_set(path: Path, m: int, rng: np.random.Generator) -> None:
     with safe_open(path, "np") as archive:
         tensors = {key: archive.get_tensor(key) for key in archive.keys()}  # noqa: SIM118
         metadata = archive.metadata()
-    save_file(
-        tensors | {"active_inverse": rng.normal(size=m * m)},
-        path,
-        metadata=metadata,
-    )
+    tensors["active_inverse"] = rng.normal(size=m * m)
+    save_file(tensors, path, metadata=metadata)
 
 
 def loops(script: str, folder: Path, threads: int = 1) -> list[float]:
-    """Run a script on one rank; wall µs per atom and step of each of its loops."""
+    """Run a script on one rank; wall µs per atom and step of each loop of more than one step."""
     (folder / "in.bench").write_text(script)
     env = launcher.environment() | {"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": "1"}
     command = [str(launcher.lammps_executable()), "-in", "in.bench", "-log", "none"]
     out = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
     if out.returncode:
         raise RuntimeError(out.stdout[-2000:] + out.stderr[-2000:])
-    found = re.findall(
-        r"Loop time of (\S+) on \d+ procs for (\d+) steps with (\d+) atoms", out.stdout
-    )
-    return [1e6 * float(t) / (int(steps) * int(n)) for t, steps, n in found]
+    pattern = r"Loop time of (\S+) on \d+ procs for (\d+) steps with (\d+) atoms"
+    found = [(float(t), int(s), int(n)) for t, s, n in re.findall(pattern, out.stdout)]
+    return [1e6 * t / (s * n) for t, s, n in found if s > 1]
 
 
 def table(title: str, names: list[str], times: list[float]) -> None:
@@ -73,66 +76,66 @@ def table(title: str, names: list[str], times: list[float]) -> None:
     print(f"\n{title}\n{'':32s}{'µs/atom/step':>14s}{'ratio':>8s}")
     for name, column in zip(names, columns, strict=True):
         ratio = statistics.median(a / b for a, b in zip(column, columns[0], strict=True))
-        print(f"{name:32s}{statistics.median(column):14.2f}{ratio:8.2f}")
+        print(f"{name:32s}{statistics.median(column):14.2f}{ratio:8.2f}", flush=True)
 
 
-def asked(folder: Path, edge: int, steps: int, repeats: int) -> Path:
-    """Per-atom quantities of a linear ACE."""
-    rng = np.random.default_rng(1)
-    model = folder / "model.uq"
-    m = write_model(model, DEGREES, rng)
-    add_active_set(model, m, rng)
-    script = SYSTEM.format(nx=edge, ny=edge, nz=edge)
-    script += f"pair_style uq\npair_coeff * * {model} Ta\nfix n all nve\nrun 2\n"
+def alternate(
+    system: str, coeff: str, variants: dict[str, tuple[str, str]], steps: int, repeats: int
+) -> str:
+    """Return a script that runs all variants of a pair style in turn, `repeats` times."""
+    script = system + "fix n all nve\n"
     for _ in range(repeats):
-        for setup in ASKED.values():
-            script += f"{setup}\nrun {steps}\n" + ("unfix s\n" if setup else "")
-    table(f"linear ACE, {m} functions", list(ASKED), loops(script, folder)[1:])
-    return model
+        for style, setup in variants.values():
+            script += f"pair_style uq {style}\npair_coeff * * {coeff}\n{setup}\nrun 1\n"
+            script += f"run {steps}\n" + ("unfix s\n" if setup else "")
+    return script
 
 
-def committee(
-    folder: Path, files: list[Path], elements: list[str], edge: int, steps: int, repeats: int
-) -> None:
-    """Several models on a diamond lattice of the first element, every fifth atom of each further one."""
-    script = "units metal\natom_modify map yes\nlattice diamond 3.6\n"
-    script += f"region box block 0 {edge} 0 {edge} 0 {edge}\n"
-    script += f"create_box {len(elements)} box\ncreate_atoms 1 box\nmass * 12.0\n"
-    for n in range(2, len(elements) + 1):
-        script += f"set type 1 type/fraction {n} 0.2 {n}\n"
-    script += "velocity all create 300 1\ntimestep 1e-5\nthermo 100000\nfix n all nve\n"
-    names = " ".join(str(file.resolve()) for file in files)
-    for _ in range(repeats):
-        for style, setup in COMMITTEE.values():
-            script += f"pair_style uq {style}\npair_coeff * * {names} {' '.join(elements)}\n"
-            script += f"run 1\n{setup}\nrun {steps}\n" + ("unfix s\n" if setup else "")
-    table(f"committee of {len(files)}", list(COMMITTEE), loops(script, folder)[1::2])
+def tantalum(edge: int) -> str:
+    """Return the commands of a bcc crystal."""
+    return SYSTEM.format(nx=edge, ny=edge, nz=edge)
 
 
-def threads(folder: Path, model: Path, edge: int, steps: int, repeats: int) -> None:
-    """One rank on one and on four threads, in alternation."""
-    script = SYSTEM.format(nx=edge, ny=edge, nz=edge)
-    script += f"pair_style uq\npair_coeff * * {model} Ta\nfix n all nve\nrun 2\nrun {steps}\n"
-    times = [loops(script, folder, n)[1] for _ in range(repeats) for n in (1, 4)]
-    table("threads of one rank, plain step", ["1 thread", "4 threads"], times)
+def committee(folder: Path, edge: int) -> tuple[str, str]:
+    """Return the commands of a structure, and files with elements of five NEPs."""
+    case = CASES["NEP CH, five"]
+    files = [DATA / file for file in case.files]
+    if all(file.is_file() for file in files):
+        write_data(folder / "atoms.data", supercell(case.structure()), case.elements)
+        system = f"units metal\natom_modify map yes\nread_data {folder / 'atoms.data'}\n"
+        system += "velocity all create 300 1\ntimestep 1e-4\nthermo 100000\n"
+        return system, " ".join(map(str, [*files, *case.elements]))
+    print(f"\nno {files[0]}: random NEPs instead")
+    files = [folder / f"{n}.txt" for n in range(5)]
+    for n, file in enumerate(files):
+        write_nep(file, np.random.default_rng(n))
+    return tantalum(edge), " ".join([*map(str, files), "Ta"])
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--edge", type=int, default=10, help="cells along each edge")
+    parser.add_argument("--edge", type=int, default=10, help="bcc cells along each edge")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--members", type=Path, nargs="+", help="files of a committee")
-    parser.add_argument("--elements", nargs="+", help="their elements")
     args = parser.parse_args()
-    print(f"host: {os.uname().nodename}, PYUQ_SIMD={os.environ.get('PYUQ_SIMD', 'best')}")
+    print(f"kernels: {os.environ.get('PYUQ_SIMD') or _core.simd_level()}")
+    rng = np.random.default_rng(1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        model = asked(folder, args.edge, args.steps, args.repeats)
-        threads(folder, model, args.edge, args.steps, args.repeats)
-        if args.members:
-            committee(folder, args.members, args.elements, args.edge // 2, args.steps, args.repeats)
+        model = folder / "model.uq"
+        m = write_model(model, DEGREES, rng)
+        add_active_set(model, m, rng)
+        system, coeff = tantalum(args.edge), f"{model} Ta"
+        script = alternate(system, coeff, ASKED, args.steps, args.repeats)
+        table(f"linear ACE, {m} functions", list(ASKED), loops(script, folder))
+
+        script = alternate(*committee(folder, args.edge), COMMITTEE, args.steps, args.repeats)
+        table("five NEPs", list(COMMITTEE), loops(script, folder))
+
+        script = alternate(system, coeff, {"plain": ("", "")}, args.steps, 1)
+        times = [loops(script, folder, n)[0] for _ in range(args.repeats) for n in (1, 2, 4)]
+        table("threads of one rank, plain step", ["1 thread", "2 threads", "4 threads"], times)
 
 
 if __name__ == "__main__":
