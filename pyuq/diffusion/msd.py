@@ -5,6 +5,7 @@ import numpy as np
 from scipy import fft
 
 BLOCK = 2**18  # doubles transformed at once, 2 MB: memory does not grow with the atoms
+LINE = 8  # doubles in a line of the cache
 
 
 def remove_drift(
@@ -62,7 +63,6 @@ def atom_msd(positions: np.ndarray, lags: np.ndarray) -> np.ndarray:
     ----------
     V. Calandrini et al., École thématique de la Société Française de la Neutronique 12, 201 (2011).
     """
-    positions = np.asarray(positions, dtype=float)
     lags = np.asarray(lags)
     n_frames = len(positions)
     if lags.min() < 1 or lags.max() >= n_frames:
@@ -70,16 +70,18 @@ def atom_msd(positions: np.ndarray, lags: np.ndarray) -> np.ndarray:
             f"lags reach from {lags.min()} to {lags.max()}: expected 1 to {n_frames - 1}, "
             f"as the trajectory has {n_frames} frames"
         )
-    # Displacements from each series' own mean: cancellation in S1 - 2 S2 costs fewer digits.
-    x = (positions - positions.mean(axis=0)).reshape(n_frames, -1).T
+    columns = np.asarray(positions).reshape(n_frames, -1)
     length = fft.next_fast_len(n_frames + int(lags.max()), real=True)
     cosines = _inverse_transform(lags, length)
-    result = np.empty((len(lags), len(x)))
+    result = np.empty((len(lags), columns.shape[1]))
     step = max(1, BLOCK // (2 * n_frames))
-    for start in range(0, len(x), step):
+    if step > LINE:
+        step -= step % LINE
+    for start in range(0, columns.shape[1], step):
         block = slice(start, start + step)
-        result[:, block] = _series_msd(x[block], lags, length, cosines)
-    return result.reshape(len(lags), *positions.shape[1:])
+        series = np.array(columns[:, block].T, dtype=float, order="C")
+        result[:, block] = _series_msd(series, lags, length, cosines)
+    return result.reshape(len(lags), *np.shape(positions)[1:])
 
 
 def atom_tensor_msd(positions: np.ndarray, lags: np.ndarray) -> np.ndarray:
@@ -121,12 +123,17 @@ def _inverse_transform(lags: np.ndarray, length: int) -> np.ndarray:
 
 
 def _series_msd(x: np.ndarray, lags: np.ndarray, length: int, cosines: np.ndarray) -> np.ndarray:
-    """Time-averaged squared displacements of scalar series; x (S, T) → (L, S)."""
+    """Time-averaged squared displacements of scalar series; x (S, T), overwritten → (L, S)."""
     n_frames = x.shape[1]
-    x = np.ascontiguousarray(x)
+    # Displacements from each series' own mean: cancellation in S1 - 2 S2 costs fewer digits.
+    x -= x.mean(axis=1, keepdims=True)
     spectrum = fft.rfft(x, length, axis=1)
     products = (spectrum.real**2 + spectrum.imag**2) @ cosines
-    # Σ x(t+k)² + x(t)² over the T-k pairs, from running sums.
-    running = np.concatenate([np.zeros((len(x), 1)), np.cumsum(x**2, axis=1)], axis=1)
-    squares = running[:, -1:] - running[:, lags] + running[:, n_frames - lags]
+    # Σ x(t+k)² + x(t)² over the T-k pairs, from sums between the places where one of them begins or ends.
+    x *= x
+    cuts = np.unique(np.concatenate([[0], lags, n_frames - lags]))
+    sums = np.cumsum(np.add.reduceat(x, cuts, axis=1), axis=1)
+    before = np.concatenate([np.zeros((len(x), 1)), sums], axis=1)
+    lower, upper = np.searchsorted(cuts, lags), np.searchsorted(cuts, n_frames - lags)
+    squares = sums[:, -1:] - before[:, lower] + before[:, upper]
     return ((squares - 2.0 * products) / (n_frames - lags)).T
