@@ -10,13 +10,14 @@ one for each ion; its error is larger by about the square root of their number. 
 Gaussian, so that the Brownian covariance holds well for it.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import stats
 
 from pyuq.diffusion.pooling import Pooled
+from pyuq.diffusion.regression import GUARD
 from pyuq.diffusion.self_diffusion import LEVEL, Diffusivity, SelfDiffusion
 
 BOLTZMANN = 8.617333262e-5  # eV/K
@@ -174,8 +175,13 @@ def charge_displacement(positions: np.ndarray, charges: np.ndarray) -> np.ndarra
     return np.tensordot(positions, np.asarray(charges, dtype=float), axes=(1, 0))
 
 
-def collective_diffusivity(path: np.ndarray, analysis: SelfDiffusion) -> Diffusivity:
+def collective_diffusivity(
+    path: np.ndarray, analysis: SelfDiffusion, single: Sequence[Diffusivity] = ()
+) -> Diffusivity:
     """Growth of one collective coordinate's mean squared displacement.
+
+    One series bends too little, compared with its scatter, to show where its line begins. The line starts no earlier
+    than the atoms' own displacements allow.
 
     Parameters
     ----------
@@ -183,5 +189,12 @@ def collective_diffusivity(path: np.ndarray, analysis: SelfDiffusion) -> Diffusi
         :func:`charge_displacement`; or the sum of a species' positions over the root of their number, Å, which
         gives the jump diffusivity D_J.
     analysis : SelfDiffusion
+    single : sequence of Diffusivity
+        Self-diffusivities of the atoms that take part, those in cages do not count.
     """
-    return analysis.compute(np.asarray(path)[:, None, :])
+    path = np.asarray(path)[:, None, :]
+    found = analysis.compute(path)
+    earliest = max((d.window[0] / GUARD for d in single if d.resolved), default=0.0)
+    if analysis.first is None and found.window[0] < earliest:
+        return replace(analysis, first=earliest).compute(path)
+    return found

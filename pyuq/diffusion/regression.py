@@ -110,7 +110,7 @@ def covariance_kernels(
     spacing : ndarray of int, shape (L,), optional
         Frames between the origins that each lag is averaged over, powers of two; default: 1. Pairs of origins are
         rarer then, which leaves the sum over smooth overlaps as it is and multiplies the sum over common ends,
-        where noise meets itself, by the smaller spacing of the two lags.
+        where noise meets itself, by the smaller spacing of the two lags. It is the same for noise that lasts so long.
 
     Returns
     -------

@@ -168,15 +168,16 @@ def plot_diffusion(path, summary: Summary) -> None:
     green_kubo = any(run.green_kubo for run in summary.runs)
     fig, axes = figure(ncols=2 + green_kubo, nrows=len(summary.groups))
     n = len(summary.conditions)
+    shade = len(summary.runs) == 1
     colors = ["#1f6fb2"] if n == 1 else [colormaps["plasma"](0.85 * k / (n - 1)) for k in range(n)]
     for group, row in zip(summary.groups, axes, strict=True):
         for condition, color in zip(summary.conditions, colors, strict=True):
             label = None if condition.temperature is None else f"{condition.temperature:g} K"
             for run in condition.runs:
-                plot_msd(row[0], run.diffusivities[group], color, label)
+                plot_msd(row[0], run.diffusivities[group], color, label, shade)
                 plot_scan(row[1], run.diffusivities[group], color)
                 if group in run.green_kubo:
-                    plot_green_kubo(row[2], run.green_kubo[group], color)
+                    plot_green_kubo(row[2], run.green_kubo[group], color, shade)
                 label = None
             _pooled_band(row[1], condition.diffusivities[group], color)
         row[0].set(ylabel=f"MSD of {group} (Å²)")
@@ -187,7 +188,7 @@ def plot_diffusion(path, summary: Summary) -> None:
         fig.savefig(file, format="png")
 
 
-def plot_msd(ax, d: Diffusivity, color, label: str | None = None):
+def plot_msd(ax, d: Diffusivity, color, label: str | None = None, shade: bool = True):
     """Mean squared displacement, its 95 % band, the window of lags and the line through it."""
     msd = d.msd.sum(axis=1)
     low = np.maximum(msd - REACH * d.msd_error, 1e-3 * msd)
@@ -197,8 +198,11 @@ def plot_msd(ax, d: Diffusivity, color, label: str | None = None):
     line = d.localised + 6 * d.value * window
     if (line > 0).all():
         ax.plot(window, line, "--", color="black", lw=0.9)
-    ax.axvspan(*d.window, color=color, alpha=0.06, lw=0)
-    ax.set(xscale="log", yscale="log", xlabel="lag (ps)", title="MSD, 95 % band; window shaded")
+    if shade:
+        ax.axvspan(*d.window, color=color, alpha=0.06, lw=0)
+    ax.set(
+        xscale="log", yscale="log", xlabel="lag (ps)", title="MSD, 95 % band; line in its window"
+    )
     ax.title.set_fontsize(8)
     return ax
 
@@ -221,7 +225,7 @@ def _pooled_band(ax, pooled, color) -> None:
         ax.axhspan(*pooled.interval(), color=color, alpha=0.3, lw=0)
 
 
-def plot_green_kubo(ax, g, color):
+def plot_green_kubo(ax, g, color, shade: bool = True):
     """Running integral of the velocity autocorrelation, 95 % band, and the time it is read at."""
     upto = max(4 * np.searchsorted(g.times, g.cutoff), 8)
     times, value, error = g.times[:upto], g.integral[:upto], g.integral_error[:upto]
@@ -232,7 +236,8 @@ def plot_green_kubo(ax, g, color):
     ax.errorbar(
         [1.5 * g.cutoff], [g.value], [REACH * g.error], fmt="o", ms=4, color=color, capsize=3
     )
-    ax.axvspan(g.cutoff, 2 * g.cutoff, color=color, alpha=0.06, lw=0)
+    if shade:
+        ax.axvspan(g.cutoff, 2 * g.cutoff, color=color, alpha=0.06, lw=0)
     ax.set(xlabel="time (ps)", ylabel="integral (Å²/ps)", title="Green–Kubo, 95 % band")
     ax.title.set_fontsize(8)
     return ax
@@ -266,7 +271,7 @@ def plot_arrhenius(path, summary: Summary, predict: Sequence[float] = ()) -> Non
                 value, low, high = line.fit.predict(1 / inverse)
                 ax.plot(1000 * inverse, value, color=color, lw=1)
                 ax.fill_between(1000 * inverse, low, high, color=color, alpha=0.2, lw=0)
-        ax.set(yscale="log", xlabel="1000/T (1/K)", ylabel=f"({lines[0].unit})")
+        ax.set(yscale="log", xlabel="1000/T (1/K)", ylabel=f"{lines[0].symbol} ({lines[0].unit})")
         ax.legend(frameon=False, fontsize=7)
     with atomic_write(path, "wb") as file:
         fig.savefig(file, format="png")

@@ -8,9 +8,9 @@ from scipy import stats
 
 from pyuq.diffusion.msd import atom_msd, atom_tensor_msd
 from pyuq.diffusion.regression import (
+    GUARD,
     N_LAGS,
     Line,
-    brownian_covariance,
     covariance_kernels,
     fit_line,
     larger_error,
@@ -223,7 +223,7 @@ class SelfDiffusion:
         along = np.moveaxis(by_atom, 2, 0)
         isotropic = along[:3].mean(axis=0)
         n_atoms = by_atom.shape[1]
-        regression = _Regression(lags, covariance_kernels(lags, n_frames, spacing))
+        regression = _Regression(lags, n_frames, np.ones(len(lags)) if spacing is None else spacing)
         first, linear = self._first(regression, isotropic)
         best = regression.slope(isotropic, 3 * n_atoms, first)
         directions = [regression.slope(m, n_atoms, first) for m in along[:3]]
@@ -242,7 +242,7 @@ class SelfDiffusion:
             tensor_errors=tensor_errors,
             times=lags * self.timestep,
             msd=along[:3].mean(axis=2).T,
-            msd_error=_msd_error(isotropic, regression.kernels, best.line),
+            msd_error=_msd_error(isotropic, regression, best.line),
             window=(float(lags[first] * self.timestep), float(lags[-1] * self.timestep)),
             localised=3.0 * best.line.noise,
             chi2_dof=best.line.chi2 / best.line.dof if best.line.dof else np.nan,
@@ -258,7 +258,8 @@ class SelfDiffusion:
         """Index of the first lag of the regression, and whether the data accept a line from there."""
         lags = regression.lags
         if self.first is None:
-            return linear_window(lags, isotropic, regression.kernels, 3 * isotropic.shape[1])
+            kernels = covariance_kernels(lags, regression.n_frames, regression.spacing)
+            return linear_window(lags, isotropic, kernels, 3 * isotropic.shape[1])
         first = int(np.searchsorted(lags * self.timestep, self.first * (1 - 1e-9)))
         if len(lags) - first < 3:
             raise ValueError(
@@ -289,18 +290,24 @@ class _Regression:
     """Lines through the lags from one on."""
 
     lags: np.ndarray
-    kernels: np.ndarray
+    n_frames: int
+    spacing: np.ndarray
+
+    def kernels(self, first: int) -> np.ndarray:
+        """Covariance of the window that starts at index `first`.
+
+        Localised motion need not be white as the covariance has it: an atom that jumps back does so some frames
+        later. It is forgotten after the lag that was found linear, of which the window starts at ``GUARD`` times; all
+        origins closer than that count as one.
+        """
+        spacing = np.maximum(self.spacing, self.lags[first] / GUARD)
+        return covariance_kernels(self.lags[first:], self.n_frames, spacing[first:])
 
     def slope(self, by_atom: np.ndarray, n_series: int, first: int) -> _Slope:
         """Line through the mean over atoms of by_atom (L, N)."""
-        window = slice(first, None)
-        line = fit_line(
-            self.lags[window],
-            by_atom[window].mean(axis=1),
-            self.kernels[:, window, window],
-            n_series,
-        )
-        error, between = larger_error(line.error, line.weights @ by_atom[window])
+        window = by_atom[first:]
+        line = fit_line(self.lags[first:], window.mean(axis=1), self.kernels(first), n_series)
+        error, between = larger_error(line.error, line.weights @ window)
         return _Slope(first, line, line.slope, error, between)
 
 
@@ -320,11 +327,14 @@ def _tensor(
     return values, errors
 
 
-def _msd_error(isotropic: np.ndarray, kernels: np.ndarray, line: Line) -> np.ndarray:
+def _msd_error(isotropic: np.ndarray, regression: _Regression, line: Line) -> np.ndarray:
     """Standard error (L,) of the three-dimensional MSD."""
-    n_atoms = isotropic.shape[1]
-    variances = np.diagonal(
-        brownian_covariance(kernels, max(line.noise, 0.0), max(line.slope, 0.0))
+    lags, slope = regression.lags, max(line.slope, 0.0)
+    kernels = covariance_kernels(lags, regression.n_frames, regression.spacing)
+    # At lags below the window less has accumulated than the line's intercept.
+    noise = np.clip(isotropic.mean(axis=1) - slope * lags, 0.0, max(line.noise, 0.0))
+    powers = np.array([np.full(len(lags), slope**2), slope * noise, noise**2])
+    brownian = np.sqrt(
+        3.0 / isotropic.shape[1] * (powers * np.einsum("pll->pl", kernels)).sum(axis=0)
     )
-    brownian = np.sqrt(3.0 * variances / n_atoms)
     return np.array([larger_error(b, 3.0 * m)[0] for b, m in zip(brownian, isotropic, strict=True)])

@@ -69,7 +69,8 @@ class ArrheniusLine:
     ----------
     name : str
         For a legend.
-    unit : str
+    symbol, unit : str
+        For an axis.
     temperatures, values, errors : ndarray, shape (n,)
         Those that went into the fit.
     left_out : tuple of float
@@ -79,6 +80,7 @@ class ArrheniusLine:
     """
 
     name: str
+    symbol: str
     unit: str
     temperatures: np.ndarray
     values: np.ndarray
@@ -221,18 +223,20 @@ def _lines(conditions: Sequence[Condition]) -> tuple[ArrheniusLine, ...]:
     lines = []
     for group in conditions[0].diffusivities:
         found = [c.diffusivities[group] for c in conditions]
-        lines.append(_line(f"D of {group}", "Å²/ps", temperatures, found))
+        lines.append(_line(f"D of {group}", "D", "Å²/ps", temperatures, found))
     if conditions[0].conductivity is not None:
         both = [c.conductivity for c in conditions]
         single = [(c.nernst_einstein, c.nernst_einstein_error, True) for c in both]
         collective = [(c.collective, c.collective_error, c.resolved) for c in both]
         for name, found in (("Nernst–Einstein", single), ("collective", collective)):
             scaled = [(t * v, t * e, r) for t, (v, e, r) in zip(temperatures, found, strict=True)]
-            lines.append(_line(f"σT, {name}", "S K/cm", temperatures, scaled))
+            lines.append(_line(f"σT, {name}", "σT", "S K/cm", temperatures, scaled))
     return tuple(lines)
 
 
-def _line(name: str, unit: str, temperatures: np.ndarray, found: Sequence) -> ArrheniusLine:
+def _line(
+    name: str, symbol: str, unit: str, temperatures: np.ndarray, found: Sequence
+) -> ArrheniusLine:
     """Fit what is resolved; `found` holds Pooled or (value, error, resolved)."""
     rows = [(d.value, d.error, d.resolved) if isinstance(d, Pooled) else d for d in found]
     values, errors, resolved = (np.array(column) for column in zip(*rows, strict=True))
@@ -242,6 +246,7 @@ def _line(name: str, unit: str, temperatures: np.ndarray, found: Sequence) -> Ar
         fit = Arrhenius().compute(temperatures[good], values[good], errors[good])
     return ArrheniusLine(
         name=name,
+        symbol=symbol,
         unit=unit,
         temperatures=temperatures[good],
         values=values[good],

@@ -234,9 +234,15 @@ class _Record:
             spacing, first=analysis.first, last=analysis.last, tensor=analysis.tensor
         )
         counts = {s: int(chosen.sum()) for s, chosen in self.groups.items()}
+        single = {s: _diffusivity(p, tensor) for s, p in self.positions.items()}
+        collective = {
+            s: collective_diffusivity(p.joined()[:, 0] / np.sqrt(counts[s]), line, [single[s]])
+            for s, p in self.sums.items()
+        }
         charge = None
         if self.charges is not None:
-            charge = collective_diffusivity(self.charge.joined()[:, 0], line)
+            charged = [d for s, d in single.items() if analysis.charges.get(s)]
+            charge = collective_diffusivity(self.charge.joined()[:, 0], line, charged)
         return TrajectoryResult(
             name=name,
             n_frames=len(self.steps),
@@ -245,11 +251,8 @@ class _Record:
             fixed_cell=self.fixed_cell,
             reference=self.reference.words,
             counts=counts,
-            diffusivities={s: _diffusivity(p, tensor) for s, p in self.positions.items()},
-            collective={
-                s: collective_diffusivity(p.joined()[:, 0] / np.sqrt(counts[s]), line)
-                for s, p in self.sums.items()
-            },
+            diffusivities=single,
+            collective=collective,
             charge=charge,
             net_charge=0.0 if self.charges is None else float(self.charges.sum()),
             green_kubo={

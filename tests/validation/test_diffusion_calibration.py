@@ -8,16 +8,26 @@ import numpy as np
 import pytest
 import walkers
 
-from pyuq.diffusion import SelfDiffusion, self_diffusivity
+from pyuq.diffusion import SelfDiffusion, collective_diffusivity, self_diffusivity
 
 BATCH = 50  # replicas made at once
 
 
-def scores(make, replicas, truth, seed, **size):
+def alone(x):
+    return self_diffusivity(x, 1.0)
+
+
+def together(x):
+    """Jump diffusivity; that of walkers which do not see each other is the diffusivity of each."""
+    path = x.sum(axis=1) / np.sqrt(x.shape[1])
+    return collective_diffusivity(path, SelfDiffusion(1.0), [alone(x)])
+
+
+def scores(make, replicas, truth, seed, analyse=alone, **size):
     """Values and z-scores of independent runs; prints their summary."""
     rng = np.random.default_rng(seed)
     results = [
-        self_diffusivity(x, 1.0)
+        analyse(x)
         for start in range(0, replicas, BATCH)
         for x in make(rng, min(BATCH, replicas - start), **size)
     ]
@@ -27,7 +37,7 @@ def scores(make, replicas, truth, seed, **size):
     first = np.median([r.window[0] for r in results])
     claimed = np.mean([r.error for r in results])
     print(
-        f"\n| {make.__name__} | {size['n_atoms']} × {size['n_frames']} | {replicas} | "
+        f"\n| {make.__name__} {analyse.__name__} | {size['n_atoms']} × {size['n_frames']} | {replicas} | "
         f"{100 * (values.mean() / truth - 1):+.2f} | {100 * values.std() / truth:.2f} | "
         f"{100 * claimed / truth:.2f} | {first:.0f} | {z.std():.2f} | {100 * inside:.1f} |"
     )
@@ -98,3 +108,15 @@ def test_lattice_gas_over_many_seeds(n_frames):
     assert abs(values.mean() - truth) < 0.003 * truth + 3 * np.hypot(uncertain, values.std() / 20)
     assert 0.85 < z.std() < 1.15
     assert 0.92 < inside < 0.98
+
+
+@pytest.mark.validate
+def test_collective_motion_over_many_seeds():
+    """One series for all atoms: a wide error, of which the skew costs some coverage."""
+    truth = walkers.caged_hopper_diffusivity()
+    size = dict(n_frames=2000, n_atoms=64)
+    for make, exact, seed in ((walkers.brownian, 0.1, 14), (walkers.caged_hoppers, truth, 15)):
+        values, z, inside = scores(make, 400, exact, seed, together, **size)
+        assert abs(values.mean() / exact - 1) < 0.01 + 3 * values.std() / exact / 20
+        assert 0.85 < z.std() < 1.15
+        assert 0.92 < inside < 0.98
