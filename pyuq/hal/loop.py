@@ -44,6 +44,7 @@ from pyuq.io.files import atomic_write
 from pyuq.io.lammps_data import type_indices
 from pyuq.labels import Failure, FileLabeller, Labeller, PoolLabeller
 from pyuq.models.fit import FitResult, fit
+from pyuq.models.maxvol import flat_inverses, select_active_sets
 from pyuq.models.metrics import Errors, errors, predict
 from pyuq.models.readout_posterior import (
     ReadoutFit,
@@ -180,7 +181,10 @@ class Loop:
     def fit(self) -> None:
         """Fit, write the potential, and see whether that was the last one."""
         model = self.model()
-        model.save(self.folder / "potential", self.settings.name)
+        inverse = None
+        if self.settings.stop.grade is not None:
+            inverse = flat_inverses(select_active_sets(model.features, model.structures))
+        model.save(self.folder / "potential", self.settings.name, inverse)
         row = {"iteration": self.state.iteration, "labels": self.state.batches[-1]}
         test = self._errors(model, self._frames(TEST))
         if test is not None:
@@ -372,8 +376,8 @@ class Loop:
         alive = [o.values for o in outcomes if o.values]
         self.state.quiet = 0 if uncertain or discarded else self.state.quiet + 1
         self.state.row |= {"uncertain": uncertain, "discarded": discarded}
-        for name in ("step", "max_relative", "temperature", "sigma", "tau"):
-            if alive:
+        for name in ("step", "max_relative", "temperature", "sigma", "grade", "tau"):
+            if alive and name in alive[0]:
                 self.state.row[name] = float(np.mean([values[name] for values in alive]))
 
     def _label(self, frames: list[Atoms]) -> list[Atoms | Failure]:

@@ -24,6 +24,7 @@ COLUMNS = {
     "temperature": "K",
     "tau": "",
     "sigma": "eV",
+    "grade": "mean of the largest extrapolation grade at the end",
     "new_energy": "meV/atom, RMSE on new labels before they are learnt",
     "new_force": "eV/Å",
     "scale": "factor on σ_E that the energies of all new labels so far ask for",
@@ -112,6 +113,8 @@ def triggers(settings: Settings) -> str:
             f"a force wrong by more than {', '.join(f'{e} {x:g}'.strip() for e, x in named)} eV/Å with a "
             f"probability above {1 - stop.confidence:.3g}"
         )
+    if stop.grade is not None:
+        text.append(f"an extrapolation grade above {stop.grade:g}")
     return " or ".join(text)
 
 

@@ -195,6 +195,8 @@ class Stop:
         eV/Å, for all species or {species: value}; the frame is also labelled when a force component on an atom may
         be wrong by more with a probability above ``1 - confidence``. The length of ∇_i σ_E is recalibrated by the
         errors of each new label, species by species.
+    grade : float, optional
+        Extrapolation grade γ (:mod:`pyuq.models.maxvol`): the frame is also labelled when that of an atom is above.
     confidence : float
     calibration : str, optional
         ``NAME.calibration.json`` of ``pyuq calibrate``, relative to the TOML file: the beliefs that the
@@ -216,6 +218,7 @@ class Stop:
     threshold: float = 0.05
     energy_error: float | None = None
     force_error: float | dict[str, float] | None = None
+    grade: float | None = None
     calibration: str | None = None
     confidence: float = 0.95
     epsilon: float = 0.2
@@ -228,14 +231,14 @@ class Stop:
     def __post_init__(self):
         positive(threshold=self.threshold, epsilon=self.epsilon, every=self.every)
         positive(max_force=self.max_force, max_temperature=self.max_temperature)
-        positive(energy_error=self.energy_error)
+        positive(energy_error=self.energy_error, grade=self.grade)
         force = self.force_error
         positive(**(force if isinstance(force, dict) else {"force_error": force}))
         if not 0 < self.confidence < 1:
             raise ValueError(f"confidence = {self.confidence}; expected a number between 0 and 1")
-        if self.threshold == float("inf") and self.energy_error is None and not force:
+        if self.threshold == float("inf") and not (self.energy_error or force or self.grade):
             raise ValueError(
-                "threshold = inf leaves no trigger; expected a number, `energy_error` or `force_error`"
+                "threshold = inf leaves no trigger; expected a number, `energy_error`, `force_error` or `grade`"
             )
 
 

@@ -61,7 +61,7 @@ class Outcome:
         The last frame, unless discarded.
     values : dict
         At the end: step, temperature (K), max_force (eV/Å), max_relative, min_distance (Å), tau, sigma (eV),
-        and gradient_El (eV/Å) of each species with a limit.
+        gradient_El (eV/Å) of each species with a limit, and grade where it has one.
     """
 
     reason: str
@@ -135,8 +135,8 @@ def script(settings: Settings, atoms: Atoms, c: Conditions, potential: str) -> s
         "variable        force atom sqrt(fx^2+fy^2+fz^2)",
         "compute         force all reduce max v_force",
         *gradients(settings, watched),
-        f"fix             watch all ave/time {every} 1 {every} c_thermo_temp c_force f_bias[5] f_bias[7] "
-        f"f_bias[2]{''.join(f' c_gradient_{element}' for element in watched)}",
+        *grades(settings),
+        f"fix             watch all ave/time {every} 1 {every} {' '.join(watched_values(settings, watched).values())}",
         f'variable        stop equal "{stop_condition(settings, c, watched)}"',
         f"fix             stop all halt {every} v_stop > 0.5 error soft message no",
         f"fix             trace all ave/time {traced} 1 {traced} c_thermo_temp c_thermo_press "
@@ -147,7 +147,7 @@ def script(settings: Settings, atoms: Atoms, c: Conditions, potential: str) -> s
         "",
         f"run             {c.steps}",
         f"write_data      {FINAL} nocoeff",
-        f'print           """{outcome_json(watched)}""" file {OUTCOME} screen no',
+        f'print           """{outcome_json(settings, watched)}""" file {OUTCOME} screen no',
     ]
     return "\n".join(lines) + "\n"
 
@@ -155,6 +155,28 @@ def script(settings: Settings, atoms: Atoms, c: Conditions, potential: str) -> s
 def watched_species(atoms: Atoms, c: Conditions) -> list[str]:
     """Species of a structure whose forces have a limit, in a fixed order."""
     return [element for element in c.largest_gradient if element in set(atoms.symbols)]
+
+
+def watched_values(settings: Settings, watched: Sequence[str]) -> dict[str, str]:
+    """What is looked at while a walker runs: names and LAMMPS references."""
+    values = {
+        "temperature": "c_thermo_temp",
+        "max_force": "c_force",
+        "max_relative": "f_bias[5]",
+        "min_distance": "f_bias[7]",
+        "sigma": "f_bias[2]",
+    } | {f"gradient_{element}": f"c_gradient_{element}" for element in watched}
+    return values | ({"grade": "c_largest_grade"} if settings.stop.grade else {})
+
+
+def grades(settings: Settings) -> list[str]:
+    """Largest extrapolation grade."""
+    if settings.stop.grade is None:
+        return []
+    return [
+        "compute         grade all uq/atom grade",
+        "compute         largest_grade all reduce max c_grade",
+    ]
 
 
 def gradients(settings: Settings, watched: Sequence[str]) -> list[str]:
@@ -171,17 +193,21 @@ def gradients(settings: Settings, watched: Sequence[str]) -> list[str]:
 def stop_condition(settings: Settings, c: Conditions, watched: Sequence[str]) -> str:
     """LAMMPS formula that ends the run: the frame is uncertain, or has gone astray."""
     stop = settings.stop
-    terms = [
-        f"(f_watch[4] < {c.min_distance:g})",
-        f"(f_watch[2] > {stop.max_force:g})",
-        f"(f_watch[1] > {stop.max_temperature * max(c.temperature):g})",
-    ]
+    place = {name: k + 1 for k, name in enumerate(watched_values(settings, watched))}
+    above = {
+        "max_force": f"{stop.max_force:g}",
+        "temperature": f"{stop.max_temperature * max(c.temperature):g}",
+    }
     if stop.threshold < inf:
-        terms.append(f"(f_watch[3] > {stop.threshold:g})")
+        above["max_relative"] = f"{stop.threshold:g}"
     if c.largest_sigma < inf:
-        terms.append(f"(f_watch[5] > {c.largest_sigma:.17g})")
-    for k, element in enumerate(watched):
-        terms.append(f"(f_watch[{6 + k}] > {c.largest_gradient[element]:.17g})")
+        above["sigma"] = f"{c.largest_sigma:.17g}"
+    for element in watched:
+        above[f"gradient_{element}"] = f"{c.largest_gradient[element]:.17g}"
+    if stop.grade:
+        above["grade"] = f"{stop.grade:g}"
+    terms = [f"(f_watch[{place['min_distance']}] < {c.min_distance:g})"]
+    terms += [f"(f_watch[{place[name]}] > {limit})" for name, limit in above.items()]
     return " || ".join(terms)
 
 
@@ -234,16 +260,10 @@ def swaps(settings: Settings, atoms: Atoms, c: Conditions) -> list[str]:
     ]
 
 
-def outcome_json(watched: Sequence[str]) -> str:
+def outcome_json(settings: Settings, watched: Sequence[str]) -> str:
     """Template of the outcome file, filled in by LAMMPS."""
-    values = {
-        "temperature": "f_watch[1]",
-        "max_force": "f_watch[2]",
-        "max_relative": "f_watch[3]",
-        "min_distance": "f_watch[4]",
-        "tau": "f_bias[1]",
-        "sigma": "f_watch[5]",
-    } | {f"gradient_{element}": f"f_watch[{6 + k}]" for k, element in enumerate(watched)}
+    names = watched_values(settings, watched)
+    values = {name: f"f_watch[{k + 1}]" for k, name in enumerate(names)} | {"tau": "f_bias[1]"}
     numbers = ", ".join(f'"{k}": $({v}:%.17g)' for k, v in values.items())
     return f'{{"step": $(step:%.0f), {numbers}}}'
 
@@ -325,6 +345,7 @@ def outcome(folder: Path, settings: Settings, c: Conditions) -> Outcome:
     uncertain = (
         values["max_relative"] > stop.threshold
         or values["sigma"] > c.largest_sigma
+        or values.get("grade", 0.0) > (stop.grade or inf)
         or any(values.get(f"gradient_{e}", 0.0) > limit for e, limit in c.largest_gradient.items())
     )
     reason = "uncertain" if uncertain else "end"

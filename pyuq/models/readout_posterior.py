@@ -302,8 +302,8 @@ class ReadoutFit:
             "noise": np.sqrt(self.sums.variances["energy"] * len(atoms)),
         }
 
-    def save(self, folder, name: str) -> Path:
-        """Write ``name.uq`` into a folder; returns its path."""
+    def save(self, folder, name: str, active_inverse: FloatArray | None = None) -> Path:
+        """Write ``name.uq`` into a folder; returns its path. For `active_inverse` see :class:`ReadoutPosterior`."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         return ReadoutPosterior(
@@ -321,6 +321,7 @@ class ReadoutFit:
                 weights=self.settings.weights,
                 max_force=self.settings.max_force,
             ),
+            active_inverse=active_inverse,
         ).write(folder / f"{name}.uq")
 
 

@@ -78,6 +78,7 @@ def walk(jobs, settings, comm=None):
             "tau": 0.1,
             "sigma": 0.2,
             "gradient_Cu": 0.1,
+            "grade": 1.5,
         }
         (running / walker.OUTCOME).write_text(json.dumps(values))
         os.replace(running, final)

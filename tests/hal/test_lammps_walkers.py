@@ -23,6 +23,7 @@ from pyuq.io.files import sha256
 from pyuq.lmp import mpirun
 from pyuq.models.evaluator import Evaluator
 from pyuq.models.fit import fit
+from pyuq.models.maxvol import add_active_set
 
 TOML = """
 name = "cu"
@@ -159,6 +160,31 @@ def test_walker_stops_where_a_force_is_uncertain(potential):
     limit = 0.5 * (first.values["gradient_Cu"] + free.values["gradient_Cu"])
     found = walk("half", limit)
     assert (found.values["gradient_Cu"] > limit) == (found.reason == "uncertain")
+
+
+def test_walker_stops_where_it_extrapolates(potential):
+    """With `grade`, at the first frame in which γ of an atom is above; the number is that of Python."""
+    folder, settings, atoms = potential
+    sets = add_active_set(folder / "cu.uq", extxyz.read(folder / "start.extxyz"))
+    features = Evaluator(folder / "cu.uq")
+
+    def walk(name, grade):
+        stop = dataclasses.replace(settings.stop, threshold=float("inf"), grade=grade)
+        changed = dataclasses.replace(settings, stop=stop)
+        c = walker.conditions(changed, 0, 0, 0, 1.0)
+        walker.prepare(folder / f".{name}", changed, atoms, c, "../cu.uq")
+        walker.run_walkers([(folder / f".{name}", folder / name)], changed)
+        return walker.outcome(folder / name, changed, c)
+
+    free, first = walk("free", 1e99), walk("first", 1e-9)
+    assert free.reason == "end"
+    assert (first.reason, first.values["step"]) == ("uncertain", 1)
+    for found in (free, first):
+        largest = sets[0].grades(features.features(found.atoms)).max()
+        assert found.values["grade"] == pytest.approx(largest, rel=1e-3)  # the file has ten digits
+    limit = 0.5 * (first.values["grade"] + free.values["grade"])
+    found = walk("half", limit)
+    assert (found.values["grade"] > limit) == (found.reason == "uncertain")
 
 
 @pytest.mark.parametrize("family", ["nep", "mtp"])

@@ -248,9 +248,33 @@ def test_beliefs_can_start_from_a_calibration(tmp_path):
     assert f"(f_watch[6] > {expected:.17g})" in script
 
 
+@pytest.mark.parametrize("family", ["ace", "nep"])
+def test_grade_trigger_has_the_active_set_of_the_database(tmp_path, family):
+    """Each fit writes the active set of all labels so far; the walkers stop above the grade."""
+    stop = "[stop]\nthreshold = inf\ngrade = 2.5\nmin_distance = 0.1\n"
+    path = fixed_inputs(tmp_path, family, stop)
+    loop = make_loop(path, labeller=SpringLabeller())
+    loop.run()
+    model, frames = loop.model(), database(tmp_path / "run")
+    file = PosteriorFile.read(tmp_path / "run/potential/cu.uq")
+    sizes = [count for _, count in model.features.model.blocks]
+    ends = np.cumsum([0, *(n * n for n in sizes)])
+    for z, element in enumerate(model.features.elements):
+        inverse = file.active_inverse[ends[z] : ends[z + 1]].reshape(sizes[z], sizes[z])
+        rows = np.vstack([model.features.features(a)[a.symbols == element] for a in frames])
+        assert np.abs(rows[:, : sizes[z]] @ inverse).max() <= 1.001 + 1e-6
+    script = (tmp_path / "run/iterations/0001/walker0/in.hal").read_text()
+    assert "c_largest_grade" in script
+    assert "(f_watch[6] > 2.5)" in script
+    assert "f_watch[3] >" not in script
+    assert "extrapolation grade above 2.5" in (tmp_path / "run/report.md").read_text()
+    assert loop.state.history[-1]["grade"] == 1.5
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ("[stop]\ngrade = 0.0\n", "grade = 0.0; expected a number above 0"),
         ("[stop]\nforce_error = { Ag = 0.1 }\n", "force_error: element Ag; expected of Cu"),
         ("[stop]\nforce_error = -1.0\n", "force_error = -1.0; expected a number above 0"),
         ('[model]\nfile = "x"\nelements = ["Cu"]\n', r"one of the tables \[basis\] and \[model\]"),
