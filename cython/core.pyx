@@ -125,6 +125,7 @@ cdef extern from "model.h" namespace "uq":
 
     ModelFiles read_model_files(const string &path) except +
     CModel load_model(const ModelFiles &files, const LoadOptions &options) except +
+    vector[CModel] load_members(const ModelFiles &files, const LoadOptions &options) except +
     CModel fuse_models "uq::fuse"(const vector[const CModel *] &models) except +
 
 
@@ -559,6 +560,35 @@ cdef class Model:
             self.model.readout.variances(n, p.shape[1], offset, count, &p[0, 0], &v_view[0, 0],
                                          &var_view[0])
         return variances, v
+
+
+def members(path, elements=()):
+    """Models of a file by which a committee counts it: of a network one for each sample.
+
+    Parameters
+    ----------
+    path : str
+        As of :class:`Model`.
+    elements : iterable of str
+        As of :class:`Model`.
+
+    Returns
+    -------
+    list of Model
+    """
+    cdef LoadOptions options
+    for element in elements:
+        options.elements.push_back(str(element).encode())
+    cdef vector[CModel] loaded = load_members(read_model_files(str(path).encode()), options)
+    cdef Model model
+    cdef size_t k
+    models = []
+    for k in range(loaded.size()):
+        model = Model.__new__(Model)
+        model.model = move(loaded[k])
+        model.state = deref(model.model.map).new_state()
+        models.append(model)
+    return models
 
 
 def fuse(models):

@@ -32,7 +32,8 @@ class UQCalculator(Calculator):
     ----------
     files : str, Path or sequence of these
         Model files of any family, or their posteriors (``NAME.uq``; one that lies beside its model is found).
-        Several are a committee. ``"FILE:Mg,Bi,Sb"`` names the species of a format that stores none (MTP).
+        Several are a committee, and so are the samples of a network. ``"FILE:Mg,Bi,Sb"`` names the species of a
+        format that stores none (MTP).
     elements : sequence of str
         Names of the species of files that neither store nor are given names.
     forces_uncertainty : bool
@@ -103,7 +104,7 @@ class UQCalculator(Calculator):
         files = [files] if isinstance(files, str | Path) else list(files)
         if not files:
             raise ValueError("a calculator needs at least one model file")
-        self.members = [_member(file, elements) for file in files]
+        self.members = [member for file in files for member in _members(file, elements)]
         self.forces_uncertainty = forces_uncertainty
         self.calibration = self._calibration(calibration)
 
@@ -131,7 +132,8 @@ class UQCalculator(Calculator):
     def features(self, atoms: Atoms | None = None, member: int = 0) -> np.ndarray:
         """Features (descriptors) of each atom, shape (N, F), padded with zeros.
 
-        Their meaning is the family's: ACE basis functions, MTP moments, hidden activations of a NEP.
+        Their meaning is the family's: ACE basis functions, MTP moments, hidden activations of a NEP, final scalars
+        of a network.
         """
         return self.members[member].features(atoms if atoms is not None else self.atoms)
 
@@ -224,12 +226,12 @@ class UQCalculator(Calculator):
                 results[f"{name}_{kind}"] = value if np.ndim(sigma) else float(value)
 
 
-def _member(file, elements: Sequence[str]) -> Evaluator:
-    """Evaluator of ``FILE`` or ``FILE:El1,El2``."""
+def _members(file, elements: Sequence[str]) -> list[Evaluator]:
+    """Evaluators of ``FILE`` or ``FILE:El1,El2``."""
     name, separator, names = str(file).rpartition(":")
     if separator and not Path(file).exists():
-        return Evaluator(name, elements=names.split(","))
-    return Evaluator(file, elements=elements)
+        return Evaluator.members(name, names.split(","))
+    return Evaluator.members(file, elements)
 
 
 class _MemberResult:

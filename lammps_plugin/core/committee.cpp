@@ -44,6 +44,11 @@ bool Committee::has_grades() const {
                      [](const Model &member) { return member.has_grades(); });
 }
 
+bool Committee::has_noise() const {
+  return std::any_of(members_.begin(), members_.end(),
+                     [](const Model &member) { return member.map->has_noise(); });
+}
+
 void Committee::solve() {
   const double n = size();
   energy_ = 0.0;

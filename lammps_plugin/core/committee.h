@@ -25,6 +25,7 @@ class Committee {
   const Model &member(int k) const { return members_[k]; }
   double cutoff() const;
   bool has_grades() const;         // a member with an active set
+  bool has_noise() const;          // a member with a noise head
   bool has_uncertainty() const;    // a posterior, or more than one member
 
   // The global reduction of one step: Φ of every member and the fixed energies, contiguous, to be

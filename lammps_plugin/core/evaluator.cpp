@@ -7,7 +7,16 @@
 using namespace uq;
 
 Evaluator::Evaluator(const FeatureMap &map, ThreadTeam &team) : map_(&map), team_(&team) {
-  for (int t = 0; t < team.size(); t++) states_.push_back(map.new_state());
+  const int threads = map.exchange_width() ? 1 : team.size();
+  for (int t = 0; t < threads; t++) states_.push_back(map.new_state());
+}
+
+void Evaluator::share(const Neighbors &nb, int nresults, Result *results,
+                      const ThreadTeam::Body &body) {
+  if (states_.size() > 1)
+    team_->share(nb, nresults, results, body);
+  else
+    body(0, 0, nb, results);
 }
 
 // The seed of the centres from `first`.
@@ -20,9 +29,8 @@ Seed Evaluator::part(const Seed &seed, int first) const {
 
 void Evaluator::forward(const Neighbors &nb, double *sum, double *per_atom) {
   const size_t m = map_->nreadout();
-  const int threads = team_->size();
-  sums_.assign(sum ? (threads - 1) * m : 0, 0.0);
-  team_->share(nb, 0, nullptr, [&](int t, int first, const Neighbors &share, Result *) {
+  sums_.assign(sum ? (states_.size() - 1) * m : 0, 0.0);
+  share(nb, 0, nullptr, [&](int t, int first, const Neighbors &share, Result *) {
     double *own = !sum || t == 0 ? sum : &sums_[(t - 1) * m];
     double *rows =
         per_atom ? per_atom + static_cast<size_t>(first) * map_->max_features() : nullptr;
@@ -32,7 +40,7 @@ void Evaluator::forward(const Neighbors &nb, double *sum, double *per_atom) {
 }
 
 void Evaluator::backward(const Neighbors &nb, int nseeds, const Seed *seeds, Result *results) {
-  team_->share(nb, nseeds, results, [&](int t, int first, const Neighbors &share, Result *own) {
+  share(nb, nseeds, results, [&](int t, int first, const Neighbors &share, Result *own) {
     std::vector<Seed> parts;
     for (int s = 0; s < nseeds; s++) parts.push_back(part(seeds[s], first));
     map_->backward(share, *states_[t], nseeds, parts.data(), own);
@@ -40,7 +48,7 @@ void Evaluator::backward(const Neighbors &nb, int nseeds, const Seed *seeds, Res
 }
 
 void Evaluator::evaluate(const Neighbors &nb, const Seed &seed, Result &result) {
-  team_->share(nb, 1, &result, [&](int t, int first, const Neighbors &share, Result *own) {
+  share(nb, 1, &result, [&](int t, int first, const Neighbors &share, Result *own) {
     map_->evaluate(share, *states_[t], part(seed, first), *own);
   });
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // A feature map with the scratch memory of a team of threads: the passes of feature_map.h, shared
-// among them.
+// among them. A map that passes messages takes all centres at once: one thread does its work.
 
 #ifndef UQ_EVALUATOR_H
 #define UQ_EVALUATOR_H
@@ -34,6 +34,7 @@ class Evaluator {
   std::vector<double> sums_;    // of threads other than the first
 
   Seed part(const Seed &seed, int first) const;
+  void share(const Neighbors &nb, int nresults, Result *results, const ThreadTeam::Body &body);
 };
 
 }    // namespace uq

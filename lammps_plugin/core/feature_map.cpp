@@ -57,3 +57,7 @@ void FeatureMap::grades(const Neighbors &, State &, double *) const {
   throw Error(std::string("a model of the family ") + family() +
               " carries no active set in its file");
 }
+
+void FeatureMap::noise(const Neighbors &, State &, double *) const {
+  throw Error(std::string("a model of the family ") + family() + " has no noise head");
+}

@@ -71,6 +71,8 @@ class FeatureMap {
   // pass no messages. A map that does wants all owned atoms as centres of every pass, and all ranks
   // in it.
   virtual int exchange_width() const { return 0; }
+  // How far away the farthest atom lies on which the energy of an atom depends, Å.
+  virtual double reach() const { return cutoff(); }
 
   virtual std::unique_ptr<State> new_state() const = 0;
 
@@ -104,6 +106,11 @@ class FeatureMap {
   // carries (MLIP's .almtp). Most files carry none.
   virtual bool has_grades() const { return false; }
   virtual void grades(const Neighbors &nb, State &state, double *grades) const;
+
+  // Noise of the force labels that a model was trained with, where it has learned one: variance of
+  // each component at each centre, [ncenters], (eV/Å)².
+  virtual bool has_noise() const { return false; }
+  virtual void noise(const Neighbors &nb, State &state, double *variances) const;
 };
 
 // Several maps as one that does their common work once, independent of them; null where they have

@@ -30,13 +30,16 @@ bool Group::add(int member, const FeatureMap *map) {
   return true;
 }
 
+int Group::start(int n, int species) const {
+  int start = 0;
+  for (int k = 0; k < n; k++) start += maps_[k]->count(species);
+  return start;
+}
+
 // Visits (first of a block in the whole, first in the part, size) of the n-th member.
 template <class Visit> void Group::for_blocks(int n, const Visit &visit) const {
-  for (int z = 0; z < static_cast<int>(map().elements().size()); z++) {
-    int at = map().offset(z);
-    for (int k = 0; k < n; k++) at += maps_[k]->count(z);
-    visit(at, maps_[n]->offset(z), maps_[n]->count(z));
-  }
+  for (int z = 0; z < static_cast<int>(map().elements().size()); z++)
+    visit(map().offset(z) + start(n, z), maps_[n]->offset(z), maps_[n]->count(z));
 }
 
 void Group::split(const double *whole, int n, double *part) const {

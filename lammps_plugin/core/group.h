@@ -24,6 +24,8 @@ class Group {
   // members().
   void split(const double *whole, int n, double *part) const;
   void join(const double *part, int n, double *whole) const;
+  // Where the n-th member's features begin among those of an atom.
+  int start(int n, int species) const;
 
  private:
   std::vector<int> members_;

@@ -15,9 +15,17 @@ using namespace uq;
 // atoms, small enough that their features stay in cache; whole tiles of matrix().multiply().
 static constexpr int BATCH = 120;
 
-LocalUncertainty::LocalUncertainty(const Committee &committee, ThreadTeam &team, bool mixed)
+LocalUncertainty::LocalUncertainty(const Committee &committee, const std::vector<Group> &groups,
+                                   ThreadTeam &team, bool mixed)
     : committee_(committee), team_(team), mixed_(mixed), single_(committee.size()),
-      means_(committee.size()), scratch_(team.size()), first_(1, 0) {
+      means_(committee.size()), scratch_(team.size()), places_(committee.size(), Place{-1, 0}),
+      first_(1, 0) {
+  for (const Group &group : groups) {
+    if (group.map().exchange_width() == 0) continue;
+    for (size_t n = 0; n < group.members().size(); n++)
+      places_[group.members()[n]] = {static_cast<int>(wholes_.size()), static_cast<int>(n)};
+    wholes_.push_back({&group, group.map().new_state(), {}, {}, {}});
+  }
   for (int k = 0; k < committee.size(); k++)
     first_.push_back(first_.back() + static_cast<int>(committee.member(k).map->elements().size()));
   for (Scratch &scratch : scratch_) {
@@ -25,8 +33,8 @@ LocalUncertainty::LocalUncertainty(const Committee &committee, ThreadTeam &team,
     scratch.members.resize(committee.size());
     for (int k = 0; k < committee.size(); k++) {
       Member &member = scratch.members[k];
-      const FeatureMap &map = *committee.member(k).map;
-      member.state = map.new_state();
+      const FeatureMap &map = whole(k) ? whole(k)->group->map() : *committee.member(k).map;
+      if (!whole(k)) member.state = map.new_state();
       member.phi.resize(static_cast<size_t>(BATCH) * map.max_features());
       member.v.resize(member.phi.size());
       member.energies.resize(BATCH);
@@ -84,44 +92,111 @@ void LocalUncertainty::for_batches(const Neighbors *views, int first, const Neig
       batch.centers = views[k].centers + first + start;
       batch.ncenters = end - start;
     }
+    scratch.first = first + start;
     visit();
   }
 }
 
-// Features and energies of a batch.
-void LocalUncertainty::energies(int k, Member &member) const {
-  const Model &model = committee_.member(k);
-  const int z = member.batch.species[member.batch.centers[0]], count = model.map->count(z),
-            stride = model.map->max_features();
-  const double *w = model.readout.mean().data() + model.map->offset(z);
-  model.map->forward(member.batch, *member.state, nullptr, member.phi.data());
-  for (int i = 0; i < member.batch.ncenters; i++) {
-    const double *phi = &member.phi[static_cast<size_t>(i) * stride];
-    matrix().times_vector(1, count, w, phi, &member.energies[i]);
-    member.energies[i] += member.state->fixed_energies[i];
+// ---------------------------------------------------------------------- maps that pass messages
+
+void LocalUncertainty::forward_wholes(const Neighbors *views) {
+  ncenters_ = views[0].ncenters;
+  for (Whole &whole : wholes_) {
+    const FeatureMap &map = whole.group->map();
+    whole.phi.resize(static_cast<size_t>(ncenters_) * map.max_features());
+    map.forward(views[whole.group->members()[0]], *whole.state, nullptr, whole.phi.data());
   }
 }
 
+void LocalUncertainty::start_seeds(int npasses) {
+  for (Whole &whole : wholes_) {
+    whole.seeds.assign(npasses * whole.phi.size(), 0.0);
+    whole.fixed.assign(npasses * static_cast<size_t>(ncenters_), 0.0);
+  }
+}
+
+void LocalUncertainty::backward_wholes(const Neighbors *views, int npasses, Result *results) {
+  for (Whole &whole : wholes_) {
+    std::vector<Seed> seeds(npasses);
+    for (int p = 0; p < npasses; p++) {
+      seeds[p].per_atom = whole.seeds.data() + p * whole.phi.size();
+      seeds[p].fixed_per_atom = whole.fixed.data() + p * static_cast<size_t>(ncenters_);
+    }
+    if (npasses)
+      whole.group->map().backward(views[whole.group->members()[0]], *whole.state, npasses,
+                                  seeds.data(), results);
+  }
+}
+
+// ---------------------------------------------------------------------- batches
+
+LocalUncertainty::Rows LocalUncertainty::features(int k, Scratch &scratch) {
+  Member &member = scratch.members[k];
+  if (Whole *w = whole(k)) {
+    const int stride = w->group->map().max_features(),
+              z = member.batch.species[member.batch.centers[0]];
+    const size_t row = static_cast<size_t>(scratch.first) * stride;
+    return {w->phi.data() + row + w->group->start(places_[k].n, z), stride};
+  }
+  return {member.phi.data(), committee_.member(k).map->max_features()};
+}
+
+// Laid out as the features.
+LocalUncertainty::Rows LocalUncertainty::seeds(int k, int pass, Scratch &scratch) {
+  const Rows phi = features(k, scratch);
+  Member &member = scratch.members[k];
+  if (Whole *w = whole(k))
+    return {w->seeds.data() + pass * w->phi.size() + (phi.data - w->phi.data()), phi.stride};
+  return {&member.seeds[pass * member.phi.size()], phi.stride};
+}
+
+double *LocalUncertainty::fixed(int k, int pass, Scratch &scratch) {
+  if (Whole *w = whole(k))
+    return w->fixed.data() + pass * static_cast<size_t>(ncenters_) + scratch.first;
+  return &scratch.members[k].fixed[static_cast<size_t>(pass) * BATCH];
+}
+
+// Features and energies of a batch.
+void LocalUncertainty::energies(int k, Scratch &scratch) {
+  Member &member = scratch.members[k];
+  const Model &model = committee_.member(k);
+  const int z = member.batch.species[member.batch.centers[0]], count = model.map->count(z);
+  const double *w = model.readout.mean().data() + model.map->offset(z);
+  if (!whole(k)) model.map->forward(member.batch, *member.state, nullptr, member.phi.data());
+  const Rows phi = features(k, scratch);
+  const FeatureMap::State &state = whole(k) ? *whole(k)->state : *member.state;
+  const double *fixed_energies = state.fixed_energies.data() + (whole(k) ? scratch.first : 0);
+  for (int i = 0; i < member.batch.ncenters; i++) {
+    const double *row = phi.data + static_cast<size_t>(i) * phi.stride;
+    matrix().times_vector(1, count, w, row, &member.energies[i]);
+    member.energies[i] += fixed_energies[i];
+  }
+  scratch.min_distance = std::min(scratch.min_distance, state.min_distance);
+}
+
 // φᵀΣφ of a batch; products: Σφ too.
-void LocalUncertainty::variances(int k, Member &member, bool products) const {
+void LocalUncertainty::variances(int k, Scratch &scratch, bool products) {
+  Member &member = scratch.members[k];
   const Model &model = committee_.member(k);
   const int z = member.batch.species[member.batch.centers[0]];
+  const Rows phi = features(k, scratch);
   if (!products && !single_[k].roots.empty())
-    return single_[k].roots[z].squares(member.batch.ncenters, model.map->max_features(),
-                                       member.phi.data(), member.variances.data());
-  model.readout.variances(member.batch.ncenters, model.map->max_features(), model.map->offset(z),
-                          model.map->count(z), member.phi.data(),
-                          products ? member.v.data() : nullptr, member.variances.data());
+    return single_[k].roots[z].squares(member.batch.ncenters, phi.stride, phi.data,
+                                       member.variances.data());
+  model.readout.variances(member.batch.ncenters, phi.stride, model.map->offset(z),
+                          model.map->count(z), phi.data, products ? member.v.data() : nullptr,
+                          member.variances.data());
 }
 
 std::vector<double> LocalUncertainty::energy_sums(const Neighbors *views) {
   const size_t n = 2 * static_cast<size_t>(first_.back());
   std::vector<double> sums(n * team_.size(), 0.0);
+  forward_wholes(views);
   team_.share(views[0], 0, nullptr, [&](int t, int first, const Neighbors &share, Result *) {
     for_batches(views, first, share, scratch_[t], [&] {
       for (int k = 0; k < committee_.size(); k++) {
-        Member &member = scratch_[t].members[k];
-        energies(k, member);
+        energies(k, scratch_[t]);
+        const Member &member = scratch_[t].members[k];
         const int z = member.batch.species[member.batch.centers[0]];
         double *sum = &sums[t * n + 2 * static_cast<size_t>(first_[k] + z)];
         for (int i = 0; i < member.batch.ncenters; i++) sum[0] += member.energies[i];
@@ -165,28 +240,29 @@ void LocalUncertainty::weigh_means(const std::vector<Pass> &passes) {
 }
 
 // ∂S/∂φ_ki = (a + b (e_ki - c_kz - ē_i) / σ_i) w_k / K + b Σ_k φ_ki / (σ_i K)
-void LocalUncertainty::make_seeds(Scratch &scratch, double floor,
-                                  const std::vector<Pass> &passes) const {
+void LocalUncertainty::make_seeds(Scratch &scratch, double floor, const std::vector<Pass> &passes) {
   const double members = committee_.size();
   for (int k = 0; k < committee_.size(); k++) {
     Member &member = scratch.members[k];
     const Model &model = committee_.member(k);
-    const int z = member.batch.species[member.batch.centers[0]], stride = model.map->max_features(),
-              count = model.map->count(z);
+    const int z = member.batch.species[member.batch.centers[0]], count = model.map->count(z);
     const double *w = model.readout.mean().data() + model.map->offset(z);
-    member.seeds.resize(passes.size() * member.phi.size());
-    member.fixed.resize(passes.size() * BATCH);
+    if (!whole(k)) {
+      member.seeds.resize(passes.size() * member.phi.size());
+      member.fixed.assign(passes.size() * BATCH, 0.0);
+    }
     for (size_t p = 0; p < passes.size(); p++) {
-      if (passes[p].sigma == 0.0) continue;
+      if (passes[p].sigma == 0.0 && !whole(k)) continue;
+      const int pass = static_cast<int>(p);
+      const Rows own = seeds(k, pass, scratch);
+      double *e0 = fixed(k, pass, scratch);
       for (int i = 0; i < member.batch.ncenters; i++) {
         const double sigma = scratch.sigma[i],
                      b = sigma > floor ? passes[p].sigma / (members * sigma) : 0.0,
                      a = passes[p].mean / members + b * member.energies[i];
-        const size_t row = static_cast<size_t>(i) * stride;
-        double *seed = &member.seeds[p * member.phi.size() + row];
-        for (int j = 0; j < count; j++) seed[j] = a * w[j] + b * member.v[row + j];
-        std::fill(seed + count, seed + stride, 0.0);
-        member.fixed[p * BATCH + i] = a;
+        const size_t row = static_cast<size_t>(i) * own.stride;
+        for (int j = 0; j < count; j++) own.data[row + j] = a * w[j] + b * member.v[row + j];
+        e0[i] += a;
       }
     }
   }
@@ -204,64 +280,69 @@ double LocalUncertainty::run(const Neighbors *views, double floor, const std::ve
   weigh_means(passes);
   for (int k = 0; k < members && mixed_; k++)
     add_projections(k, wanted.sigma && !biased, wanted.grades);
+  forward_wholes(views);
+  start_seeds(npasses);
 
   const auto body = [&](int t, int first, const Neighbors &share, Result *own) {
     Scratch &scratch = scratch_[t];
     for_batches(views, first, share, scratch, [&] {
       const Neighbors &batch = scratch.members[0].batch;
       for (int k = 0; k < members; k++) {
-        Member &member = scratch.members[k];
-        energies(k, member);
-        if (biased || wanted.sigma) variances(k, member, biased);
-        for (int i = 0; i < batch.ncenters; i++) energy[t] += member.energies[i] / members;
-        scratch.min_distance = std::min(scratch.min_distance, member.state->min_distance);
+        energies(k, scratch);
+        if (biased || wanted.sigma) variances(k, scratch, biased);
+        for (int i = 0; i < batch.ncenters; i++)
+          energy[t] += scratch.members[k].energies[i] / members;
       }
       deviations(scratch);
       for (int i = 0; i < batch.ncenters && wanted.sigma; i++)
         wanted.sigma[batch.centers[i]] = scratch.sigma[i];
-      if (biased) make_seeds(scratch, floor, passes);
-      for (int k = 0; k < members && npasses > 0; k++) backward(k, scratch.members[k], passes, own);
+      if (npasses > 0) make_seeds(scratch, floor, passes);
+      for (int k = 0; k < members && npasses > 0; k++) backward(k, scratch, passes, own);
       if (wanted.grades) grades(scratch, wanted.grades);
     });
   };
   team_.share(views[0], npasses, results.data(), body);
+  backward_wholes(views, npasses, results.data());
   double total = 0.0;
   for (const double e : energy) total += e;
   return total;
 }
 
-void LocalUncertainty::backward(int k, Member &member, const std::vector<Pass> &passes,
-                                Result *results) const {
+void LocalUncertainty::backward(int k, Scratch &scratch, const std::vector<Pass> &passes,
+                                Result *results) {
+  if (whole(k)) return;
   const FeatureMap &map = *committee_.member(k).map;
-  std::vector<Seed> seeds(passes.size());
+  std::vector<Seed> all(passes.size());
   for (size_t p = 0; p < passes.size(); p++) {
     if (passes[p].sigma == 0.0) {
-      seeds[p].shared = &means_[k][p * map.nreadout()];
-      seeds[p].fixed = passes[p].mean / committee_.size();
+      all[p].shared = &means_[k][p * map.nreadout()];
+      all[p].fixed = passes[p].mean / committee_.size();
     } else {
-      seeds[p].per_atom = &member.seeds[p * member.phi.size()];
-      seeds[p].fixed_per_atom = &member.fixed[p * BATCH];
+      all[p].per_atom = seeds(k, static_cast<int>(p), scratch).data;
+      all[p].fixed_per_atom = fixed(k, static_cast<int>(p), scratch);
     }
   }
-  map.backward(member.batch, *member.state, static_cast<int>(passes.size()), seeds.data(), results);
+  Member &member = scratch.members[k];
+  map.backward(member.batch, *member.state, static_cast<int>(passes.size()), all.data(), results);
 }
 
 // After all else on a batch: maps that grade by themselves need their state for it.
-void LocalUncertainty::grades(Scratch &scratch, double *grades) const {
+void LocalUncertainty::grades(Scratch &scratch, double *grades) {
   const Neighbors &batch = scratch.members[0].batch;
   for (int i = 0; i < batch.ncenters; i++) grades[batch.centers[i]] = 0.0;
   std::vector<double> values(batch.ncenters);
   for (int k = 0; k < committee_.size(); k++) {
     const Model &model = committee_.member(k);
     Member &member = scratch.members[k];
-    const int z = member.batch.species[batch.centers[0]], stride = model.map->max_features();
+    const int z = member.batch.species[batch.centers[0]];
+    const Rows phi = features(k, scratch);
     if (!model.has_grades()) continue;
     if (model.active.empty())
       model.map->grades(member.batch, *member.state, values.data());
     else if (single_[k].inverses.empty())
-      model.active.grades(z, batch.ncenters, stride, member.phi.data(), values.data());
+      model.active.grades(z, batch.ncenters, phi.stride, phi.data, values.data());
     else
-      single_[k].inverses[z].largest(batch.ncenters, stride, member.phi.data(), values.data());
+      single_[k].inverses[z].largest(batch.ncenters, phi.stride, phi.data, values.data());
     for (int i = 0; i < batch.ncenters; i++) {
       double &grade = grades[batch.centers[i]];
       if (!(values[i] <= grade)) grade = values[i];    // a NaN stays

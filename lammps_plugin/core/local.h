@@ -11,6 +11,7 @@
 #define UQ_LOCAL_H
 
 #include "committee.h"
+#include "group.h"
 #include "projection.h"
 #include "threads.h"
 
@@ -21,8 +22,10 @@ namespace uq {
 
 class LocalUncertainty {
  public:
-  // Both stay the caller's. mixed: σ_i and grades that no force depends on, in single precision.
-  LocalUncertainty(const Committee &committee, ThreadTeam &team, bool mixed);
+  // All stay the caller's; groups of the committee's maps. mixed: σ_i and grades that no force
+  // depends on, in single precision.
+  LocalUncertainty(const Committee &committee, const std::vector<Group> &groups, ThreadTeam &team,
+                   bool mixed);
 
   // Σ_i e_ki and the number of atoms of each species: blocks of member after member,
   // [species][2]; to be summed over ranks and handed to set_zeros(). views [members]: the same
@@ -52,7 +55,7 @@ class LocalUncertainty {
   struct Member {
     std::unique_ptr<FeatureMap::State> state;
     Neighbors batch;
-    std::vector<double> phi, v;      // [BATCH][max_features]
+    std::vector<double> phi, v;      // [BATCH][max_features], of the Whole if in one
     std::vector<double> seeds;       // [passes][BATCH][max_features], of passes with uncertainty
     std::vector<double> fixed;       // [passes][BATCH]
     std::vector<double> energies;    // [BATCH], e_ki
@@ -61,7 +64,25 @@ class LocalUncertainty {
   struct Scratch {    // of one thread
     std::vector<Member> members;
     std::vector<double> sigma;    // [BATCH]
-    double min_distance;
+    int first;                    // centre of the batch
+    double min_distance = 0.0;
+  };
+
+  // Members whose atoms pass messages: evaluated at once, before and after all batches.
+  struct Whole {
+    const Group *group;
+    std::unique_ptr<FeatureMap::State> state;
+    std::vector<double> phi;      // [ncenters][max_features]
+    std::vector<double> seeds;    // [passes][ncenters][max_features]
+    std::vector<double> fixed;    // [passes][ncenters]
+  };
+  struct Place {
+    int whole, n;    // the n-th of its members; whole -1: evaluated by batches
+  };
+  // Rows of the atoms of a batch: features or seeds of one member.
+  struct Rows {
+    double *data;
+    int stride;
   };
 
   // Of one member, for each species; empty: not in single precision.
@@ -75,20 +96,30 @@ class LocalUncertainty {
   std::vector<SinglePrecision> single_;       // [members]
   std::vector<std::vector<double>> means_;    // [members][passes][nreadout], a w_k / K
   std::vector<Scratch> scratch_;
-  std::vector<int> first_;    // [members], where its species start in zeros_
+  std::vector<Whole> wholes_;
+  std::vector<Place> places_;    // [members]
+  int ncenters_ = 0;             // of all threads
+  std::vector<int> first_;       // [members], where its species start in zeros_
   std::vector<double> zeros_;
 
   template <class Visit>
   void for_batches(const Neighbors *views, int first, const Neighbors &share, Scratch &scratch,
                    const Visit &visit);
-  void energies(int k, Member &member) const;
-  void variances(int k, Member &member, bool products) const;
+  Whole *whole(int k) { return places_[k].whole < 0 ? nullptr : &wholes_[places_[k].whole]; }
+  void forward_wholes(const Neighbors *views);
+  void start_seeds(int npasses);
+  void backward_wholes(const Neighbors *views, int npasses, Result *results);
+  Rows features(int k, Scratch &scratch);
+  Rows seeds(int k, int pass, Scratch &scratch);
+  double *fixed(int k, int pass, Scratch &scratch);
+  void energies(int k, Scratch &scratch);
+  void variances(int k, Scratch &scratch, bool products);
   void add_projections(int k, bool roots, bool inverses);
-  void backward(int k, Member &member, const std::vector<Pass> &passes, Result *results) const;
+  void backward(int k, Scratch &scratch, const std::vector<Pass> &passes, Result *results);
   void weigh_means(const std::vector<Pass> &passes);
-  void grades(Scratch &scratch, double *grades) const;
+  void grades(Scratch &scratch, double *grades);
   void deviations(Scratch &scratch) const;
-  void make_seeds(Scratch &scratch, double floor, const std::vector<Pass> &passes) const;
+  void make_seeds(Scratch &scratch, double floor, const std::vector<Pass> &passes);
 };
 
 }    // namespace uq

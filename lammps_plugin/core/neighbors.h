@@ -16,13 +16,14 @@ struct Neighbors {
       nullptr;    // [ntotal], species index of the model; -1: not of this model, skipped
 
   int ncenters = 0;                // atoms whose energy is evaluated
-  const int *centers = nullptr;    // [ncenters], index into x; a centre has species >= 0
+  const int *centers = nullptr;    // [ncenters + nrelays], index into x; a centre has species >= 0
+  int nrelays = 0;    // ghosts behind the centres that only pass messages on, instead of `exchange`
   const int *counts =
       nullptr;    // [ntotal], neighbours of atom i (full list, may exceed the cutoff)
   const int *const *neighbors = nullptr;    // [ntotal], list of atom i; entries are index & mask
   int mask = ~0;                            // bits of a list entry that hold the index
 
-  Exchange *exchange = nullptr;    // null: there are no ghosts, or the map passes no messages
+  Exchange *exchange = nullptr;    // null: no ghosts, relays, or a map that passes no messages
 };
 
 }    // namespace uq

@@ -31,16 +31,19 @@ ComputeUQAtom::ComputeUQAtom(LAMMPS *lmp, int narg, char **arg) : Compute(lmp, n
       columns_.push_back(RELATIVE);
     else if (key == "grade")
       columns_.push_back(GRADE);
+    else if (key == "noise")
+      columns_.push_back(NOISE);
     else if (key == "eps" && iarg + 1 < narg)
       epsilon_ = utils::numeric(FLERR, arg[++iarg], false, lmp);
     else
       error->all(FLERR, "compute uq/atom: unexpected argument " + key +
-                            ", expected `energy`, `force`, `relative`, `grade` "
-                            "or `eps E`");
+                            ", expected `energy`, `force`, `relative`, `grade`, "
+                            "`noise` or `eps E`");
   }
   if (columns_.empty())
     error->all(FLERR,
-               "compute uq/atom: name one or more of `energy`, `force`, `relative`, `grade`");
+               "compute uq/atom: name one or more of `energy`, `force`, `relative`, `grade`, "
+               "`noise`");
   if (!(epsilon_ > 0.0)) error->all(FLERR, "compute uq/atom: eps must be a force above 0");
   size_peratom_cols = columns_.size() == 1 ? 0 : static_cast<int>(columns_.size());
 }
@@ -79,6 +82,7 @@ void ComputeUQAtom::compute_peratom() {
   grow();
   const double *sigma = wants(ENERGY) ? pair_->sigma_atom() : nullptr;
   const double *grades = wants(GRADE) ? pair_->grade_atom() : nullptr;
+  const double *noise = wants(NOISE) ? pair_->noise_atom() : nullptr;
   const UQForces *forces = wants(FORCE) || wants(RELATIVE) ? &pair_->sigma_forces() : nullptr;
   for (int i = 0; i < atom->nlocal; i++) {
     const bool mine = atom->mask[i] & groupbit;
@@ -88,6 +92,7 @@ void ComputeUQAtom::compute_peratom() {
       if (mine)
         value = columns_[c] == ENERGY  ? sigma[i]
                 : columns_[c] == GRADE ? grades[i]
+                : columns_[c] == NOISE ? noise[i]
                 : columns_[c] == FORCE ? norms.sigma
                                        : norms.relative;
       (size_peratom_cols ? array_atom[i][c] : vector_atom[i]) = value;

@@ -19,7 +19,7 @@ class ComputeUQAtom : public Compute {
   double memory_usage() override;
 
  private:
-  enum Quantity { ENERGY, FORCE, RELATIVE, GRADE };
+  enum Quantity { ENERGY, FORCE, RELATIVE, GRADE, NOISE };
 
   class PairUQ *pair_ = nullptr;
   std::vector<Quantity> columns_;

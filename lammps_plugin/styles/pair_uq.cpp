@@ -31,15 +31,33 @@ UQForces::Norms UQForces::norms(int i, double epsilon) const {
   return n;
 }
 
+namespace {
+
+// Messages between atoms by the pair style's communication.
+class PairExchange : public uq::Exchange {
+ public:
+  explicit PairExchange(PairUQ &pair) : pair_(pair) {}
+  void forward(int width, double *values) override { pair_.communicate_forward(width, values); }
+  void reverse(int width, double *values) override { pair_.communicate_reverse(width, values); }
+
+ private:
+  PairUQ &pair_;
+};
+
+constexpr int TWO_FORCES = 6;    // F̄ and F_σ
+
+}    // namespace
+
 /* ---------------------------------------------------------------------- */
 
-PairUQ::PairUQ(LAMMPS *lmp) : Pair(lmp), epsilon_(EPSILON) {
+PairUQ::PairUQ(LAMMPS *lmp)
+    : Pair(lmp), exchange_(std::make_unique<PairExchange>(*this)), epsilon_(EPSILON) {
   single_enable = 0;
   restartinfo = 0;
   one_coeff = 1;
   manybody_flag = 1;
   centroidstressflag = CENTROID_AVAIL;
-  comm_reverse = 6;    // two forces, F̄ and F_σ
+  comm_reverse = TWO_FORCES;
   unit_convert_flag = utils::get_supported_conversions(utils::ENERGY);
 }
 
@@ -47,6 +65,7 @@ PairUQ::~PairUQ() {
   if (copymode || !allocated) return;
   memory->destroy(setflag);
   memory->destroy(cutsq);
+  memory->destroy(cutghost);
 }
 
 void PairUQ::allocate() {
@@ -54,6 +73,7 @@ void PairUQ::allocate() {
   const int n = atom->ntypes + 1;
   memory->create(setflag, n, n, "pair:setflag");
   memory->create(cutsq, n, n, "pair:cutsq");
+  memory->create(cutghost, n, n, "pair:cutghost");
   map = new int[n];
 }
 
@@ -63,7 +83,7 @@ void PairUQ::settings(int narg, char **arg) {
   check_units();
   driver_ = 0;
   every_ = 1;
-  mixed_ = radial_spline_ = false;
+  mixed_ = radial_spline_ = extended_ghosts_ = false;
   epsilon_ = EPSILON * energy_unit_;
   for (int iarg = 0; iarg < narg; iarg += 2) {
     const std::string key = arg[iarg];
@@ -88,14 +108,21 @@ void PairUQ::settings(int narg, char **arg) {
         error->all(FLERR,
                    "pair_style uq: precision is " + value + ", expected `double` or `mixed`");
       mixed_ = value == "mixed";
+    } else if (key == "ghosts") {
+      if (value != "exchange" && value != "extended")
+        error->all(FLERR,
+                   "pair_style uq: ghosts is " + value + ", expected `exchange` or `extended`");
+      extended_ghosts_ = value == "extended";
     } else if (key == "eps") {
       epsilon_ = utils::numeric(FLERR, value, false, lmp);
       if (!(epsilon_ > 0.0))
         error->all(FLERR, "pair_style uq: eps is " + value + ", expected a force above 0");
     } else
       error->all(FLERR, "pair_style uq: unknown keyword " + key +
-                            ", expected `driver`, `every`, `precision`, `radial` or `eps`");
+                            ", expected `driver`, `every`, `precision`, `radial`, `ghosts` or "
+                            "`eps`");
   }
+  ghostneigh = extended_ghosts_;
   if (every_ > 1 && driver_ == 0)
     error->all(FLERR, "pair_style uq: every " + std::to_string(every_) +
                           " needs `driver K`: the mean takes all models in each step");
@@ -137,14 +164,15 @@ void PairUQ::coeff(int narg, char **arg) {
   try {
     for (const UQModelFile &file : files) {
       options.elements = file.elements.empty() ? named : file.elements;
-      models.push_back(uq::load_model(file.files, options));
+      for (uq::Model &model : uq::load_members(file.files, options))
+        models.push_back(std::move(model));
     }
   } catch (const std::exception &e) {
     error->all(FLERR, e.what());
   }
-  if (driver_ > nfiles)
+  if (driver_ > static_cast<int>(models.size()))
     error->all(FLERR, "pair_style uq: driver is " + std::to_string(driver_) +
-                          ", but pair_coeff names " + std::to_string(nfiles) + " model(s)");
+                          ", but pair_coeff names " + std::to_string(models.size()) + " model(s)");
 
   for (const uq::Model &model : models) species.push_back(species_of_types(model));
   print_table(models);
@@ -213,19 +241,40 @@ void PairUQ::init_style() {
                    "from its neighborhoods: use `special_bonds lj/coul 1 1 1`");
         break;
       }
+  if (extended_ghosts_) {
+    extend_ghosts();
+    neighbor->add_request(this, NeighConst::REQ_FULL | NeighConst::REQ_GHOST);
+    return;
+  }
   neighbor->add_request(this, NeighConst::REQ_FULL);
+  // Buffers are made before the first message; a hybrid style has asked before the model was known.
+  comm_forward = engine_->exchange_width();
+  comm_reverse = std::max(TWO_FORCES, comm_forward);
+  force->pair->comm_forward = std::max(force->pair->comm_forward, comm_forward);
+  force->pair->comm_reverse = std::max(force->pair->comm_reverse, comm_reverse);
+}
+
+// Ghosts as far as messages come from, in as many steps as there are layers.
+void PairUQ::extend_ghosts() {
+  double reach = 0.0;
+  for (int k = 0; k < engine_->committee().size(); k++)
+    reach = std::max(reach, engine_->committee().member(k).map->reach());
+  if (comm->mode != Comm::SINGLE)
+    error->all(FLERR, "pair_style uq ghosts extended needs `comm_modify mode single`");
+  comm->cutghostuser = std::max(comm->cutghostuser, reach + neighbor->skin);
 }
 
 double PairUQ::init_one(int i, int j) {
   if (setflag[i][j] == 0) error->all(FLERR, "All pair coeffs are not set");
-  return engine_->cutoff(i, j);
+  return cutghost[i][j] = cutghost[j][i] = engine_->cutoff(i, j);
 }
 
 double PairUQ::memory_usage() {
   double bytes = Pair::memory_usage() + engine_->memory_usage();
   for (const std::vector<double> *v :
        {&apart_.mean, &apart_.sigma, &asked_.mean, &asked_.sigma, &vatom9_, &sigma_atom_,
-        &sigma_out_, &grade_atom_, &grade_out_, &force_sigma_out_, &relative_out_})
+        &sigma_out_, &grade_atom_, &grade_out_, &noise_atom_, &noise_out_, &force_sigma_out_,
+        &relative_out_})
     bytes += static_cast<double>(v->capacity() * sizeof(double));
   return bytes;
 }
@@ -264,8 +313,9 @@ void PairUQ::set_zeros(const std::vector<double> &zeros) {
 
 void PairUQ::set_atoms() {
   engine_->set_threads(comm->nthreads);
-  engine_->set_atoms(atom->nlocal + atom->nghost, atom->x, atom->type, list->inum, list->ilist,
-                     list->numneigh, list->firstneigh, NEIGHMASK);
+  engine_->set_atoms(atom->nlocal + atom->nghost, atom->x, atom->type, list->inum,
+                     extended_ghosts_ ? list->gnum : 0, list->ilist, list->numneigh,
+                     list->firstneigh, NEIGHMASK, extended_ghosts_ ? nullptr : exchange_.get());
 }
 
 void PairUQ::compute(int eflag, int vflag) {
@@ -282,7 +332,8 @@ void PairUQ::compute(int eflag, int vflag) {
   finish_tally();
   if (vflag_fdotr) virial_fdotr_compute();
   check_finite();
-  if (sigma_flag_ || force_sigma_flag_ || relative_flag_ || grade_flag_) fill_peratom();
+  if (sigma_flag_ || force_sigma_flag_ || relative_flag_ || grade_flag_ || noise_flag_)
+    fill_peratom();
 }
 
 // Where a pass adds its per-atom energies and virials and, if asked, its forces.
@@ -383,7 +434,7 @@ double PairUQ::add_biased(const UQBias &bias) {
 
   double *f = nall ? atom->f[0] : nullptr;
   for (size_t n = 0; n < apart_.mean.size(); n++) f[n] += apart_.mean[n] - tau * apart_.sigma[n];
-  reduce(apart_.mean.data(), apart_.sigma.data());
+  communicate_reverse(3, apart_.mean.data(), apart_.sigma.data());
   apart_evaluation_ = local ? -1 : evaluation_;
   return energy;
 }
@@ -410,10 +461,17 @@ void PairUQ::shift_eatom(double energy) {
   for (int m = 0; m < engine_->ncenters(); m++) eatom[engine_->center(m)] += energy / n;
 }
 
-void PairUQ::reduce(double *a, double *b) {
+void PairUQ::communicate_forward(int width, double *values) {
+  communicated_[0] = values;
+  communicated_width_ = width;
+  comm->forward_comm(this, width);
+}
+
+void PairUQ::communicate_reverse(int width, double *a, double *b) {
   communicated_[0] = a;
   communicated_[1] = b;
-  comm->reverse_comm(this);
+  communicated_width_ = width;
+  comm->reverse_comm(this, b ? 2 * width : width);
 }
 
 void PairUQ::sum(std::vector<double> &values) const {
@@ -421,20 +479,32 @@ void PairUQ::sum(std::vector<double> &values) const {
                 world);
 }
 
+int PairUQ::pack_forward_comm(int n, int *sendlist, double *buf, int /*pbc_flag*/, int * /*pbc*/) {
+  const size_t width = communicated_width_;
+  for (int k = 0; k < n; k++)
+    std::copy_n(communicated_[0] + width * sendlist[k], width, buf + width * k);
+  return static_cast<int>(width * n);
+}
+
+void PairUQ::unpack_forward_comm(int n, int first, double *buf) {
+  const size_t width = communicated_width_;
+  std::copy_n(buf, width * n, communicated_[0] + width * first);
+}
+
 int PairUQ::pack_reverse_comm(int n, int first, double *buf) {
-  int m = 0;
-  for (const double *forces : communicated_)
-    if (forces)
-      for (int i = 3 * first; i < 3 * (first + n); i++) buf[m++] = forces[i];
-  return m;
+  const size_t width = communicated_width_;
+  double *out = buf;
+  for (const double *values : communicated_)
+    if (values) out = std::copy_n(values + width * first, width * n, out);
+  return static_cast<int>(out - buf);
 }
 
 void PairUQ::unpack_reverse_comm(int n, int *sendlist, double *buf) {
-  int m = 0;
-  for (double *forces : communicated_)
-    if (forces)
+  const size_t width = communicated_width_;
+  for (double *values : communicated_)
+    if (values)
       for (int k = 0; k < n; k++)
-        for (int c = 0; c < 3; c++) forces[3 * static_cast<size_t>(sendlist[k]) + c] += buf[m++];
+        for (size_t c = 0; c < width; c++) values[width * sendlist[k] + c] += *buf++;
 }
 
 /* ----------------------------------------------------------------------
@@ -486,7 +556,7 @@ const UQForces &PairUQ::sigma_forces() {
   engine_->forward();
   engine_->backward(0.0, passes);
   sigma_ = engine_->sigma();
-  reduce(asked_.mean.data(), asked_.sigma.data());
+  communicate_reverse(3, asked_.mean.data(), asked_.sigma.data());
   asked_evaluation_ = evaluation_;
   return asked_;
 }
@@ -515,6 +585,17 @@ const double *PairUQ::grade_atom() {
   set_atoms();
   if (grade_evaluation_ != evaluation_) engine_->local(0.0, 0.0, {}, want_atoms(false, true));
   return grade_atom_.data();
+}
+
+const double *PairUQ::noise_atom() {
+  require_evaluation();
+  if (!engine_->committee().has_noise())
+    error->all(FLERR, "pair_style uq: no model has a noise head: only networks have, those trained "
+                      "with noise_hidden above 0");
+  set_atoms();
+  noise_atom_.assign(std::max(engine_->nall(), 1), 0.0);
+  engine_->noise(noise_atom_.data());
+  return noise_atom_.data();
 }
 
 void PairUQ::largest_grade(double &grade, tagint &id) {
@@ -573,6 +654,10 @@ void PairUQ::fill_peratom() {
     const double *grade = grade_atom();
     grade_out_.assign(grade, grade + std::max(nlocal, 1));
   }
+  if (noise_flag_) {
+    const double *noise = noise_atom();
+    noise_out_.assign(noise, noise + std::max(nlocal, 1));
+  }
   if (!force_sigma_flag_ && !relative_flag_) return;
   const UQForces &forces = sigma_forces();
   force_sigma_out_.assign(std::max(nlocal, 1), 0.0);
@@ -590,6 +675,7 @@ void *PairUQ::extract(const char *name, int &dim) {
   if (std::strcmp(name, "force_sigma_flag") == 0) return &force_sigma_flag_;
   if (std::strcmp(name, "relative_flag") == 0) return &relative_flag_;
   if (std::strcmp(name, "grade_flag") == 0) return &grade_flag_;
+  if (std::strcmp(name, "noise_flag") == 0) return &noise_flag_;
   return nullptr;
 }
 
@@ -600,6 +686,7 @@ void *PairUQ::extract_peratom(const char *name, int &ncol) {
   if (std::strcmp(name, "force_sigma") == 0) values = &force_sigma_out_;
   if (std::strcmp(name, "relative") == 0) values = &relative_out_;
   if (std::strcmp(name, "grade") == 0) values = &grade_out_;
+  if (std::strcmp(name, "noise") == 0) values = &noise_out_;
   return values && !values->empty() ? values->data() : nullptr;
 }
 

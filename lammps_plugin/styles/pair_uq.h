@@ -7,6 +7,7 @@
 
 #include "pair.h"
 
+#include "core/exchange.h"
 #include "core/local.h"
 
 #include <memory>
@@ -59,6 +60,8 @@ class PairUQ : public Pair {
   double memory_usage() override;
   void *extract(const char *, int &) override;
   void *extract_peratom(const char *, int &) override;
+  int pack_forward_comm(int, int *, double *, int, int *) override;
+  void unpack_forward_comm(int, int, double *) override;
   int pack_reverse_comm(int, int, double *) override;
   void unpack_reverse_comm(int, int *, double *) override;
 
@@ -79,6 +82,7 @@ class PairUQ : public Pair {
   const UQForces &sigma_forces();
   const double *sigma_atom();    // σ_i on owned atoms
   const double *grade_atom();    // extrapolation grade of owned atoms; not of σ_E
+  const double *noise_atom();    // learned noise of force labels on owned atoms; not of σ_E
 
   void largest_grade(double &grade, tagint &id);                      // collective
   UQStatistics statistics(const UQForces &, double epsilon) const;    // collective
@@ -86,8 +90,10 @@ class PairUQ : public Pair {
   // For the computes of global values and fix uq/deviation. With `every N`, steps between two
   // multiples of N show what the latest one gave.
   bool spread_due() const;
-  UQEngine &engine();                             // at the positions of the latest compute()
-  void reduce(double *a, double *b = nullptr);    // collective: [nall][3], ghosts to owners
+  UQEngine &engine();    // at the positions of the latest compute()
+  // Collective: rows of `width` numbers, [nall], owners to ghosts; ghosts added to owners.
+  void communicate_forward(int width, double *values);
+  void communicate_reverse(int width, double *a, double *b = nullptr);
   void sum(std::vector<double> &values) const;    // collective: over ranks
   int driver() const { return driver_; }          // 0: mean of all members
   const char *element(int type) const { return elements[map[type]]; }
@@ -97,35 +103,40 @@ class PairUQ : public Pair {
 
  protected:
   std::unique_ptr<UQEngine> engine_;
+  std::unique_ptr<uq::Exchange> exchange_;
   std::weak_ptr<UQBias> bias_;
   double energy_unit_ = 1.0;
 
-  int driver_ = 0;                // 0: mean of all members, else member number
-  int every_ = 1;                 // steps between two evaluations of the other members
-  bool mixed_ = false;            // σ_i and grades that no force depends on in single precision
-  bool radial_spline_ = false;    // ACE: splines of the reference evaluator
-  double epsilon_;                // of the per-atom quantity "relative", force units
+  int driver_ = 0;                  // 0: mean of all members, else member number
+  int every_ = 1;                   // steps between two evaluations of the other members
+  bool mixed_ = false;              // σ_i and grades that no force depends on in single precision
+  bool radial_spline_ = false;      // ACE: splines of the reference evaluator
+  bool extended_ghosts_ = false;    // networks: ghosts make their messages anew
+  double epsilon_;                  // of the per-atom quantity "relative", force units
 
   bigint evaluation_ = 0;           // counts compute()
   bigint apart_evaluation_ = -1;    // evaluation that apart_ holds, if of the global mode
   bigint asked_evaluation_ = -1;    // evaluation that asked_ and sigma_ hold
   double uncertainty_ = 0.0, bias_energy_ = 0.0, sigma_ = 0.0;
   UQForces apart_, asked_;
-  double *communicated_[2] = {nullptr, nullptr};    // of the reverse communication under way
+  double *communicated_[2] = {nullptr, nullptr};    // of the communication under way
+  int communicated_width_ = 3;
 
   std::vector<double> virial9_, vatom9_;    // tallies of the core, xx yy zz xy xz yz yx zx zy
   std::vector<double> sigma_atom_;          // σ_i, [nall], of the latest pass that made them
   std::vector<double> grade_atom_;          // extrapolation grades, likewise
   bigint sigma_evaluation_ = -1, grade_evaluation_ = -1;    // evaluations that they belong to
-  std::vector<double> grade_out_;
+  std::vector<double> noise_atom_;                          // of the latest noise_atom(), [nall]
+  std::vector<double> grade_out_, noise_out_;
   std::vector<double> sigma_out_, force_sigma_out_, relative_out_;    // for fix pair
-  int grade_flag_ = 0;
+  int grade_flag_ = 0, noise_flag_ = 0;
   int sigma_flag_ = 0, force_sigma_flag_ = 0, relative_flag_ = 0;    // set by fix pair
 
   void allocate();
   void check_units();
   std::vector<int> species_of_types(const uq::Model &) const;
   void print_table(const std::vector<uq::Model> &) const;
+  void extend_ghosts();
   void set_atoms();
   uq::Result tally(bool forces);
   void finish_tally();

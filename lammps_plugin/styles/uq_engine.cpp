@@ -33,7 +33,8 @@ void UQEngine::set_threads(int n) {
 }
 
 uq::LocalUncertainty &UQEngine::local_uncertainty() {
-  if (!local_) local_ = std::make_unique<uq::LocalUncertainty>(committee_, *team_, mixed_);
+  if (!local_)
+    local_ = std::make_unique<uq::LocalUncertainty>(committee_, together_, *team_, mixed_);
   return *local_;
 }
 
@@ -47,14 +48,21 @@ double UQEngine::cutoff(int itype, int jtype) const {
   return cut;
 }
 
+int UQEngine::exchange_width() const {
+  int width = 0;    // of a group: no member alone has more
+  for (const uq::Group &group : together_) width = std::max(width, group.map().exchange_width());
+  return width;
+}
+
 double UQEngine::memory_usage() const {
   size_t bytes = sizeof(double) * phi_.capacity();
   bytes += sizeof(int) * (centers_.capacity() + species_.size() * static_cast<size_t>(nall_));
   return static_cast<double>(bytes);
 }
 
-void UQEngine::set_atoms(int nall, double **x, const int *type, int inum, const int *ilist,
-                         int *numneigh, int **firstneigh, int mask) {
+void UQEngine::set_atoms(int nall, double **x, const int *type, int inum, int gnum,
+                         const int *ilist, int *numneigh, int **firstneigh, int mask,
+                         uq::Exchange *exchange) {
   nall_ = nall;
   for (int k = 0; k < committee_.size(); k++) {
     species_[k].resize(nall);
@@ -72,13 +80,19 @@ void UQEngine::set_atoms(int nall, double **x, const int *type, int inum, const 
   for (int n = 0; n < inum; n++)
     if (species[ilist[n]] >= 0) centers_[next[species[ilist[n]]]++] = ilist[n];
 
+  ncenters_ = static_cast<int>(centers_.size());
+  for (int n = inum; n < inum + gnum; n++)
+    if (species[ilist[n]] >= 0) centers_.push_back(ilist[n]);
+
   view_.ntotal = nall;
   view_.x = nall ? x[0] : nullptr;
-  view_.ncenters = ncenters();
+  view_.ncenters = ncenters_;
+  view_.nrelays = static_cast<int>(centers_.size()) - ncenters_;
   view_.centers = centers_.data();
   view_.counts = numneigh;
   view_.neighbors = firstneigh;
   view_.mask = mask;
+  view_.exchange = exchange;
 }
 
 uq::Neighbors UQEngine::view(int member) const {
@@ -257,4 +271,18 @@ double UQEngine::local(double tau, double floor, const std::vector<Pass> &passes
   min_distance_ = local.min_distance();
   for (int n = 0; wanted.sigma && n < ncenters(); n++) wanted.sigma[centers_[n]] *= energy_unit_;
   return energy_unit_ * energy;
+}
+
+void UQEngine::noise(double *sigma) {
+  std::vector<double> total(ncenters(), 0.0), variances(ncenters());
+  double members = 0.0;
+  for (const uq::Group &group : together_) {
+    if (!group.map().has_noise()) continue;
+    const auto n = static_cast<double>(group.members().size());
+    group.map().noise(view(group.members()[0]), *group.map().new_state(), variances.data());
+    for (int i = 0; i < ncenters(); i++) total[i] += n * variances[i];
+    members += n;
+  }
+  for (int i = 0; i < ncenters(); i++)
+    sigma[centers_[i]] = energy_unit_ * std::sqrt(total[i] / members);
 }

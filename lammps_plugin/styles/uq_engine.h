@@ -34,11 +34,14 @@ class UQEngine {
 
   void set_threads(int n);    // of this rank
 
-  // The atoms of the passes that follow; the arrays stay LAMMPS's.
-  void set_atoms(int nall, double **x, const int *type, int inum, const int *ilist, int *numneigh,
-                 int **firstneigh, int mask);
+  // The atoms of the passes that follow; the arrays stay LAMMPS's. Of messages between atoms either
+  // the exchange carries those of ghosts, or (null) the list goes on with the neighbours of `gnum`
+  // ghosts, which make them anew.
+  void set_atoms(int nall, double **x, const int *type, int inum, int gnum, const int *ilist,
+                 int *numneigh, int **firstneigh, int mask, uq::Exchange *exchange);
+  int exchange_width() const;    // doubles of an atom in the largest exchange; 0: no messages
   int nall() const { return nall_; }
-  int ncenters() const { return static_cast<int>(centers_.size()); }
+  int ncenters() const { return ncenters_; }
   int center(int n) const { return centers_[n]; }
 
   // Mean energy of this rank's atoms with forces, virial, per-atom tallies; member < 0: mean of all
@@ -70,6 +73,9 @@ class UQEngine {
   using PerAtom = uq::LocalUncertainty::PerAtom;
   double local(double tau, double floor, const std::vector<Pass> &passes, const PerAtom &wanted);
 
+  // Standard deviation of the force labels' components as members have learned it, [nall].
+  void noise(double *sigma);
+
   // The energies from which the atomic energies of a committee's members are counted (see local.h):
   // their means over each species at the first call of local(), unless set before. eV.
   const std::vector<double> &zeros() { return local_uncertainty().zeros(); }
@@ -87,7 +93,8 @@ class UQEngine {
   int nall_ = 0;
   uq::Neighbors view_;
   std::vector<std::vector<int>> species_;    // [members][nall]
-  std::vector<int> centers_;                 // grouped by species
+  std::vector<int> centers_;                 // grouped by species; behind them the relays
+  int ncenters_ = 0;
 
   std::unique_ptr<uq::ThreadTeam> team_;
   std::vector<uq::Evaluator> members_;             // of each member alone

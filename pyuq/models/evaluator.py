@@ -65,17 +65,29 @@ class Evaluator:
         elements: Sequence[str] = (),
         posterior: bool = True,
     ):
-        self.model = _core.Model(
+        model = _core.Model(
             path, radial_spline=radial_spline, elements=elements, posterior=posterior
         )
-        self.path = Path(path)
-        self.elements = self.model.elements
-        self.nreadout = self.model.nreadout
+        self._hold(model, path)
 
     def fingerprint(self) -> str:
         """SHA-256 of the posterior, or of the native file where there is none."""
         beside = self.path.with_suffix(".uq")
         return sha256(beside if self.model.has_posterior and beside.is_file() else self.path)
+
+    @classmethod
+    def members(cls, path, elements: Sequence[str] = ()) -> list["Evaluator"]:
+        """Evaluators of what a committee counts as its members: of a network one for each sample."""
+        found = []
+        for model in _core.members(path, elements):
+            member = cls.__new__(cls)
+            member._hold(model, path)
+            found.append(member)
+        return found
+
+    def _hold(self, model: _core.Model, path) -> None:
+        self.model, self.path = model, Path(path)
+        self.elements, self.nreadout = model.elements, model.nreadout
 
     def neighbors(self, atoms: Atoms) -> tuple[_core.NeighborView, np.ndarray]:
         """Neighbour view of a structure and the owner of each of its atoms and ghosts.

@@ -20,7 +20,7 @@ def families(tmp_path_factory) -> dict[str, str]:
     return family_files(tmp_path_factory.mktemp("families"))
 
 
-@pytest.fixture(params=["ace", "nep", "mtp", "committee"])
+@pytest.fixture(params=["ace", "nep", "mtp", "network", "committee"])
 def model(request, families) -> str:
     """The files of a model of each family in turn."""
     return families[request.param]

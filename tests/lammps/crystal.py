@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 from naive_nep import nep_text
+from random_network import random_tensors
 from safetensors.numpy import save_file
 
 from pyuq import lmp as launcher
+from pyuq.bnn.architecture import Architecture, write_network
 from pyuq.models.basis import ACEBasis
 from pyuq.models.evaluator import Evaluator
 from pyuq.models.yace import Repulsion, write_yace
@@ -114,6 +116,21 @@ def mtp_text() -> str:
     )
 
 
+def network_file(path: Path, samples: int = 3, seed: int = 4, **shape) -> Path:
+    """Samples of a random network of Al and Si whose readouts spread about a common one."""
+    shape = {"channels": 4, "hidden": 4, "bessels": 5, "noise_hidden": 3} | shape
+    architecture = Architecture(ELEMENTS, 4.2, **shape)
+    rng = np.random.default_rng(seed)
+    tensors = random_tensors(architecture, 1, rng)
+    tensors = {k: v if k == "frequencies" else np.repeat(v, samples, 0) for k, v in tensors.items()}
+    for name in ("layers.0.radial2", "layers.1.radial2"):
+        tensors[name] *= 5.0
+    for name in ("readout", "layers.0.radial2", "layers.1.radial2"):
+        tensors[name] *= 1.0 + 0.4 * rng.normal(size=tensors[name].shape)
+    write_network(path, architecture, tensors, {"seed": seed})
+    return path
+
+
 def family_files(folder: Path) -> dict[str, str]:
     """What pair_coeff names: one model of each family, with a posterior, and a committee of all."""
     nep, mtp = folder / "nep.txt", folder / "small.mtp"
@@ -123,8 +140,10 @@ def family_files(folder: Path) -> dict[str, str]:
         "ace": posterior_file(folder, "ace"),
         "nep": native_posterior(nep),
         "mtp": native_posterior(mtp),
+        "network": network_file(folder / "network.safetensors"),
     }
-    members = (files["ace"], nep, f"{mtp}:Al,Si")
+    sample = network_file(folder / "sample.safetensors", samples=1)
+    members = (files["ace"], nep, f"{mtp}:Al,Si", sample)
     return {name: str(file) for name, file in files.items()} | {
         "committee": " ".join(map(str, members))
     }

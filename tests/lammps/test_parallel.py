@@ -64,6 +64,7 @@ def thermo(text: str) -> np.ndarray:
 CASES = [("ace", cell, bias) for cell in CELLS for bias in BIASES]
 CASES += [(f, "triclinic", "global") for f in ("nep", "mtp")]
 CASES += [(f, "smaller than the cutoff", "local") for f in ("nep", "mtp")]
+CASES += [("network", c, b) for c, b in zip(CELLS, 2 * list(BIASES), strict=True)]
 CASES += [("committee", "triclinic", "local"), ("committee", "empty subdomains", "local")]
 CASES += [("committee", "smaller than the cutoff", "global")]
 

@@ -4,20 +4,9 @@
 import numpy as np
 import pytest
 from ase import Atoms
+from random_network import random_tensors
 
 from pyuq.bnn.architecture import Architecture, write_network
-
-
-def random_tensors(architecture, samples, rng):
-    """Weights of about unit activations."""
-    scale = {"sources": 0.5, "radial1": 0.7, "radial2": 0.3, "bias": 0.1, "readout": 0.4}
-    tensors = {"frequencies": np.pi * np.arange(1, architecture.bessels + 1)}
-    for name, shape in architecture.shapes().items():
-        width = next((s for key, s in scale.items() if key in name), 0.8)
-        if "linear" in name or "self" in name:
-            width /= np.sqrt(architecture.channels)
-        tensors[name] = rng.normal(scale=width, size=(samples, *shape))
-    return tensors
 
 
 @pytest.fixture(scope="session")

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Writes tests/data/network: a small network of two samples, and what its torch twin says of structures.
 
-``python tests/network/make_reference.py``; needs torch.
+``PYTHONPATH=tests python tests/network/make_reference.py``; needs torch.
 """
 
 import json
 from pathlib import Path
 
 import numpy as np
-from conftest import STRUCTURES, random_tensors
+from conftest import STRUCTURES
+from random_network import random_tensors
 
 from pyuq.bnn.architecture import Architecture, read_network, write_network
 from pyuq.bnn.network import Batch, force_noise, predict, sample_weights

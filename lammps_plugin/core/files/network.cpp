@@ -121,6 +121,20 @@ static void read_layer(const SampleReader &reader, const Hyperparameters &s, int
   }
 }
 
+static void read_noise(const SampleReader &reader, const Hyperparameters &s,
+                       std::vector<Weights> &samples) {
+  using V = std::vector<double>;
+  const std::string prefix = "force_noise.";
+  reader.read(samples, prefix + "0.weight", {s.channels, s.noise_hidden},
+              [](Weights &w) -> V & { return w.noise.first; });
+  reader.read(samples, prefix + "0.bias", {s.noise_hidden},
+              [](Weights &w) -> V & { return w.noise.first_bias; });
+  reader.read(samples, prefix + "1.weight", {s.noise_hidden},
+              [](Weights &w) -> V & { return w.noise.second; });
+  reader.read(samples, prefix + "1.bias", {},
+              [](Weights &w) -> V & { return w.noise.second_bias; });
+}
+
 bool network::recognises_network(std::string_view bytes) {
   if (!SafeTensors::recognises(bytes)) return false;
   try {
@@ -149,5 +163,6 @@ Potential network::read_network(const std::string &name, std::string_view bytes)
   for (int t = 0; t < s.layers; t++) read_layer(reader, s, t, potential.samples);
   reader.read(potential.samples, "readout", {s.nspecies(), s.channels + 1},
               [](Weights &w) -> std::vector<double> & { return w.readout; });
+  if (s.noise_hidden) read_noise(reader, s, potential.samples);
   return potential;
 }

@@ -114,7 +114,8 @@ static Matrix matrix(int in_blocks, int in, int in_wide, int out_blocks, int out
 }
 
 Sample::Sample(const Hyperparameters &s, const NetworkPlan &plan, const Weights &weights)
-    : width_(width_of(s.channels)), channels_(s.channels), readout_(weights.readout) {
+    : width_(width_of(s.channels)), channels_(s.channels), readout_(weights.readout),
+      noise_(weights.noise) {
   const int c = s.channels, wide = width_;
   sources_.zero(static_cast<size_t>(s.nspecies()) * wide);
   for (int z = 0; z < s.nspecies(); z++)
@@ -144,4 +145,15 @@ Sample::Sample(const Hyperparameters &s, const NetworkPlan &plan, const Weights 
         }));
     }
   }
+}
+
+double Sample::noise(const double *scalars) const {
+  const size_t hidden = noise_.second.size();
+  double log_sigma = noise_.second_bias[0];
+  for (size_t k = 0; k < hidden; k++) {
+    double z = noise_.first_bias[k];
+    for (int u = 0; u < channels_; u++) z += scalars[u] * noise_.first[u * hidden + k];
+    log_sigma += noise_.second[k] * z / (1.0 + std::exp(-z));
+  }
+  return std::exp(2.0 * log_sigma);
 }

@@ -57,12 +57,14 @@ class Sample {
   const double *sources(int species) const { return sources_.data() + species * width_; }
   const Layer &layer(int t) const { return layers_[t]; }
   const double *readout(int species) const { return readout_.data() + species * (channels_ + 1); }
+  double noise(const double *scalars) const;    // variance, (eV/Å)²
 
  private:
   int width_, channels_;
   AlignedArray sources_;
   std::vector<Layer> layers_;
   std::vector<double> readout_;
+  NoiseHead noise_;
 };
 
 }    // namespace network

@@ -95,13 +95,14 @@ std::unique_ptr<FeatureMap::State> Network::new_state() const {
 // ---------------------------------------------------------------------- edges
 
 void Network::find_edges(const Neighbors &nb, NetworkState &state) const {
-  state.order.resize(nb.ncenters);
+  const int natoms = nb.ncenters + nb.nrelays;
+  state.order.resize(natoms);
   std::iota(state.order.begin(), state.order.end(), 0);
   const auto species_of = [&](int row) { return nb.species[nb.centers[row]]; };
   std::stable_sort(state.order.begin(), state.order.end(),
                    [&](int a, int b) { return species_of(a) < species_of(b); });
   size_t most = 0;
-  for (int i = 0; i < nb.ncenters; i++) most += width_of(nb.counts[nb.centers[i]]);
+  for (int i = 0; i < natoms; i++) most += width_of(nb.counts[nb.centers[i]]);
   for (AlignedArray *a : {&state.x, &state.y, &state.z, &state.r}) a->reserve(most);
   state.atoms.clear();
   state.species.clear();
@@ -219,10 +220,18 @@ void Network::pass_states(const Neighbors &nb, NetworkState &state, int layer) c
     }
   if (nb.exchange)
     nb.exchange->forward(static_cast<int>(row), state.g[layer].data());
-  else if (nb.ntotal > nb.ncenters)
-    throw Error("a network passes messages, but the caller gave " + std::to_string(nb.ntotal) +
-                " atoms, " + std::to_string(nb.ncenters) +
-                " of them centres, and no exchange between owners and ghosts");
+  else
+    require_states(nb, state);
+}
+
+// Without an exchange every atom has to be a centre or a relay.
+void Network::require_states(const Neighbors &nb, const NetworkState &state) const {
+  const size_t known = nb.ntotal - std::count_if(nb.species, nb.species + nb.ntotal,
+                                                 [](int species) { return species < 0; });
+  if (known > state.atoms.size())
+    throw Error("a network passes messages, but only " + std::to_string(state.atoms.size()) +
+                " of " + std::to_string(known) +
+                " atoms come with neighbours, and no exchange between owners and ghosts");
 }
 
 // Sums over the neighbours of one atom, [sample][slot][width].
@@ -289,24 +298,33 @@ void Network::update(NetworkState &state, int layer, int first, int n, int speci
   }
 }
 
+const double *Network::final_scalars(NetworkState &state, size_t atom, int sample) const {
+  const int last = shape_.layers - 1;
+  state.h.reserve(width_);
+  state.kernels->gate(width_, 0, state.q[last].data() + atom * row_of_q(last) + sample * width_,
+                      state.h.data());
+  return state.h.data();
+}
+
 // h⁰ and 1.
 void Network::final_features(const Neighbors &nb, NetworkState &state, double *sum,
                              double *per_atom) const {
-  const int last = shape_.layers - 1, c = shape_.channels;
-  const size_t q_row = row_of_q(last), stride = max_features();
-  state.h.reserve(width_);
+  const int c = shape_.channels;
+  const size_t stride = max_features();
   if (per_atom) std::fill_n(per_atom, nb.ncenters * stride, 0.0);
-  for (size_t a = 0; a < state.atoms.size(); a++)
+  for (size_t a = 0; a < state.atoms.size(); a++) {
+    if (state.order[a] >= nb.ncenters) continue;
     for (int s = 0; s < nsamples(); s++) {
-      state.kernels->gate(width_, 0, state.q[last].data() + a * q_row + s * width_, state.h.data());
+      const double *h = final_scalars(state, a, s);
       double *total = sum ? sum + offset(state.species[a]) + s * (c + 1) : nullptr;
       double *own = per_atom ? per_atom + state.order[a] * stride + s * (c + 1) : nullptr;
       for (int u = 0; u <= c; u++) {
-        const double value = u < c ? state.h.data()[u] : 1.0;
+        const double value = u < c ? h[u] : 1.0;
         if (total) total[u] += value;
         if (own) own[u] = value;
       }
     }
+  }
 }
 
 void Network::forward(const Neighbors &nb, State &base, double *sum, double *per_atom) const {
@@ -323,23 +341,23 @@ void Network::forward(const Neighbors &nb, State &base, double *sum, double *per
 // ---------------------------------------------------------------------- backward
 
 // Energies, and the adjoint of the final scalars.
-void Network::seed_final(const Neighbors &, NetworkState &state, const Seed &seed,
+void Network::seed_final(const Neighbors &nb, NetworkState &state, const Seed &seed,
                          Result &result) const {
-  const int last = shape_.layers - 1, c = shape_.channels;
-  const size_t q_row = row_of_q(last), h_row = static_cast<size_t>(nsamples()) * width_;
+  const int c = shape_.channels;
+  const size_t h_row = static_cast<size_t>(nsamples()) * width_;
   state.h_adjoint.zero(state.atoms.size() * h_row);
-  state.h.reserve(width_);
   for (size_t a = 0; a < state.atoms.size(); a++) {
+    if (state.order[a] >= nb.ncenters) continue;    // a relay
     const double *w = seed.shared
                           ? seed.shared + offset(state.species[a])
                           : seed.per_atom + static_cast<size_t>(state.order[a]) * max_features();
     double energy = 0.0;
     for (int s = 0; s < nsamples(); s++, w += c + 1) {
       double *adjoint = state.h_adjoint.data() + a * h_row + s * width_;
-      state.kernels->gate(width_, 0, state.q[last].data() + a * q_row + s * width_, state.h.data());
+      const double *h = final_scalars(state, a, s);
       energy += w[c];
       for (int u = 0; u < c; u++) {
-        energy += w[u] * state.h.data()[u];
+        energy += w[u] * h[u];
         adjoint[u] = w[u];
       }
     }
@@ -503,4 +521,13 @@ void Network::backward(const Neighbors &nb, State &base, int nseeds, const Seed 
 void Network::evaluate(const Neighbors &nb, State &state, const Seed &seed, Result &result) const {
   forward(nb, state, nullptr, nullptr);
   backward(nb, state, 1, &seed, &result);
+}
+
+void Network::noise(const Neighbors &nb, State &base, double *variances) const {
+  auto &state = static_cast<NetworkState &>(base);
+  forward(nb, state, nullptr, nullptr);
+  std::fill_n(variances, nb.ncenters, 0.0);
+  for (size_t a = 0; a < state.atoms.size(); a++)
+    for (int s = 0; s < nsamples() && state.order[a] < nb.ncenters; s++)
+      variances[state.order[a]] += samples_[s]->noise(final_scalars(state, a, s)) / nsamples();
 }

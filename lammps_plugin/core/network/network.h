@@ -35,6 +35,7 @@ class Network : public FeatureMap {
   int count(int) const override { return count_; }
   const std::vector<double> &weights() const override { return weights_; }
   int exchange_width() const override;
+  double reach() const override { return shape_.layers * shape_.cutoff; }
 
   int nsamples() const { return static_cast<int>(samples_.size()); }
   // Readout weights of one sample alone, zero elsewhere, [nreadout].
@@ -45,6 +46,8 @@ class Network : public FeatureMap {
   void backward(const Neighbors &nb, State &state, int nseeds, const Seed *seeds,
                 Result *results) const override;
   void evaluate(const Neighbors &nb, State &state, const Seed &seed, Result &result) const override;
+  bool has_noise() const override { return shape_.noise_hidden > 0; }
+  void noise(const Neighbors &nb, State &state, double *variances) const override;
   std::unique_ptr<const FeatureMap>
   fuse_with(const std::vector<const FeatureMap *> &maps) const override;
 
@@ -65,9 +68,11 @@ class Network : public FeatureMap {
   void find_edges(const Neighbors &nb, NetworkState &state) const;
   void open(NetworkState &state, int layer, int atom) const;
   void radial(NetworkState &state, int layer, int sample) const;
+  void require_states(const Neighbors &nb, const NetworkState &state) const;
   void pass_states(const Neighbors &nb, NetworkState &state, int layer) const;
   void gather_messages(NetworkState &state, int layer, int atom, double *slots) const;
   void update(NetworkState &state, int layer, int first, int n, int species) const;
+  const double *final_scalars(NetworkState &state, size_t atom, int sample) const;
   void final_features(const Neighbors &nb, NetworkState &state, double *sum,
                       double *per_atom) const;
 

@@ -44,10 +44,17 @@ struct LayerWeights {
   std::vector<double> self[max_l + 1];       // [species][channels][outputs], not in the first layer
 };
 
+// σ_i = exp(SiLU(h⁰ W₁ + b₁) · w₂ + b₂), eV/Å; empty: none
+struct NoiseHead {
+  std::vector<double> first, first_bias;      // [channels][hidden], [hidden]
+  std::vector<double> second, second_bias;    // [hidden], [1]
+};
+
 struct Weights {
   std::vector<double> sources;    // [species][channels]
   std::vector<LayerWeights> layers;
   std::vector<double> readout;    // [species][channels + 1], the last a constant, eV
+  NoiseHead noise;
 };
 
 struct Potential {

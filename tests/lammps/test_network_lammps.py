@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Networks in LAMMPS: messages between ranks, samples as members, learned noise."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase import Atoms
+from crystal import ELEMENTS, atoms, forces, mpirun, network_file, positions, run
+from test_parallel import CELLS, OUTPUT, frame, from_file, thermo
+
+from pyuq.bnn.architecture import read_network, write_network
+from pyuq.models.evaluator import Evaluator
+
+FLAT = dict(size=(2, 2, 2), tilt=(1.3, -0.8, 0.9))
+
+
+@pytest.fixture(scope="module", params=[1, 2], ids=["l1", "l2"])
+def network(request, tmp_path_factory):
+    """Three samples of three layers."""
+    path = tmp_path_factory.mktemp("network") / "net.safetensors"
+    return network_file(path, lmax=request.param, layers=3)
+
+
+@pytest.fixture(scope="module")
+def singles(network, tmp_path_factory) -> list:
+    """The same samples, a file each."""
+    file = read_network(network)
+    folder = tmp_path_factory.mktemp("singles")
+    for k in range(file.samples):
+        tensors = {n: v if n == "frequencies" else v[k : k + 1] for n, v in file.tensors.items()}
+        write_network(folder / f"{k}.safetensors", file.architecture, tensors, {})
+    return [folder / f"{k}.safetensors" for k in range(file.samples)]
+
+
+def frame_of(lmp):
+    """ASE structure of an instance, atoms in the order of the ids."""
+    low, high, xy, yz, xz, *_ = lmp.extract_box()
+    cell = np.diag(np.subtract(high, low))
+    cell[1, 0], cell[2, 0], cell[2, 1] = xy, xz, yz
+    types = np.array(lmp.gather_atoms("type", 0, 1)[:])
+    symbols = np.array(ELEMENTS)[types - 1]
+    return Atoms(symbols, positions(lmp) - low, cell=cell, pbc=True)
+
+
+@pytest.mark.parametrize("cell", [FLAT, CELLS["smaller than the cutoff"]], ids=["tilted", "tiny"])
+def test_python_agrees(network, cell):
+    """Energy and forces of LAMMPS are those of the Python evaluator."""
+    lmp = run(atoms(network, **cell) + "run 0 post no")
+    found = Evaluator(network).compute(frame_of(lmp))
+    assert lmp.get_thermo("pe") == pytest.approx(found["energy"], rel=1e-11)
+    np.testing.assert_allclose(forces(lmp), found["forces"], atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("cell", "bias"),
+    [
+        ("triclinic", "tau 1.0 every 2"),
+        ("triclinic", "tau 1.0 mode local every 2"),
+        ("empty subdomains", "tau 1.0 mode local every 2"),
+        ("smaller than the cutoff", "tau 1.0 every 2"),
+    ],
+)
+def test_extended_ghosts_agree(network, tmp_path, cell, bias):
+    """Ghosts that make their messages anew give what the exchange gives, on one rank and on four."""
+    commands = from_file(network, tmp_path, **CELLS[cell])
+    results = []
+    for ghosts, ranks in (("exchange", 1), ("extended", 1), ("extended", 4)):
+        folder = tmp_path / f"{ghosts}{ranks}"
+        folder.mkdir()
+        script = commands.replace("pair_style uq", f"pair_style uq ghosts {ghosts}")
+        out = mpirun(ranks, script + f"fix h all uq/hal {bias}\n" + OUTPUT, folder)
+        results.append((thermo(out), frame(folder)))
+    (one, atoms_one), *others = results
+    for values, atoms_n in others:
+        np.testing.assert_allclose(values, one, rtol=1e-10, atol=1e-9)
+        np.testing.assert_allclose(atoms_n, atoms_one, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("mode", ["global", "local"])
+def test_samples_are_members(network, singles, mode):
+    """A file of three samples is a committee of three files."""
+    end = f"fix h all uq/hal tau 2.0 mode {mode}\ncompute a all uq/atom energy\n"
+    end += "thermo_style custom pe f_h f_h[*]\nrun 0 post no"
+    whole = run(atoms(network) + end)
+    names = " ".join(map(str, singles))
+    apart = run(atoms(None, coeff=f"pair_coeff * * {names} Al Si") + end)
+    for key, value in whole.last_thermo().items():
+        assert apart.last_thermo()[key] == pytest.approx(value, rel=1e-10)
+    np.testing.assert_allclose(forces(apart), forces(whole), atol=1e-10)
+    energies = [run(atoms(file) + "run 0 post no").get_thermo("pe") for file in singles]
+    assert whole.last_thermo()["f_h[2]"] > 0
+    if mode == "global":
+        assert whole.last_thermo()["f_h[2]"] == pytest.approx(np.std(energies), rel=1e-9)
+
+
+def test_driver_and_deviation(network, singles, tmp_path):
+    """One sample drives; the spread of all forces is that of the files."""
+    script = atoms(network, pair="uq driver 2 every 1") + "fix d all uq/deviation 1 atomic\nrun 0"
+    lmp = run(script)
+    apart = np.array([forces(run(atoms(file) + "run 0 post no")) for file in singles])
+    np.testing.assert_allclose(forces(lmp), apart[1], atol=1e-10)
+    spread = np.sqrt(apart.var(axis=0).sum(axis=-1))
+    row = np.loadtxt(tmp_path / "model_devi.out", ndmin=2)[0]
+    np.testing.assert_allclose(row[4:7], [spread.max(), spread.min(), spread.mean()], rtol=3e-6)
+
+
+def noise_of(path, atoms_) -> np.ndarray:
+    """Learned noise of each atom, by the definition."""
+    file = read_network(path)
+    features = Evaluator(path).features(atoms_)
+    width = file.architecture.channels + 1
+    variances = []
+    for k in range(file.samples):
+        w = file.sample(k)
+        z = features[:, k * width : (k + 1) * width - 1] @ w["force_noise.0.weight"]
+        z += w["force_noise.0.bias"]
+        hidden = z / (1 + np.exp(-z))
+        log = hidden @ w["force_noise.1.weight"] + w["force_noise.1.bias"]
+        variances.append(np.exp(2 * log))
+    return np.sqrt(np.mean(variances, axis=0))
+
+
+def test_noise(network):
+    """compute uq/atom and fix pair show the noise head; committees with other families average networks."""
+    lmp = run(
+        atoms(network)
+        + "compute a all uq/atom noise\nfix n all pair 1 uq noise 1\n"
+        + "dump d all custom 1 noise.dump id c_a f_n\n"
+        + "dump_modify d sort id format float %.15g\nrun 0 post no"
+    )
+    expected = noise_of(network, frame_of(lmp))
+    columns = frame(Path.cwd(), "noise.dump")
+    np.testing.assert_allclose(columns[:, 1], expected, rtol=1e-10)
+    np.testing.assert_allclose(columns[:, 2], expected, rtol=1e-10)
+
+
+def test_noise_without_head(tmp_path, potential):
+    bare = network_file(tmp_path / "bare.safetensors", noise_hidden=0)
+    for file in (bare, potential):
+        with pytest.raises(Exception, match="no model has a noise head"):
+            run(atoms(file) + "compute a all uq/atom noise\ndump d all custom 1 x c_a\nrun 0")
+
+
+def test_overlay(network):
+    """In hybrid/overlay the buffers hold the messages; energies and forces add up."""
+    lj = "lj/cut 5.0"
+    coeff = f"pair_coeff * * uq {network} Al Si\npair_coeff * * lj/cut 0.01 2.4\n"
+    both = run(atoms(None, pair=f"hybrid/overlay uq {lj}", coeff=coeff) + "run 0 post no")
+    one = run(atoms(network) + "run 0 post no")
+    other = run(atoms(None, pair=lj, coeff="pair_coeff * * 0.01 2.4") + "run 0 post no")
+    total = one.get_thermo("pe") + other.get_thermo("pe")
+    assert both.get_thermo("pe") == pytest.approx(total, rel=1e-11)
+    np.testing.assert_allclose(forces(both), forces(one) + forces(other), atol=1e-9)
+
+
+@pytest.mark.parametrize("ghosts", ["exchange", "extended"])
+def test_null_type(network, ghosts):
+    """Atoms of a type that the network does not know are not there for it."""
+    coeff = f"pair_coeff * * uq {network} Al NULL\npair_coeff * * lj/cut 0.01 2.4\n"
+    style = f"hybrid/overlay uq ghosts {ghosts} lj/cut 5.0"
+    both = run(atoms(None, pair=style, coeff=coeff) + "run 0 post no")
+    lj = run(atoms(None, pair="lj/cut 5.0", coeff="pair_coeff * * 0.01 2.4") + "run 0 post no")
+    structure = frame_of(both)
+    aluminium = structure[structure.symbols == "Al"]
+    alone = Evaluator(network).compute(aluminium)
+    assert both.get_thermo("pe") - lj.get_thermo("pe") == pytest.approx(alone["energy"], rel=1e-9)
+    found = (forces(both) - forces(lj))[structure.symbols == "Al"]
+    np.testing.assert_allclose(found, alone["forces"], atol=1e-9)
+
+
+def test_vacuum(network):
+    """An isolated atom has the constant of its species, and no force."""
+    script = f"""
+units metal
+region b block 0 40 0 40 0 40
+create_box 2 b
+create_atoms 1 single 20 20 20
+create_atoms 2 single 2 2 2
+mass * 1
+pair_style uq
+pair_coeff * * {network} Al Si
+run 0 post no"""
+    lmp = run(script)
+    file = read_network(network)
+    assert lmp.get_thermo("pe") == pytest.approx(
+        file.tensors["readout"][:, :, -1].mean(axis=0).sum(), rel=1e-12
+    )
+    assert (forces(lmp) == 0).all()
+
+
+ERRORS = {
+    "ghosts": ("uq ghosts none", "pair_coeff * * {p} Al Si", "ghosts is none, expected"),
+    "driver": ("uq driver 4", "pair_coeff * * {p} Al Si", "driver is 4, .* 3 model"),
+    "element": ("uq", "pair_coeff * * {p} Al Cu", "element Cu of atom type 2 is not in .*Al Si"),
+    "multi": (
+        "uq ghosts extended",
+        "neighbor 1.0 multi\ncomm_modify mode multi\npair_coeff * * {p} Al Si\nrun 0",
+        "comm_modify mode single",
+    ),
+}
+
+
+@pytest.mark.parametrize(("style", "coeff", "message"), ERRORS.values(), ids=ERRORS)
+def test_errors(network, style, coeff, message):
+    with pytest.raises(Exception, match=message):
+        run(atoms(None, pair=style, coeff=coeff.format(p=network)))
+
+
+def test_damaged_file(network, tmp_path):
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes(network.read_bytes()[:-100])
+    with pytest.raises(Exception, match=r"cut\.safetensors"):
+        run(atoms(cut))
