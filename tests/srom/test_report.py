@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Statistics over samples, and the plain words of the report."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from pyuq.srom.report import diffuses, verdicts
+from pyuq.srom.settings import BasisTable, DiffusionTable
+from pyuq.srom.statistics import spread
+
+
+def test_variances_are_told_apart():
+    rng = np.random.default_rng(1)
+    between, within = 0.3, 0.4
+    found = np.array(
+        [
+            spread(
+                rng.normal(2.0, between, 20) + rng.normal(0, within, 20), np.full(20, within)
+            ).between
+            for _ in range(400)
+        ]
+    )
+    assert found.mean() == pytest.approx(between**2, abs=4 * found.std() / 20)
+    assert (found < 0).any()  # nothing is cut off, or the mean would be biased
+
+
+def test_interval_and_errors_of_its_ends():
+    x = np.random.default_rng(2).normal(size=4000)
+    s = spread(x, np.zeros(4000))
+    np.testing.assert_allclose(s.interval, [-1.96, 1.96], atol=4 * max(s.interval_errors))
+    # Standard error of a normal quantile: √(p(1-p)/K)/density.
+    np.testing.assert_allclose(s.interval_errors, np.sqrt(0.025 * 0.975 / 4000) / 0.0584, rtol=0.25)
+
+
+@pytest.mark.parametrize("errors", [[0.1], [0.1, 0.1, 0.1]])
+def test_numbers_that_do_not_fit_are_refused(errors):
+    with pytest.raises(ValueError, match="expected two or more of each"):
+        spread([1.0, 2.0] if len(errors) > 1 else [1.0], errors)
+
+
+def run(value, error=0.01, slope=0.95, ok=True):
+    return {
+        "ok": ok,
+        "error": "" if ok else "Lost atoms",
+        "driver": "a",
+        "modes": 4,
+        "diffusion": {"diffusivity": value, "error": error, "log_slope": slope, "resolved": True},
+    }
+
+
+def findings(samples, nominal, free=(), usable=None):
+    kinds = {"sample": samples, "nominal": nominal}
+    settings = SimpleNamespace(
+        basis=BasisTable(modes=4, free=free), diffusion=DiffusionTable(species="Ag")
+    )
+    return SimpleNamespace(
+        case=SimpleNamespace(settings=settings),
+        summary={
+            "angles": {},
+            "noise_floor": 1.0,
+            "model_distance": 5.0,
+            "labels": ["a", "b", "c"],
+        },
+        full={"a": SimpleNamespace(value=0.3, error=0.01)},
+        spread=object() if all(diffuses(r) for r in samples) else None,
+        of_kind=lambda kind: kinds[kind],
+    )
+
+
+def test_sound_study_has_one_caveat():
+    lines = verdicts(findings([run(0.3)] * 3, [run(0.31)]))
+    assert lines == [
+        "samples interpolate between the models: an error that all models share is invisible here"
+    ]
+
+
+def test_reduction_that_changes_the_diffusivity_is_said_so():
+    text = " ".join(verdicts(findings([run(0.1)] * 3, [run(0.1)])))
+    assert "the reduction itself changes D" in text
+    assert '`free = ["Ag"]`' in text
+    text = " ".join(verdicts(findings([run(0.1)] * 3, [run(0.1)], free=("Ag",))))
+    assert "take more modes until D(n) meets" in text
+    assert "free =" not in text
+
+
+def test_caged_and_failed_samples_are_counted():
+    text = " ".join(
+        verdicts(findings([run(0.3), run(0.1, slope=0.5), run(0, ok=False)], [run(0.3)]))
+    )
+    assert "1 of 3 samples failed: Lost atoms" in text
+    assert "1 of 3 samples do not diffuse" in text
+    assert "no interval is given" in text
+    assert "cannot carry the hops of single ions" in text
