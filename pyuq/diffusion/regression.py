@@ -258,10 +258,17 @@ def linear_window(
     """
     msd = by_atom.mean(axis=1)
     latest = len(lags) - MIN_LAGS
-    for first in range(latest + 1):
+
+    def straight(first: int) -> bool:
         window = slice(first, None)
         line = fit_line(lags[window], msd[window], kernels[:, window, window], n_series)
         error, _ = larger_error(line.curvature_error, line.curvature_weights @ by_atom[window])
-        if abs(line.curvature) < STRAIGHT * error:
-            return min(int(np.searchsorted(lags, GUARD * lags[first])), latest), True
+        return abs(line.curvature) < STRAIGHT * error
+
+    for first in range(latest + 1):
+        # Where ballistic motion (convex) turns into a cage (concave) the curvature passes through zero: the
+        # window that is used must be straight, too.
+        later = min(int(np.searchsorted(lags, GUARD * lags[first])), latest)
+        if straight(first) and straight(later):
+            return later, True
     return latest, False

@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 
 from pyuq.diffusion import SelfDiffusion, atom_msd, self_diffusivity
-from pyuq.diffusion.regression import brownian_covariance, covariance_kernels, fit_line, log_lags
+from pyuq.diffusion.regression import (
+    brownian_covariance,
+    covariance_kernels,
+    fit_line,
+    linear_window,
+    log_lags,
+)
 
 
 def brownian(rng, n_frames, n_atoms, d=0.3, rattle=0.2):
@@ -94,6 +100,17 @@ def test_ballistic_motion_has_no_linear_window():
     x = np.arange(800)[:, None, None] * rng.normal(0, 0.1, (50, 3))
     result = self_diffusivity(x, 1.0)
     assert not result.linear and "run longer" in result.verdict()
+
+
+def test_inflection_is_no_line():
+    # A superionic's MSD: ballistic, then back-jumps over 0.6 ps, then diffusion. In between its curvature vanishes.
+    lags = log_lags(1500)
+    t = 0.04 * lags
+    msd = (1.45 * t + 1 - np.exp(-t / 0.6)) * (1 - np.exp(-((t / 0.2) ** 1.2)))
+    by_atom = msd[:, None] / 3 * np.random.default_rng(0).normal(1, 0.2, 128)
+    first, linear = linear_window(lags, by_atom, covariance_kernels(lags, 1500), 3 * 128)
+    assert linear
+    assert t[first] > 2.0
 
 
 def test_one_atom_has_the_brownian_error():
