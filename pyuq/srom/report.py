@@ -15,7 +15,7 @@ from pyuq.srom.propagate import CONVERGENCE, NOMINAL, SAMPLE, full_diffusivity, 
 from pyuq.srom.settings import Case, Study
 from pyuq.srom.statistics import Spread, spread
 
-SLOPE = 0.8  # least ln MSD / ln t slope at which a D is reported
+SLOPE = 0.7  # least ln MSD / ln t slope at which a D is reported
 USABLE = 0.9  # least part of the samples that must give a D for an interval
 SIGMAS = 3.0  # difference of reduced and full dynamics beyond statistics
 
