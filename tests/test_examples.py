@@ -3,6 +3,7 @@
 
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +14,13 @@ from pyuq import lmp
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
-@pytest.mark.parametrize(
-    ("script", "columns"), [("in.hal", "tau sigma_E max_f"), ("in.md", "sigma_E max_f")]
-)
-def test_silver_iodide(script, columns, tmp_path):
-    shutil.copytree(EXAMPLES / "agi", tmp_path / "examples" / "agi")
+def run_example(name, script, folder, *arguments):
+    """Run a script of an example in a copy; lines of the output."""
+    shutil.copytree(EXAMPLES / name, folder / "examples" / name)
     executable = [lmp.mpirun(), "-np", "2", str(lmp.lammps_executable()), "-log", "none"]
     done = subprocess.run(
-        [*executable, "-in", f"examples/agi/{script}"],
-        cwd=tmp_path,
+        [*executable, "-in", f"examples/{name}/{script}", *arguments],
+        cwd=folder,
         env=lmp.environment(),
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -29,7 +28,14 @@ def test_silver_iodide(script, columns, tmp_path):
         timeout=300,
     )
     assert done.returncode == 0, done.stdout[-2000:]
-    lines = done.stdout.splitlines()
+    return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("script", "columns"), [("in.hal", "tau sigma_E max_f"), ("in.md", "sigma_E max_f")]
+)
+def test_silver_iodide(script, columns, tmp_path):
+    lines = run_example("agi", script, tmp_path)
     head = next(k for k, line in enumerate(lines) if line.split()[:1] == ["Step"])
     names = lines[head].split()
     assert " ".join(name for name in names if name in columns.split()) == columns
@@ -37,6 +43,26 @@ def test_silver_iodide(script, columns, tmp_path):
     table = np.array([line.split() for line in lines[head + 1 : last]], dtype=float)
     assert len(table) > 2
     assert (table[:, names.index("sigma_E")] > 0).all()
+
+
+def test_committee_of_two_families(tmp_path):
+    lines = run_example("mgsbbi", "in.committee", tmp_path, "-var", "steps", "40")
+    text = "\n".join(lines)
+    assert "ace, 1113 readout weights" in text
+    assert "mtp, 95 readout weights" in text
+    series = np.loadtxt(tmp_path / "model_devi.out")
+    np.testing.assert_array_equal(series[:, 0], [0, 20, 40])
+    atoms = np.loadtxt(tmp_path / "spread.dump", skiprows=9)
+    assert len(atoms) == 720
+    assert ((atoms[:, 5] > 0) & (atoms[:, 5] < atoms[:, 6])).mean() > 0.9
+    assert atoms[:, 5].mean() == pytest.approx(series[1:, 6].mean(), rel=1e-4)
+    picture = EXAMPLES / "mgsbbi" / "picture.py"
+    done = subprocess.run(
+        [sys.executable, str(picture), "."], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "| octahedral Mg | 144 |" in done.stdout
+    assert (tmp_path / "spread.png").stat().st_size > 10_000
 
 
 def test_quickstart_scripts_match_the_reference():
