@@ -20,6 +20,7 @@ REFITS = 3  # of the line with the covariance that it implies; the second change
 STRAIGHT = 1.6  # standard errors of curvature up to which a window counts as linear
 EXCESS = 0.8  # quantile of the spread between Brownian atoms beyond which it becomes the error
 FROZEN = 1e-20  # Å², an MSD that counts as none
+BENT = 4.0  # standard errors of curvature from which on a window is refused though an earlier one was linear
 GUARD = 3  # the window starts at this many times the first lag found linear
 
 
@@ -259,16 +260,16 @@ def linear_window(
     msd = by_atom.mean(axis=1)
     latest = len(lags) - MIN_LAGS
 
-    def straight(first: int) -> bool:
+    def curvature(first: int) -> float:
         window = slice(first, None)
         line = fit_line(lags[window], msd[window], kernels[:, window, window], n_series)
         error, _ = larger_error(line.curvature_error, line.curvature_weights @ by_atom[window])
-        return abs(line.curvature) < STRAIGHT * error
+        return abs(line.curvature) / error
 
     for first in range(latest + 1):
         # Where ballistic motion (convex) turns into a cage (concave) the curvature passes through zero: the
-        # window that is used must be straight, too.
+        # window that is used must not be plainly bent.
         later = min(int(np.searchsorted(lags, GUARD * lags[first])), latest)
-        if straight(first) and straight(later):
+        if curvature(first) < STRAIGHT and curvature(later) < BENT:
             return later, True
     return latest, False
