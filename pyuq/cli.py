@@ -347,6 +347,7 @@ def add_diffusion(verbs) -> None:
     add("--charges", type=_assignments, help="e, for the conductivity: Ag=1,I=-1")
     add("--collective", action="store_true", help="jump diffusivity and Haven ratio")
     add("--green-kubo", action="store_true", help="integrate velocities as a cross-check")
+    add("--blocks", type=int, default=0, help="analyse so many parts, to see a drift (%(default)s)")
     add("--tensor", action="store_true", help="all components of D")
     add("--first", type=float, help="first lag of the regression, ps (as the data tell)")
     add("--last", type=float, help="last lag, ps (a quarter of the trajectory)")

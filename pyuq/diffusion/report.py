@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
+from pyuq.diffusion.pooling import Pooled
 from pyuq.diffusion.self_diffusion import LEVEL, PER_CM2_S, Diffusivity
 from pyuq.diffusion.summary import Condition, Summary
 from pyuq.diffusion.trajectory import TrajectoryAnalysis, TrajectoryResult
@@ -24,6 +25,8 @@ def verdicts(summary: Summary) -> Iterator[str]:
             for run in condition.runs:
                 if group in run.green_kubo:
                     yield f"{group}{at}: {compare(run, group)}"
+                if group in run.blocks:
+                    yield f"{group}{at}: {_blocks(run.blocks[group])}"
         for group, jump in condition.collective.items():
             yield f"{group}{at}, collective: {_haven(condition, group, jump)}"
         if condition.conductivity is not None:
@@ -40,6 +43,16 @@ def compare(run: TrajectoryResult, group: str) -> str:
     judgement = "agrees with" if apart < REACH else "disagrees with"
     return (
         f"{velocities.verdict()} ({judgement} the displacements, {apart:.1f} standard errors apart)"
+    )
+
+
+def _blocks(blocks: Pooled) -> str:
+    values = ", ".join(f"{value:.3g}" for value in blocks.values)
+    if blocks.agree:
+        return f"consecutive parts agree ({values} Å²/ps)"
+    return (
+        f"consecutive parts differ by more than their errors (p = {blocks.p_value:.2g}; {values} Å²/ps): not "
+        "equilibrated, or slow events; leave out the beginning or run longer"
     )
 
 

@@ -11,6 +11,7 @@ from tqdm import tqdm
 from pyuq.diffusion.conductivity import charge_displacement, collective_diffusivity
 from pyuq.diffusion.green_kubo import GreenKubo, VelocityCorrelation
 from pyuq.diffusion.msd import remove_drift
+from pyuq.diffusion.pooling import Pooled, block_average
 from pyuq.diffusion.self_diffusion import Diffusivity, SelfDiffusion
 from pyuq.diffusion.streaming import StreamingMSD
 from pyuq.io.trajectory import Trajectory, iterate_trajectory
@@ -47,6 +48,8 @@ class TrajectoryResult:
         e.
     green_kubo : dict
         Of each group; empty unless asked for.
+    blocks : dict
+        Self-diffusivity of consecutive parts, for each group; empty unless asked for.
     """
 
     name: str
@@ -61,6 +64,7 @@ class TrajectoryResult:
     charge: Diffusivity | None
     net_charge: float
     green_kubo: dict[str, VelocityCorrelation]
+    blocks: dict[str, Pooled]
 
     def to_dict(self) -> dict:
         """Plain numbers, lists and words, for JSON."""
@@ -77,6 +81,7 @@ class TrajectoryResult:
             "charge": None if self.charge is None else self.charge.to_dict(),
             "net_charge": self.net_charge,
             "green_kubo": {s: g.to_dict() for s, g in self.green_kubo.items()},
+            "blocks": {s: b.to_dict() for s, b in self.blocks.items()},
         }
 
 
@@ -106,6 +111,8 @@ class TrajectoryAnalysis:
         Ask for the jump diffusivity of each group.
     green_kubo : bool
         Ask for the integral of the velocity autocorrelation.
+    blocks : int
+        Consecutive parts that are also analysed on their own, which shows a drift; 0 for none.
     first, last : float, optional
         Of :class:`SelfDiffusion`, ps.
     tensor : bool
@@ -113,7 +120,8 @@ class TrajectoryAnalysis:
     skip, stride, partial
         Of :func:`pyuq.io.trajectory.iterate_trajectory`.
     stream : bool
-        Do not keep the trajectory in memory (:class:`StreamingMSD`); excludes `tensor` and `green_kubo`.
+        Do not keep the trajectory in memory (:class:`StreamingMSD`); excludes `tensor`, `green_kubo` and
+        `blocks`.
     """
 
     timestep: float
@@ -125,6 +133,7 @@ class TrajectoryAnalysis:
     charges: Mapping[str, float] | None = None
     collective: bool = False
     green_kubo: bool = False
+    blocks: int = 0
     first: float | None = None
     last: float | None = None
     tensor: bool = False
@@ -162,10 +171,12 @@ class TrajectoryAnalysis:
             raise ValueError(
                 f"skip {self.skip} and stride {self.stride}: expected skip ≥ 0 and stride ≥ 1"
             )
-        if self.stream and (self.tensor or self.green_kubo):
+        if self.stream and (self.tensor or self.green_kubo or self.blocks):
             raise ValueError(
-                "stream does not go with tensor or green_kubo, which need the whole trajectory: leave one out"
+                "stream does not go with tensor, green_kubo or blocks, which need the whole trajectory: leave one out"
             )
+        if self.blocks == 1 or self.blocks < 0:
+            raise ValueError(f"blocks {self.blocks}: expected at least 2, or 0 for none")
 
     def _compute(self, path) -> TrajectoryResult:
         pieces = iterate_trajectory(
@@ -257,6 +268,11 @@ class _Record:
             net_charge=0.0 if self.charges is None else float(self.charges.sum()),
             green_kubo={
                 s: GreenKubo(spacing).compute(v.joined() / unit) for s, v in self.velocities.items()
+            },
+            blocks={
+                s: block_average(p.joined(), line, analysis.blocks)
+                for s, p in self.positions.items()
+                if analysis.blocks
             },
         )
 

@@ -214,6 +214,7 @@ def test_temperature_without_diffusion_is_left_out(tmp_path):
         (("--temperature", "300", "--predict", "200"), "at least two temperatures"),
         (("--green-kubo",), "write vx vy vz"),
         (("--stream", "--tensor"), "leave one out"),
+        (("--blocks", 1), "expected at least 2"),
         (("--skip", 380), "20 frames give lags up to 5: expected at least 6; run longer"),
         (("--skip", 399), "1 of 400 frames are left"),
         (("--skip", 390, "--stream"), "10 frames"),
@@ -245,6 +246,19 @@ def test_bad_files_are_named(dump, tmp_path, capsys):
     assert command(tmp_path, dump, *BASIC) is None
     assert "cut short" in capsys.readouterr().err
     assert command(tmp_path, dump, *BASIC, "--partial") is not None
+
+
+def test_run_that_is_not_equilibrated(tmp_path):
+    positions, types = conductor(4, 800)
+    slow, _ = conductor(5, 800, d=0.05)
+    joined = np.concatenate([slow, slow[-1] + positions - positions[0]])
+    path = write_dump(tmp_path / "drift.dump", joined, types)
+    found = command(tmp_path, path, *BASIC, "--species", "Ag", "--blocks", 4)
+    assert not found["trajectories"][0]["blocks"]["Ag"]["agree"]
+    assert "not equilibrated" in (tmp_path / "out" / "report.md").read_text()
+    steady = write_dump(tmp_path / "steady.dump", positions, types)
+    found = command(tmp_path, steady, *BASIC, "--species", "Ag", "--blocks", 4)
+    assert found["trajectories"][0]["blocks"]["Ag"]["agree"]
 
 
 def test_replicas_of_different_cells_are_refused(tmp_path, capsys):
