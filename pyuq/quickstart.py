@@ -10,6 +10,7 @@ import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,6 +20,9 @@ from pyuq.io import extxyz
 from pyuq.io.files import atomic_write, write_text
 from pyuq.io.lammps_data import write_data
 from pyuq.io.trajectory import read_trajectory
+
+if TYPE_CHECKING:
+    from pyuq.srom.report import Findings
 
 TEMPERATURE = 700.0  # K
 TIMESTEP = 0.002  # ps
@@ -43,6 +47,13 @@ class Size:
         Steps.
     degree : str
         Of the basis, as in the TOML file.
+    level : int
+        Of the moment tensor potential.
+    srom_cells, srom_steps, srom_every, modes, samples : int
+        Of the stochastic reduced-order model: cubic cells along each edge, steps of a run and between its frames,
+        modes of the iodine framework, random bases.
+    first : float
+        Lag at which the mean squared displacements of its runs count as straight, ps.
     """
 
     starts: int
@@ -53,10 +64,17 @@ class Size:
     equilibration: int
     production: int
     degree: str
+    level: int
+    srom_cells: int
+    srom_steps: int
+    srom_every: int
+    modes: int
+    samples: int
+    first: float
 
 
-FULL = Size(10, 12, 40, 500, 4, 2000, 30000, "[10, 8, 6]")
-FAST = Size(5, 3, 8, 100, 2, 200, 1500, "[8, 5, 3]")
+FULL = Size(10, 12, 40, 500, 4, 2000, 30000, "[10, 8, 6]", 10, 3, 6000, 20, 120, 10, 1.0)
+FAST = Size(5, 3, 8, 100, 2, 200, 1500, "[8, 5, 3]", 8, 2, 600, 10, 24, 3, 0.1)
 
 HAL = """\
 # Hyperactive learning of α-AgI. Every key is explained in docs/guide/hal.md.
@@ -110,6 +128,66 @@ walkers = 2
 seed = {seed}
 """
 
+MTP = """\
+# A second family from the same labels: pyuq fit mtp.toml
+family = "mtp"
+name = "agi"
+train = ["hal/database.extxyz"]
+test = ["hal/test.extxyz"]
+output = "mtp"
+
+[basis]
+elements = ["Ag", "I"]
+cutoff = 6.5                    # Å
+level = {level}
+
+[weights]                       # standard deviations
+energy = 0.001                  # eV/atom
+force = 0.05                    # eV/Å
+virial = 0.01                   # eV/atom
+"""
+
+SROM = """\
+# What the disagreement of the two families means for D: pyuq srom all srom.toml; keys: docs/guide/srom.md.
+name = "agi"
+folder = "srom"
+
+[start]
+structure = "srom-start.extxyz"
+elements = ["Ag", "I"]
+masses = {{ Ag = {mass_ag}, I = {mass_i} }}
+
+[[models]]
+label = "ace"
+potential = "hal/potential/agi.uq"
+
+[[models]]
+label = "mtp"
+potential = "mtp/agi.uq"
+
+[md]
+temperatures = [{temperature}]       # K
+timestep = {timestep}                # ps
+equilibration = {equilibration}
+steps = {steps}
+every = {every}
+damp = 0.2                      # ps
+
+[basis]
+modes = {modes}                     # of the iodine framework
+free = ["Ag"]                   # silver keeps its own coordinates: a few modes cannot carry its hops
+
+[sampler]
+samples = {samples}
+
+[diffusion]
+species = "Ag"
+first = {first}                     # ps; the same lags for all runs
+
+[runs]
+parallel = {ranks}
+"""
+
 PRODUCTION = """\
 # Molecular dynamics of α-AgI with {title}; edit and run again:
 #   mpirun -np 2 lmp -in {name}
@@ -155,15 +233,17 @@ def quickstart(out="pyuq-quickstart", fast: bool = False, ranks: int = 2, seed: 
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     clock = time.perf_counter()
-    say(f"1/4  structures and settings in {folder}")
-    prepare(folder, size, seed)
-    say(f"2/4  hyperactive learning from {size.starts} to {size.labels} labelled structures")
+    say(f"1/5  structures and settings in {folder}")
+    prepare(folder, size, ranks, seed)
+    say(f"2/5  hyperactive learning from {size.starts} to {size.labels} labelled structures")
     run_hal(folder / "hal.toml")
-    say(f"3/4  molecular dynamics with the learned potential and with the reference, {ranks} ranks")
+    say(f"3/5  molecular dynamics with the learned potential and with the reference, {ranks} ranks")
     ace = produce(folder, "ace", size, ranks)
     reference = produce(folder, "reference", size, ranks)
-    say("4/4  report")
-    report = write_report(folder, size, ace, reference, time.perf_counter() - clock)
+    say("4/5  a second family from the same labels, and reduced dynamics between the two")
+    families = two_families(folder)
+    say("5/5  report")
+    report = write_report(folder, size, ace, reference, families, time.perf_counter() - clock)
     print(report.read_text())
     say(f"report: {report}")
     return report
@@ -174,13 +254,27 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
-def prepare(folder: Path, size: Size, seed: int) -> None:
-    """Write start structures, held-out structures, hal.toml and the production scripts."""
+def prepare(folder: Path, size: Size, ranks: int, seed: int) -> None:
+    """Write start structures, held-out structures, settings and the production scripts."""
     rng = np.random.default_rng(seed)
     commands = "\n".join(f"  {c!r}," for c in systems.reference_commands())
     files = {
         "hal.toml": HAL.format(
             commands=commands, degree=size.degree, steps=size.steps, labels=size.labels, seed=seed
+        ),
+        "mtp.toml": MTP.format(level=size.level),
+        "srom.toml": SROM.format(
+            mass_ag=systems.MASSES["Ag"],
+            mass_i=systems.MASSES["I"],
+            temperature=TEMPERATURE,
+            timestep=TIMESTEP,
+            equilibration=size.equilibration,
+            steps=size.srom_steps,
+            every=size.srom_every,
+            modes=size.modes,
+            samples=size.samples,
+            first=size.first,
+            ranks=ranks,
         ),
         "in.ace": production_script(size, "ace"),
         "in.reference": production_script(size, "reference"),
@@ -189,6 +283,8 @@ def prepare(folder: Path, size: Size, seed: int) -> None:
         start = [systems.silver_iodide(2, rng, 0.12, 0.02) for _ in range(size.starts)]
         extxyz.write(folder / "start.extxyz", start)
         extxyz.write(folder / "test.extxyz", thermal(rng, size.tests))
+        frame = systems.silver_iodide(size.srom_cells, rng)
+        extxyz.write(folder / "srom-start.extxyz", [frame])
         atoms = systems.silver_iodide(size.cells, rng)
         write_data(
             folder / "agi.data",
@@ -310,8 +406,73 @@ def produce(folder: Path, kind: str, size: Size, ranks: int) -> Diffusivity:
     return result
 
 
+def two_families(folder: Path) -> list[str]:
+    """Fit the moment tensor potential, run the stochastic reduced-order model over both, and report on it."""
+    from pyuq.models.run_fit import run_fit
+    from pyuq.srom.pipeline import run_stages
+    from pyuq.srom.report import Findings
+    from pyuq.srom.settings import load_study
+
+    if not (folder / "mtp" / "agi.uq").exists():
+        run_fit(folder / "mtp.toml")
+    lines = [
+        "## Two families from the same labels",
+        "",
+        "A moment tensor potential was fitted to the same labels (`mtp.toml`).",
+    ]
+    try:
+        run_stages(folder / "srom.toml", "all")
+    except RuntimeError as error:  # a potential does not survive its own dynamics
+        return [*lines, f"No diffusivity between the two: {error}. It needs more labels."]
+    return lines + families_section(Findings.of(load_study(folder / "srom.toml").case(TEMPERATURE)))
+
+
+def families_section(found: "Findings") -> list[str]:
+    """What the report says of the two families."""
+    from pyuq.srom.report import verdicts
+
+    modes, count = found.ensemble.nominal.nmodes, len(found.ensemble)
+    lines = [
+        f"{count} random bases lie between those of the two potentials: {modes} modes of the iodine framework, "
+        "silver unreduced.",
+        "",
+        f"| silver diffusivity at {TEMPERATURE:.0f} K | Å²/ps | 95 % interval |",
+        "|---|---|---|",
+        *(
+            "| {}, full dynamics | {:.3f} | {:.3f} to {:.3f} |".format(
+                label, d.value, *d.interval()
+            )
+            for label, d in found.full.items()
+        ),
+    ]
+    if found.spread is not None:
+        s = found.spread
+        lines.append(
+            "| random bases: median | {:.3f} | {:.3f} to {:.3f} |".format(s.median, *s.interval)
+        )
+        lines += [
+            "",
+            f"Variance over the samples {s.total:.2g} (Å²/ps)², of one run by its finite length {s.within:.2g}.",
+        ]
+    picture = f"srom/{found.case.folder.name}/diffusivity.png"
+    return [
+        *lines,
+        "",
+        *(f"- {line}" for line in verdicts(found)),
+        "",
+        f"![diffusivity of random bases]({picture})",
+        "",
+        "All of it: [srom/report.md](srom/report.md). Edit next: `mtp.toml`, `srom.toml`.",
+    ]
+
+
 def write_report(
-    folder: Path, size: Size, ace: Diffusivity, reference: Diffusivity, seconds: float
+    folder: Path,
+    size: Size,
+    ace: Diffusivity,
+    reference: Diffusivity,
+    families: list[str],
+    seconds: float,
 ) -> Path:
     """Write report.md with the pictures."""
     from pyuq.models.evaluator import Evaluator
@@ -365,6 +526,8 @@ def write_report(
         "![mean squared displacement of silver](diffusion.png)",
         "",
         "The learning, iteration by iteration: [hal/report.md](hal/report.md). Edit next: `hal.toml`, `in.ace`.",
+        "",
+        *families,
     ]
     report = folder / "report.md"
     write_text(report, "\n".join(lines) + "\n")

@@ -272,7 +272,7 @@ def _picture(path: Path, draw, *arguments) -> None:
     fig, axes = figure()
     draw(axes[0, 0], *arguments)
     with atomic_write(path, "wb") as file:
-        fig.savefig(file, format="png")
+        fig.savefig(file, format="png", bbox_inches="tight")
 
 
 def plot_msd(ax, found: Findings) -> None:
@@ -309,7 +309,7 @@ def plot_diffusivity(ax, found: Findings) -> None:
             value = nominal[label]["diffusion"]["diffusivity"]
             ax.axvline(value, color=f"C{k}", ls="--", lw=1, label=f"{label}, reduced")
     ax.set(xlabel="D (Å²/ps)", ylabel="samples")
-    ax.legend(frameon=False, fontsize=7)
+    ax.legend(frameon=False, fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
 
 
 def plot_singular_values(ax, found: Findings) -> None:
@@ -344,7 +344,9 @@ def plot_concentration(ax, found: Findings) -> None:
     ax.semilogx(a0, np.sqrt(at_zero / (a0 + 1)), color=GREY)
     ax.plot([used], [np.sqrt(notes["dispersion"])], "o", label=f"a₀ = {used:.3g}")
     if (floor := found.summary["noise_floor"]) is not None:
-        ax.axhline(floor, color="k", lw=0.6, ls=":", label="two trajectories of one model")
+        ax.axhline(
+            floor, color="k", lw=0.6, ls=":", label="distance of two trajectories of one model"
+        )
     ax.set(xlabel="a₀", ylabel="spread of the bases (radian)")
     ax.legend(frameon=False, fontsize=7)
 
@@ -391,7 +393,8 @@ def plot_arrhenius(ax, found: list[Findings]) -> None:
         if f.spread is not None:
             low, high = f.spread.interval
             x = 1000 / f.case.temperature
-            ax.plot([x, x], [low, high], color="k", lw=4, alpha=0.3)
+            label = "95 % of samples" if f is found[0] else None
+            ax.plot([x, x], [low, high], color="k", lw=4, alpha=0.3, label=label)
     ax.set(xlabel="1000 K / T", ylabel="D (Å²/ps)", yscale="log")
     ax.legend(frameon=False, fontsize=7)
 
