@@ -63,7 +63,7 @@ class Settings:
     method: str = "sghmc"
     sampler: dict = field(default_factory=dict)
     train_steps: int = 4000
-    learning_rate: float = 3e-3
+    learning_rate: float = 1e-2
     batch: int = 5
     name: str = "network"
     folder: str = "run"
@@ -128,7 +128,7 @@ class Run:
         write_network(path, self.settings.network, tensors, provenance)
         lines = [f"# {name}", "", f"{len(draws.flat())} sample(s), {draws.gradients} gradients."]
         if verdict:
-            lines += ["", verdict + "."]
+            lines += ["", f"Convergence: {verdict}."]
         for title, structures in (("train", self.training), ("test", self.test)):
             if structures:
                 file = read_network(path)
@@ -184,24 +184,24 @@ def sample(path, assignments: Iterable[str] = ()) -> Path:
     run = Run(path, assignments)
     s = run.settings
     draws = run.sampler.run(run.target, s.seed, checkpoints(run, s.method), s.checkpoint)
-    return run.write(draws, f"{s.name}-samples", mixing(run, draws))
+    verdict = "no Markov chain: nothing is claimed about convergence"
+    if s.method == "sghmc":
+        verdict = convergence(run.target, draws, run.test or run.training)
+    return run.write(draws, f"{s.name}-samples", verdict)
 
 
-def mixing(run: Run, draws: Draws) -> str:
-    """What may be said about convergence of the draws of a sampler."""
+def convergence(target: NetworkTarget, draws: Draws, structures: Sequence[Atoms]) -> str:
+    """What may be said of the chains behind some draws, judged by their predictions."""
     chains, count = draws.theta.shape[:2]
-    if run.settings.method != "sghmc":
-        return "These samples are not a Markov chain: nothing is claimed about its convergence"
     if count < 4:
         return (
             f"{chains} chain(s) of {count} draws: too few to say whether they have mixed "
             "(at least 4 draws in a chain)"
         )
-    found = diagnose(probe(run.target, draws, run.test or run.training))
-    text = found.verdict()
+    text = diagnose(probe(target, draws, structures)).verdict()
     if chains == 1:
         text += "; a single chain cannot know of modes that it has not seen: compare with a second"
-    return text[0].upper() + text[1:]
+    return text
 
 
 def checkpoints(run: Run, name: str) -> Path:

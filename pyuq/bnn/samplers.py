@@ -129,6 +129,12 @@ class Chain:
         zero = torch.zeros_like(theta)
         return cls(theta, zero, zero.clone(), zero.clone(), 0, 0, generator, [])
 
+    def forget(self) -> None:
+        """Stand still, with an unknown size of gradients."""
+        for memory in (self.momentum, self.average, self.maximum):
+            memory.zero_()
+        self.adaptations = 0
+
     def save(self, path: Path, metadata: dict[str, str]) -> None:
         """Write a checkpoint atomically."""
         kept = torch.stack(self.kept) if self.kept else self.theta.new_zeros(0, len(self.theta))
@@ -190,7 +196,10 @@ class SGHMC:
         Steps before the first cycle. The preconditioner adapts only here. Its first part is free of noise
         (`quiet`), then the noise comes in linearly over a quarter as many steps.
     quiet : int
-        Steps without noise at the start: an optimisation.
+        Steps without noise at the start: an optimisation, preconditioned by the plain average. What it has seen of
+        gradients far from the posterior is forgotten at its end.
+    learning_rate : float
+        η of the first quiet step, from where it falls to `step_size` along half a cosine.
     step_size : float
         η.
     friction : float
@@ -213,6 +222,7 @@ class SGHMC:
     thinning: int = 200
     burn_in: int = 2000
     quiet: int = 800
+    learning_rate: float = 1e-2
     step_size: float = 1e-4
     friction: float = 0.1
     temperature: float = 1.0
@@ -223,7 +233,15 @@ class SGHMC:
     chains: int = 1
 
     def __post_init__(self):
-        for name in ("draws", "thinning", "burn_in", "step_size", "floor", "chains"):
+        for name in (
+            "draws",
+            "thinning",
+            "burn_in",
+            "learning_rate",
+            "step_size",
+            "floor",
+            "chains",
+        ):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} = {getattr(self, name)}; expected a number above 0")
         if not 0 < self.friction <= 1:
@@ -247,6 +265,9 @@ class SGHMC:
 
     def rate(self, step: int) -> float:
         """η of a step."""
+        if step < self.quiet:
+            fall = 0.5 * (1 + math.cos(math.pi * step / self.quiet))
+            return self.step_size + (self.learning_rate - self.step_size) * fall
         if not self.cyclical or step < self.burn_in:
             return self.step_size
         phase = (step - self.burn_in) % self.thinning / self.thinning
@@ -261,11 +282,14 @@ class SGHMC:
     def preconditioner(self, chain: Chain) -> Tensor:
         """M of each parameter, shape (P,)."""
         filled = 1 - self.memory**chain.adaptations
-        return torch.sqrt(chain.maximum / filled) + self.floor
+        square = chain.average if chain.step < self.quiet else chain.maximum
+        return torch.sqrt(square / filled) + self.floor
 
     def advance(self, chain: Chain, target: Target) -> None:
         """One step."""
         slope = gradient(target, chain.theta, draw_batch(self.batch, target.size, chain.generator))
+        if chain.step == self.quiet:
+            chain.forget()
         if chain.step < self.burn_in:
             self.adapt(chain, slope)
         rate = self.rate(chain.step)
@@ -353,7 +377,7 @@ class Ensemble:
 
     members: int = 8
     steps: int = 4000
-    learning_rate: float = 3e-3
+    learning_rate: float = 1e-2
     batch: int = 5
 
     def __post_init__(self):
@@ -398,7 +422,7 @@ class Dropout:
     draws: int = 8
     rate: float = 0.1
     steps: int = 4000
-    learning_rate: float = 3e-3
+    learning_rate: float = 1e-2
     batch: int = 5
 
     def __post_init__(self):
@@ -451,7 +475,7 @@ class LastLayer:
 
     draws: int = 8
     steps: int = 4000
-    learning_rate: float = 3e-3
+    learning_rate: float = 1e-2
     batch: int = 5
 
     def __post_init__(self):
@@ -509,7 +533,7 @@ class ShallowEnsemble:
 
     members: int = 8
     steps: int = 4000
-    learning_rate: float = 3e-3
+    learning_rate: float = 1e-2
     batch: int = 5
 
     def __post_init__(self):

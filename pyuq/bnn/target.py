@@ -13,7 +13,7 @@ T. Rensmeyer, B. Craig, D. Kramer, O. Niggemann, Digital Discovery **3**, 2356 (
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -45,26 +45,28 @@ class Likelihood:
     Parameters
     ----------
     energy : float
-        Starting value of σ_E, eV/√atom; the network learns its own.
+        Starting value of σ_E, eV/√atom; the network learns its own. 0: the size of the energies themselves.
     force : float
-        Value of σ_i at a zero noise head, eV/Å.
+        Value of σ_i at a zero noise head, eV/Å. 0: the size of the forces themselves, so that learning starts from
+        noise that explains everything and takes it back, atom by atom; a small value drives the noise head up first,
+        and atoms that it has declared noisy are then hardly learned from.
     virial : float
         eV/√atom; 0: virials are not used.
     prior : float
         Standard deviation of raw weights.
     """
 
-    energy: float = 0.01
-    force: float = 0.1
+    energy: float = 0.0
+    force: float = 0.0
     virial: float = 0.0
     prior: float = 1.0
 
     def __post_init__(self):
-        for name in ("energy", "force", "prior"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} = {getattr(self, name)}; expected a number above 0")
-        if self.virial < 0:
-            raise ValueError(f"virial = {self.virial}; expected 0 (not used) or more")
+        if not self.prior > 0:
+            raise ValueError(f"prior = {self.prior}; expected a number above 0")
+        for name, zero in (("energy", "automatic"), ("force", "automatic"), ("virial", "not used")):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} = {getattr(self, name)}; expected 0 ({zero}) or more")
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,8 @@ class Scaling:
         Mean number of neighbours.
     radial : float
         Root mean square of the radial basis over pairs, 1/Å.
+    energy : float
+        Root mean square energy less that of its atoms, over √N, eV/√atom.
     force : float
         Root mean square force component, eV/Å: the unit of the output.
     one_body : tuple of float
@@ -85,6 +89,7 @@ class Scaling:
 
     neighbors: float
     radial: float
+    energy: float
     force: float
     one_body: tuple[float, ...]
 
@@ -142,12 +147,20 @@ class NetworkTarget:
         if not structures:
             raise ValueError("no training structures")
         check_structures(structures, architecture.elements)
-        self.architecture, self.likelihood = architecture, likelihood or Likelihood()
+        self.architecture = architecture
         self.size, self.dtype, self.device = len(structures), dtype, device
         self.batches = [Batch.of([a], architecture, dtype) for a in structures]
         self.labels = [labels_of(a, dtype) for a in structures]
         self.frequencies = math.pi * torch.arange(1, architecture.bessels + 1, dtype=dtype)
         self.scaling = scaling or self._scaling(structures)
+        given = likelihood or Likelihood()
+        if not architecture.noise_hidden and not (given.energy and given.force):
+            raise ValueError("without a noise head the likelihood needs its energy and force")
+        self.likelihood = replace(
+            given,
+            energy=given.energy or self.scaling.energy,
+            force=given.force or self.scaling.force,
+        )
         shapes = architecture.shapes()
         self.names = list(shapes)
         self.shapes = [shapes[name] for name in self.names]
@@ -167,6 +180,11 @@ class NetworkTarget:
             raise ValueError("all forces are zero: the scale of the energies is unknown")
         elements = self.architecture.elements
         one_body = fit_one_body(structures, elements)
+        energies = [
+            (a.calc.results["energy"] - sum(one_body[s] for s in a.get_chemical_symbols()))
+            / math.sqrt(len(a))
+            for a in structures
+        ]
         r = torch.cat([b.vectors for b in self.batches]).norm(dim=-1)
         basis = radial_basis(self.architecture, self.frequencies, r)
         if not basis.any():
@@ -176,6 +194,7 @@ class NetworkTarget:
         return Scaling(
             neighbors=max(1.0, edges / atoms),
             radial=float(basis.square().mean().sqrt()),
+            energy=max(1e-3, float(np.sqrt(np.mean(np.square(energies))))),
             force=float(np.sqrt(np.mean(forces**2))),
             one_body=tuple(one_body[e] for e in elements),
         )
@@ -186,8 +205,9 @@ class NetworkTarget:
         return sum(self.sizes)
 
     def initial(self, generator: torch.Generator) -> Tensor:
-        """Draw raw weights from the standard normal; the noise head starts at its starting values."""
+        """Draw raw weights to start from: standard normal, but with small forces, and noise at its starting value."""
         theta = torch.randn(self.nparameters, generator=generator, dtype=self.dtype)
+        theta[self.readout] *= 0.1
         for name, part in zip(self.names, torch.split(theta, self.sizes), strict=True):
             if "noise" in name and not name.endswith("0.weight"):
                 part.zero_()

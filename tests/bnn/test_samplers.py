@@ -227,7 +227,15 @@ def test_a_chain_that_runs_away_is_named():
 
 
 @pytest.mark.parametrize(
-    "change", [{"friction": 0.0}, {"draws": 0}, {"memory": 1.0}, {"quiet": 5000}, {"batch": -1}]
+    "change",
+    [
+        {"friction": 0.0},
+        {"draws": 0},
+        {"memory": 1.0},
+        {"quiet": 5000},
+        {"learning_rate": 0.0},
+        {"batch": -1},
+    ],
 )
 def test_bad_settings(change):
     with pytest.raises(ValueError, match=r"expected|negative"):
