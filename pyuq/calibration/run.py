@@ -15,9 +15,10 @@ from pyuq.calculator import UQCalculator
 from pyuq.calibration.recalibration import Recalibration, Sample
 from pyuq.calibration.scores import LEVELS, Scores, coverage, reliability, scores
 from pyuq.io.files import atomic_write, write_text
-from pyuq.io.structures import read_structures
+from pyuq.io.structures import StructureFiles, take
 from pyuq.models.fit import check_structures
 from pyuq.models.readout_posterior import species_names
+from pyuq.models.readout_sums import agree, my_share
 
 UNITS = {"energy": "eV/atom", "force": "eV/Å", "virial": "eV/atom", "gradient": "eV/Å"}
 TITLES = {
@@ -29,13 +30,15 @@ TITLES = {
 SMALLEST = 1e-6  # of the RMSE: a standard deviation that symmetry makes zero
 
 
-def collect(calculator: UQCalculator, structures: Sequence[Atoms], comm=None) -> dict[str, Sample]:
+def collect(
+    calculator: UQCalculator, structures: Sequence[Atoms] | StructureFiles, comm=None
+) -> dict[str, Sample]:
     """Errors of a calculator on labelled structures, and its standard deviations for them.
 
     Parameters
     ----------
     calculator : UQCalculator
-    structures : sequence of Atoms
+    structures : sequence of Atoms or StructureFiles
         Labelled; the same on all ranks.
     comm : mpi4py.MPI.Comm, optional
         Ranks that share the structures; all return the same.
@@ -50,19 +53,25 @@ def collect(calculator: UQCalculator, structures: Sequence[Atoms], comm=None) ->
     Raises
     ------
     ValueError
-        The calculator has no uncertainty.
+        The calculator has no uncertainty; a structure has no label, or an element that a member does not know.
     """
     if not calculator.has_uncertainty:
         raise ValueError(
             f"{calculator.members[0].path} has no posterior and is alone: make one (`pyuq posterior`), or name "
             "further models"
         )
-    rank, size = (0, 1) if comm is None else (comm.rank, comm.size)
-    found = {}
-    for k in tqdm(range(rank, len(structures), size), desc="structures", disable=None):
-        found[k] = _errors(calculator, structures[k])
+    mine, found, error = my_share(len(structures), comm), {}, None
+    progress = tqdm(mine, desc="structures", disable=None)
+    try:
+        for k, atoms in zip(progress, take(structures, mine), strict=True):
+            for member in calculator.members:
+                check_structures([atoms], member.elements, first=k)
+            found[k] = _errors(calculator, atoms)
+    except ValueError as reason:
+        error = reason
+    agree(comm, error)
     if comm is not None:
-        found = {k: parts for rank in comm.allgather(found) for k, parts in rank.items()}
+        found = {k: parts for part in comm.allgather(found) for k, parts in part.items()}
     samples = {}
     for quantity in UNITS:
         rows = [(k, *found[k][quantity]) for k in sorted(found) if quantity in found[k]]
@@ -337,9 +346,7 @@ def run_calibrate(
     for path in map(Path, models):
         names = names or (species_names(path, data)[0] if path.is_file() else ())
     calculator = UQCalculator(models, elements=names)
-    structures = read_structures(map(Path, data), names or calculator.members[0].elements)
-    for member in calculator.members:
-        check_structures(structures, member.elements)
+    structures = StructureFiles(data, names or calculator.members[0].elements)
     samples = collect(calculator, structures, comm)
     models = calculator.fingerprints()
     record = {

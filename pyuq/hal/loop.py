@@ -46,12 +46,8 @@ from pyuq.labels import Failure, FileLabeller, Labeller, PoolLabeller
 from pyuq.models.fit import FitResult, fit
 from pyuq.models.maxvol import flat_inverses, select_active_sets
 from pyuq.models.metrics import Errors, errors, predict
-from pyuq.models.readout_posterior import (
-    ReadoutFit,
-    ReadoutFitSettings,
-    fit_readout,
-    native_evaluator,
-)
+from pyuq.models.readout_fit import ReadoutFit, ReadoutFitSettings, fit_readout
+from pyuq.models.readout_posterior import native_evaluator
 
 STATE, START, TEST, DATABASE = "state.json", "start.extxyz", "test.extxyz", "database.extxyz"
 SHORTEST = 0.6  # default smallest distance, as a part of the shortest one in the start structures

@@ -7,7 +7,7 @@ import numpy as np
 from ase import Atoms
 
 from pyuq.models.fit import FitResult
-from pyuq.models.readout_posterior import ReadoutFit
+from pyuq.models.readout_fit import ReadoutFit
 
 
 def energy_covariance(fit: FitResult | ReadoutFit, structures: Sequence[Atoms]) -> np.ndarray:

@@ -4,7 +4,8 @@
 ASE writes eight decimals; a database that is to be read back identically needs all seventeen.
 """
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Iterator
+from io import StringIO
 from pathlib import Path
 
 import ase.io
@@ -59,7 +60,7 @@ def read(path) -> list[Atoms]:
     if not path.is_file():
         raise ValueError(f"no file {path}")
     try:
-        kind = "extxyz" if path.suffix in (".xyz", ".extxyz") else None
+        kind = "extxyz" if is_extxyz(path) else None
         # Under mpirun ASE would otherwise take reading for a collective operation.
         frames = ase.io.read(path, index=":", format=kind, parallel=False)
     except Exception as error:
@@ -67,6 +68,60 @@ def read(path) -> list[Atoms]:
     if not frames:
         raise ValueError(f"{path} holds no structure")
     return [adopt_gpumd(atoms) for atoms in frames]
+
+
+def is_extxyz(path) -> bool:
+    """Tell by the name whether a file is extended XYZ."""
+    return Path(path).suffix in (".xyz", ".extxyz")
+
+
+def count(path) -> int:
+    """Count the frames of an extended XYZ file without reading them.
+
+    Raises
+    ------
+    ValueError
+        See :func:`read`.
+    """
+    return sum(1 for _ in stream(path, ()))
+
+
+def stream(path, wanted: Container[int]) -> Iterator[Atoms | None]:
+    """Read an extended XYZ file frame by frame; of frames that are not wanted only the number of lines.
+
+    Parameters
+    ----------
+    path : str or Path
+    wanted : container of int
+        Numbers of frames, from 0.
+
+    Yields
+    ------
+    Atoms or None
+
+    Raises
+    ------
+    ValueError
+        There is no such file, or a frame cannot be read.
+    """
+    path, number = Path(path), 0
+    if not path.is_file():
+        raise ValueError(f"no file {path}")
+    with open(path, encoding="utf-8") as file:
+        while (line := file.readline()).strip():
+            try:
+                lines = [line, *(file.readline() for _ in range(int(line) + 1))]
+                if not lines[-1]:
+                    raise ValueError("the file ends before it")
+                atoms = _parse(lines) if number in wanted else None
+            except Exception as error:
+                raise ValueError(f"{path}: frame {number} cannot be read: {error}") from error
+            yield atoms
+            number += 1
+
+
+def _parse(lines: list[str]) -> Atoms:
+    return adopt_gpumd(ase.io.read(StringIO("".join(lines)), format="extxyz", parallel=False))
 
 
 def adopt_gpumd(atoms: Atoms) -> Atoms:

@@ -4,7 +4,8 @@
 import json
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from copy import copy
 from pathlib import Path
 
 import numpy as np
@@ -55,15 +56,85 @@ def read_structures(paths: Iterable[Path], elements: Sequence[str] = ()) -> list
     """
     structures = []
     for path in map(Path, paths):
-        if path.suffix == ".cfg" and mlip.recognises(path):
-            frames = mlip.read_cfg(path, elements)
-        else:
-            frames = read_pymatgen(path) if path.suffix == ".json" else extxyz.read(path)
+        frames = _read(path, elements)
         for k, atoms in enumerate(frames):
-            if not extxyz.is_labelled(atoms):
-                raise ValueError(f"{path}: structure {k} has no label; expected energy and forces")
+            _check_label(atoms, path, k)
         structures += frames
     return structures
+
+
+def _read(path: Path, elements: Sequence[str]) -> list[Atoms]:
+    if path.suffix == ".cfg" and mlip.recognises(path):
+        return mlip.read_cfg(path, elements)
+    return read_pymatgen(path) if path.suffix == ".json" else extxyz.read(path)
+
+
+def _check_label(atoms: Atoms, path: Path, number: int) -> None:
+    if not extxyz.is_labelled(atoms):
+        raise ValueError(f"{path}: structure {number} has no label; expected energy and forces")
+
+
+class StructureFiles:
+    """Labelled structures of several files, in order, read when they are iterated over.
+
+    Extended XYZ is read frame by frame, so that memory does not grow with the data; other formats file by file.
+
+    Parameters
+    ----------
+    paths : iterable of Path
+    elements : sequence of str
+        Names of species 0, 1, ... of formats that number them (``.cfg``).
+
+    Raises
+    ------
+    ValueError
+        A file is missing or unreadable; while iterating also: a structure carries no energy and forces.
+    """
+
+    def __init__(self, paths: Iterable[Path], elements: Sequence[str] = ()):
+        self.paths, self.elements = [Path(p) for p in paths], tuple(elements)
+        counts = [
+            extxyz.count(p) if extxyz.is_extxyz(p) else len(_read(p, self.elements))
+            for p in self.paths
+        ]
+        if empty := [p for p, n in zip(self.paths, counts, strict=True) if n == 0]:
+            raise ValueError(f"{empty[0]} holds no structure")
+        self._first = np.cumsum([0, *counts])
+        self._chosen: np.ndarray = np.arange(sum(counts))
+
+    def __len__(self) -> int:
+        return len(self._chosen)
+
+    def take(self, chosen: Iterable[int]) -> "StructureFiles":
+        """Return a part of these structures, numbered from 0, in ascending order."""
+        part = copy(self)
+        part._chosen = np.sort(self._chosen[np.asarray(list(chosen), dtype=int)])
+        return part
+
+    def __iter__(self) -> Iterator[Atoms]:
+        for path, first, end in zip(self.paths, self._first[:-1], self._first[1:], strict=True):
+            mine = self._chosen[(self._chosen >= first) & (self._chosen < end)] - first
+            if not len(mine):
+                continue
+            wanted = {int(k) for k in mine}
+            frames = (
+                extxyz.stream(path, wanted)
+                if extxyz.is_extxyz(path)
+                else _read(path, self.elements)
+            )
+            for k, atoms in enumerate(frames):
+                if k in wanted:
+                    _check_label(atoms, path, k)
+                    yield atoms
+                if k == mine[-1]:
+                    break
+
+
+def take(structures: Sequence[Atoms] | StructureFiles, chosen: Iterable[int]):
+    """Part of some structures, which can be iterated over again and again."""
+    if isinstance(structures, StructureFiles):
+        return structures.take(chosen)
+    return [structures[k] for k in chosen]
 
 
 def read_pymatgen(path: Path) -> list[Atoms]:

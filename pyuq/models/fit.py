@@ -142,16 +142,23 @@ def isolated_atoms(
 
 def training_hash(structures: Iterable[Atoms]) -> str:
     """Hash of positions, cells, species and labels, independent of their order."""
-    digests = []
-    for atoms in structures:
-        h = hashlib.sha256()
-        for array in (atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc):
-            h.update(np.ascontiguousarray(array).tobytes())
-        for name in ("energy", "forces", "stress"):
-            if name in atoms.calc.results:
-                h.update(np.asarray(atoms.calc.results[name], dtype=float).tobytes())
-        digests.append(h.hexdigest())
-    return sha256("".join(sorted(digests)).encode())
+    return joined_hash(map(structure_hash, structures))
+
+
+def structure_hash(atoms: Atoms) -> str:
+    """Hash of positions, cell, species and label of one structure."""
+    h = hashlib.sha256()
+    for array in (atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc):
+        h.update(np.ascontiguousarray(array).tobytes())
+    for name in ("energy", "forces", "stress"):
+        if name in atoms.calc.results:
+            h.update(np.asarray(atoms.calc.results[name], dtype=float).tobytes())
+    return h.hexdigest()
+
+
+def joined_hash(hashes: Iterable[str]) -> str:
+    """Hash of a set of structures from theirs."""
+    return sha256("".join(sorted(hashes)).encode())
 
 
 @dataclass
@@ -348,15 +355,17 @@ def shift(posterior: Posterior, basis: Basis, one_body: Mapping[str, float]) -> 
     return replace(posterior, mean=posterior.mean + basis.prior_mean(one_body))
 
 
-def check_structures(structures: Sequence[Atoms], elements: Sequence[str]) -> None:
+def check_structures(structures: Iterable[Atoms], elements: Sequence[str], first: int = 0) -> None:
     """Refuse what cannot be fitted; on every rank alike, so that none waits for one that failed.
+
+    Structures are counted from `first` in messages.
 
     Raises
     ------
     ValueError
         Missing labels, NaN, wrong shapes, an element that the basis does not know.
     """
-    for k, atoms in enumerate(structures):
+    for k, atoms in enumerate(structures, first):
         where = f"structure {k} ({atoms.get_chemical_formula()})"
         if not is_labelled(atoms):
             raise ValueError(f"{where} has no label; expected energy and forces")

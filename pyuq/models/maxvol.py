@@ -26,8 +26,10 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
+from pyuq.io.structures import StructureFiles, take
 from pyuq.models.evaluator import Evaluator
 from pyuq.models.posterior import FloatArray, PosteriorFile
+from pyuq.models.readout_sums import my_share
 
 _MAX_PASSES = 200
 
@@ -106,7 +108,7 @@ def grades(inverse: FloatArray, rows: FloatArray) -> FloatArray:
 
 
 def select_active_sets(
-    evaluator: Evaluator, structures: Sequence[Atoms], tol: float = 1e-3, comm=None
+    evaluator: Evaluator, structures: Sequence[Atoms] | StructureFiles, tol: float = 1e-3, comm=None
 ) -> list[ActiveSet]:
     """Choose the active set of each species of a model from a training set.
 
@@ -114,7 +116,7 @@ def select_active_sets(
     ----------
     evaluator : Evaluator
         The model.
-    structures : sequence of Atoms
+    structures : sequence of Atoms or StructureFiles
         Training set, the same on all ranks.
     tol : float
         Of :class:`ActiveSet`.
@@ -132,9 +134,9 @@ def select_active_sets(
     ValueError
         No structures; an element that the model does not know; or no convergence.
     """
-    if not structures:
+    if not len(structures):
         raise ValueError("no training structures to choose an active set from")
-    share = structures if comm is None else structures[comm.rank :: comm.size]
+    share = take(structures, my_share(len(structures), comm))
     sets = [ActiveSet(size, tol) for size in _sizes(evaluator, share, comm)]
     for _ in range(_MAX_PASSES):
         exchanges = 0
@@ -160,7 +162,7 @@ def species_rows(evaluator: Evaluator, atoms: Atoms) -> Iterable[tuple[int, Floa
         yield int(z), features[species == z, : evaluator.model.blocks[z][1]]
 
 
-def _sizes(evaluator: Evaluator, structures: Sequence[Atoms], comm) -> list[FloatArray]:
+def _sizes(evaluator: Evaluator, structures: Iterable[Atoms], comm) -> list[FloatArray]:
     """Largest absolute value of each feature, by species; of one that never differs from 0, the typical one."""
     sizes = [np.zeros(count) for _, count in evaluator.model.blocks]
     for atoms in structures:

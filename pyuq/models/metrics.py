@@ -8,7 +8,7 @@ import numpy as np
 from ase import Atoms
 
 from pyuq.models.fit import FitResult
-from pyuq.models.readout_posterior import ReadoutFit
+from pyuq.models.readout_fit import ReadoutFit
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,9 @@ r"""Error bars for a potential that exists: the posterior of its readout, from i
 
 Every model is linear in its readout weights, :math:`E = w\cdot\Phi + E^0`. Given labelled structures, the features stay
 as they are and the deviation :math:`\delta` from the file's weights is the unknown of a Bayesian linear regression,
-:math:`y - \Phi w_\mathrm{file} = \Phi\,\delta + \epsilon`, with a Gaussian prior about zero. The rows of energies,
-forces and virials stream by; what is kept grows with the number of weights, not of structures.
+:math:`y - \Phi w_\mathrm{file} = \Phi\,\delta + \epsilon`, with a Gaussian prior about zero, as wide as the labels
+ask for weights to be. The rows of energies, forces and virials stream by; what is kept grows with the number of
+weights, not of structures.
 
 The noise :math:`\epsilon` has one variance for energies, one for forces and one for virials, estimated as variance
 components (Helmert): the squared residuals of a kind, divided by the rows that the weights have not used up. It
@@ -21,20 +22,20 @@ import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 import pyuq
 from pyuq.calibration import StudentScale, scores
-from pyuq.io.structures import read_structures
+from pyuq.io.files import sha256 as file_hash
+from pyuq.io.structures import StructureFiles, take
 from pyuq.models.evaluator import Evaluator
-from pyuq.models.fit import Weights, check_structures, training_hash
+from pyuq.models.fit import Weights, joined_hash
 from pyuq.models.maxvol import describe, flat_inverses, select_active_sets
 from pyuq.models.posterior import Posterior, PosteriorFile, sha256
+from pyuq.models.readout_sums import KINDS, Components, Partial, accumulate, blocks, my_share
 from pyuq.models.regression import BayesianRidge, NormalEquations, condition
 
 FloatArray = NDArray[np.float64]
 
-KINDS = {"energy": "eV/atom", "force": "eV/Å", "virial": "eV/atom"}
 NOISE_UNITS = {"energy": "eV/√atom", "force": "eV/Å", "virial": "eV/√atom"}
 MEANS = ("model", "refit")
 
@@ -71,93 +72,46 @@ class PosteriorSettings:
 
 
 @dataclass(frozen=True)
-class Block:
-    """Rows of one kind of one structure, scaled to intensive units.
+class Conditioning:
+    """How well the data determine the weights.
 
     Attributes
     ----------
-    rows : (n, M)
-    residuals : (n,)
-        Label less the prediction of the file's weights.
+    effective : float
+        Number of weights that the data determine, Σ_k λ_k/(1 + λ_k) with the eigenvalues λ_k of the precision that the
+        data add to a prior precision of 1; the others keep the prior.
+    condition : float
+        Of the equations that are solved, (1 + max λ)/(1 + min λ). Beyond 1e15 rounding shows in the worst determined
+        directions.
+    absent : tuple of str
+        Elements of the model that the data do not hold.
     """
 
-    rows: FloatArray
-    residuals: FloatArray
+    effective: float
+    condition: float
+    absent: tuple[str, ...] = ()
 
+    @classmethod
+    def of(
+        cls, normal: NormalEquations, prior: FloatArray, absent: Sequence[str] = ()
+    ) -> "Conditioning":
+        """Find it for normal equations of noise variance 1 and prior variances (M,)."""
+        root = np.sqrt(prior)
+        values = np.linalg.eigvalsh(root[:, None] * normal.gram * root).clip(min=0.0)
+        effective = float(np.sum(values / (1.0 + values)))
+        return cls(effective, float((1.0 + values[-1]) / (1.0 + values[0])), tuple(absent))
 
-def blocks(model: Evaluator, atoms: Atoms, max_force: float = np.inf) -> dict[str, Block]:
-    """Rows of a structure by kind: energy and virial over √N (eV/√atom), forces (eV/Å)."""
-    rows, label, w = model.rows(atoms), atoms.calc.results, model.model.weights
-    forces = np.asarray(label["forces"]).reshape(-1)
-    kept = np.abs(forces) <= max_force
-    root = np.sqrt(len(atoms))
-    found = {
-        "force": Block(rows.forces[kept], (forces - rows.fixed_forces - rows.forces @ w)[kept])
-    }
-    if kept.all():
-        energy = label["energy"] - rows.fixed_energy - rows.energy @ w
-        found["energy"] = Block(rows.energy[None] / root, np.array([energy]) / root)
-        if "stress" in label and all(atoms.pbc):
-            virial = -np.asarray(label["stress"]) * atoms.get_volume()
-            residual = virial - rows.fixed_virial - rows.virial @ w
-            found["virial"] = Block(rows.virial / root, residual / root)
-    return found
-
-
-class Components:
-    """Normal equations of each kind, and the variances of their noise."""
-
-    def __init__(self, nreadout: int, weights: Weights):
-        self.parts = {kind: NormalEquations(nreadout) for kind in KINDS}
-        start = {"energy": weights.energy, "force": weights.force, "virial": weights.virial}
-        self.variances = {kind: max(value, 1e-6) ** 2 for kind, value in start.items()}
-
-    def add(self, found: dict[str, Block]) -> None:
-        """Take in the rows of a structure."""
-        for kind, block in found.items():
-            self.parts[kind].add(block.rows, block.residuals)
-
-    def allreduce(self, comm) -> None:
-        """Sum over ranks."""
-        for part in self.parts.values():
-            part.allreduce(comm)
-
-    def deviations(self) -> dict[str, float]:
-        """Standard deviations of the noise by kind."""
-        return {kind: float(np.sqrt(v)) for kind, v in self.variances.items()}
-
-    def copy(self) -> "Components":
-        """Return an independent copy."""
-        other = Components.__new__(Components)
-        other.parts = {kind: part.copy() for kind, part in self.parts.items()}
-        other.variances = dict(self.variances)
-        return other
-
-    def joined(self) -> NormalEquations:
-        """All rows, each over the standard deviation of its noise."""
-        total = NormalEquations(next(iter(self.parts.values())).nfeatures)
-        for kind, part in self.parts.items():
-            total.merge(part.scaled(1.0 / self.variances[kind]))
-        return total
-
-    def update(self, posterior: Posterior, mean: str) -> float:
-        """Estimate the variances anew; returns the largest relative change of a standard deviation."""
-        change = 0.0
-        for kind, part in self.parts.items():
-            if not part.nrows:
-                continue
-            gram = part.gram
-            if mean == "refit":
-                w = posterior.mean
-                misfit = part.yty - 2 * (w @ part.rhs) + w @ gram @ w
-                used = float(np.sum(posterior.covariance * gram)) / self.variances[kind]
-            else:  # the weights did not see these rows
-                misfit, used = part.yty, 0.0
-            variance = max(misfit, 0.0) / max(part.nrows - used, 0.5 * part.nrows)
-            variance = max(variance, 1e-16)
-            change = max(change, abs(np.sqrt(variance / self.variances[kind]) - 1.0))
-            self.variances[kind] = variance
-        return change
+    def text(self, nreadout: int) -> str:
+        """Sentences for the report."""
+        words = f"the data determine {self.effective:.1f} of {nreadout} weights; "
+        words += f"condition number {self.condition:.1e}"
+        if self.condition > 1e15:
+            words += (
+                ", rounding shows in the worst determined directions: more data, or fewer features"
+            )
+        if self.absent:
+            words += f"; no {', '.join(self.absent)} in the data: these weights keep the prior"
+        return words
 
 
 @dataclass(frozen=True)
@@ -177,6 +131,7 @@ class ReadoutPosterior:
         {kind: standard deviation}: energy and virial in eV/√atom, force in eV/Å.
     calibration : dict
         {kind: table row}, empty without held-out structures.
+    conditioning : Conditioning or None
     active_inverse : (Σ_z F_z²,) or None
         See :func:`pyuq.models.maxvol.flat_inverses`.
     """
@@ -190,6 +145,7 @@ class ReadoutPosterior:
     calibration: dict[str, dict]
     training_sha256: str
     settings: PosteriorSettings
+    conditioning: Conditioning | None = None
     active_inverse: FloatArray | None = None
 
     def write(self, path) -> Path:
@@ -210,6 +166,7 @@ class ReadoutPosterior:
                 "settings": settings,
                 "noise": self.noise,
                 "calibration": self.calibration,
+                "conditioning": asdict(self.conditioning) if self.conditioning else None,
             },
             active_inverse=self.active_inverse,
         ).write(path)
@@ -232,129 +189,6 @@ class ReadoutPosterior:
         return "\n".join(lines)
 
 
-@dataclass(frozen=True)
-class ReadoutFitSettings:
-    """A fit of the readout of a model whose features stay as they are.
-
-    Parameters
-    ----------
-    path : Path
-        Native model file.
-    elements : sequence of str
-        Names of the species of a file that stores none (MTP).
-    weights : Weights
-        Starting values of the noise.
-    max_force : float
-        Force components above are left out, eV/Å.
-    """
-
-    path: Path
-    elements: Sequence[str] = ()
-    weights: Weights = field(default_factory=Weights)
-    max_force: float = np.inf
-
-
-@dataclass(frozen=True)
-class ReadoutFit:
-    """Mean and covariance of a refitted readout, with what exact updates need.
-
-    It has the methods of :class:`pyuq.models.fit.FitResult`, so that either can drive active learning.
-
-    Attributes
-    ----------
-    settings : ReadoutFitSettings
-    features : Evaluator
-        The model with the weights of its file.
-    sums : Components
-        Normal equations for the deviation from these weights, and the noise.
-    prior : (M,)
-        Prior variances.
-    posterior : Posterior
-        Of the weights.
-    structures : list of Atoms
-        The training set.
-    """
-
-    settings: ReadoutFitSettings
-    features: Evaluator
-    sums: Components
-    prior: FloatArray
-    posterior: Posterior
-    structures: list[Atoms]
-
-    def update(self, structures: Sequence[Atoms]) -> "ReadoutFit":
-        """Take in further structures at the same noise and prior: exact, and without the old rows."""
-        check_structures(structures, self.features.elements)
-        sums = self.sums.copy()
-        for atoms in structures:
-            sums.add(blocks(self.features, atoms, self.settings.max_force))
-        posterior = about_file(self.features, condition(sums.joined(), self.prior, 1.0))
-        return replace(
-            self, sums=sums, posterior=posterior, structures=[*self.structures, *structures]
-        )
-
-    def predict(self, atoms: Atoms) -> dict:
-        """Energy, forces (N, 3), virial (6,) and standard deviation and noise of the energy, eV and eV/Å."""
-        phi = self.features.model.sums(self.features.neighbors(atoms)[0])
-        variance = float(phi @ self.posterior.covariance @ phi)
-        return self.features.compute(atoms, weights=self.posterior.mean) | {
-            "sigma": np.sqrt(max(variance, 0.0)),
-            "noise": np.sqrt(self.sums.variances["energy"] * len(atoms)),
-        }
-
-    def save(self, folder, name: str, active_inverse: FloatArray | None = None) -> Path:
-        """Write ``name.uq`` into a folder; returns its path. For `active_inverse` see :class:`ReadoutPosterior`."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        return ReadoutPosterior(
-            path=self.settings.path,
-            elements=tuple(self.features.elements),
-            family=self.features.model.family,
-            mean=self.posterior.mean,
-            covariance=self.posterior.covariance,
-            noise=self.sums.deviations(),
-            calibration={},
-            training_sha256=training_hash(self.structures),
-            settings=PosteriorSettings(
-                mean="refit",
-                holdout=0.0,
-                weights=self.settings.weights,
-                max_force=self.settings.max_force,
-            ),
-            active_inverse=active_inverse,
-        ).write(folder / f"{name}.uq")
-
-
-def fit_readout(structures: Sequence[Atoms], settings: ReadoutFitSettings) -> ReadoutFit:
-    """Fit the readout of a model anew, with noise and prior by the evidence.
-
-    Parameters
-    ----------
-    structures : sequence of Atoms
-        Labelled.
-    settings : ReadoutFitSettings
-
-    Raises
-    ------
-    ValueError
-        See :func:`readout_posterior`.
-    """
-    structures = list(structures)
-    features = native_evaluator(settings.path, settings.elements)
-    check_structures(structures, features.elements)
-    sums = Components(features.nreadout, settings.weights)
-    for atoms in structures:
-        sums.add(blocks(features, atoms, settings.max_force))
-    prior, _ = find_noise(sums, "refit")
-    posterior = about_file(features, condition(sums.joined(), prior, 1.0))
-    return ReadoutFit(settings, features, sums, prior, posterior, structures)
-
-
-def about_file(model: Evaluator, deviation: Posterior) -> Posterior:
-    """Posterior of the weights from that of their deviation from the file's."""
-    return replace(deviation, mean=deviation.mean + model.model.weights)
-
-
 def held_out(n: int, part: float, seed: int) -> NDArray[np.bool_]:
     """Structures that only judge, (n,)."""
     chosen = np.zeros(n, dtype=bool)
@@ -366,10 +200,11 @@ def held_out(n: int, part: float, seed: int) -> NDArray[np.bool_]:
 
 def readout_posterior(
     path,
-    structures: Sequence[Atoms],
+    structures: Sequence[Atoms] | StructureFiles,
     settings: PosteriorSettings | None = None,
     elements: Sequence[str] = (),
     comm=None,
+    partial: Partial | None = None,
 ) -> ReadoutPosterior:
     """Give a model of any family the exact Gaussian posterior of its readout.
 
@@ -377,13 +212,15 @@ def readout_posterior(
     ----------
     path : str or Path
         Native model file.
-    structures : sequence of Atoms
+    structures : sequence of Atoms or StructureFiles
         Labelled with energy and forces, and stress where there is one; the same on all ranks.
     settings : PosteriorSettings, optional
     elements : sequence of str
         Names of the species of a file that stores none (MTP).
     comm : mpi4py.MPI.Comm, optional
         Ranks that share the rows; all return the same.
+    partial : Partial, optional
+        Where this rank keeps unfinished sums.
 
     Returns
     -------
@@ -392,35 +229,35 @@ def readout_posterior(
     Raises
     ------
     ValueError
-        No structures, one without labels, or an element that the model does not know.
+        Too few structures, one without labels, an element that the model does not know, or no rows because of
+        `max_force`.
     """
-    settings = settings or PosteriorSettings()
-    path, structures = Path(path), list(structures)
-    if not structures:
-        raise ValueError("no structures")
+    settings, path = settings or PosteriorSettings(), Path(path)
     model = native_evaluator(path, elements)
-    check_structures(structures, model.elements)
+    if len(structures) < (2 if settings.holdout else 1):
+        raise ValueError(
+            f"found {len(structures)} structures; expected at least 1, and 2 with holdout = {settings.holdout}: one "
+            "to learn from, one to judge by"
+        )
     judged = held_out(len(structures), settings.holdout, settings.seed)
-    train, held = (
-        Components(model.nreadout, settings.weights),
-        Components(model.nreadout, settings.weights),
+    train, held, hashes = accumulate(
+        model, structures, judged, settings.weights, settings.max_force, comm, partial
     )
-    for k in tqdm(my_share(len(structures), comm), desc="rows", disable=None):
-        (held if judged[k] else train).add(blocks(model, structures[k], settings.max_force))
-    if comm is not None:
-        train.allreduce(comm)
-        held.allreduce(comm)
-
-    prior, posterior = find_noise(train, settings.mean)
+    if not train.parts["energy"].nrows:
+        raise ValueError(
+            f"max_force = {settings.max_force:g} eV/Å leaves no whole structure to learn from: raise it"
+        )
+    prior, posterior = find_noise(train, model.model.weights, settings.mean)
     shift = posterior.mean if settings.mean == "refit" else np.zeros(model.nreadout)
     calibration = {}
     if judged.any():
-        chosen = [a for a, j in zip(structures, judged, strict=True) if j]
+        chosen = take(structures, np.flatnonzero(judged))
         calibration = judge(model, chosen, posterior, shift, train.variances, settings, comm)
     # The hyperparameters come from the training part; in the end every structure counts.
     for kind, part in train.parts.items():
         part.merge(held.parts[kind])
-    final = condition(train.joined(), prior, 1.0)
+    total = train.joined()
+    final = condition(total, prior, 1.0)
     return ReadoutPosterior(
         path=path,
         elements=tuple(model.elements),
@@ -429,9 +266,22 @@ def readout_posterior(
         covariance=final.covariance,
         noise=train.deviations(),
         calibration=calibration,
-        training_sha256=training_hash(structures),
+        training_sha256=joined_hash(hashes),
         settings=settings,
+        conditioning=Conditioning.of(total, prior, absent(model, total)),
     )
+
+
+def absent(model: Evaluator, normal: NormalEquations) -> list[str]:
+    """Elements whose features no structure has: of species with features of their own, or constants."""
+    empty = np.diag(normal.gram) == 0.0
+    return [
+        element
+        for z, (element, (first, count)) in enumerate(
+            zip(model.elements, model.model.blocks, strict=True)
+        )
+        if empty[first : first + count].all() or (model.model.family == "mtp" and empty[z])
+    ]
 
 
 def run_posterior(
@@ -469,8 +319,10 @@ def run_posterior(
     path = Path(path)
     choice = PosteriorSettings(**settings)
     names, meant = (tuple(elements), True) if elements else species_names(path, data)
-    structures = read_structures((Path(p) for p in data), names)
-    result = readout_posterior(path, structures, choice, names, comm)
+    structures = StructureFiles(data, names)
+    written = Path(out or _default_output(path, choice.mean))
+    partial = _partial(written, path, structures, choice, comm)
+    result = readout_posterior(path, structures, choice, names, comm, partial)
     sets = []
     if active_set:
         sets = select_active_sets(native_evaluator(path, names), structures, comm=comm)
@@ -478,10 +330,7 @@ def run_posterior(
     if not meant:
         result = replace(result, elements=())
     if comm is None or comm.rank == 0:
-        stem = (
-            path.with_suffix("") if choice.mean == "model" else path.with_name(f"{path.stem}-refit")
-        )
-        written = result.write(out or stem.with_suffix(".uq"))
+        result.write(written)
         species = " ".join(result.elements) or "numbered species"
         print(
             f"{path.name}: {result.family} of {species}, {len(result.mean)} readout weights, "
@@ -491,12 +340,30 @@ def run_posterior(
             "noise, misfit included: "
             + ", ".join(f"{k} {v:.3g} {NOISE_UNITS[k]}" for k, v in result.noise.items())
         )
+        print(result.conditioning.text(len(result.mean)))
         if sets:
             print(describe(sets, result.elements or [str(z) for z in range(len(sets))]))
         if result.calibration:
             print(f"\nheld-out structures ({choice.holdout:.0%}):\n\n{result.table()}\n")
         print(f"written: {written}")
+    partial.remove()
     return result
+
+
+def _default_output(path: Path, mean: str) -> Path:
+    stem = path.with_suffix("") if mean == "model" else path.with_name(f"{path.stem}-refit")
+    return stem.with_suffix(".uq")
+
+
+def _partial(
+    written: Path, path: Path, structures: StructureFiles, settings: PosteriorSettings, comm
+) -> Partial:
+    """Where this rank keeps unfinished sums of exactly this task."""
+    rank, size = (0, 1) if comm is None else (comm.rank, comm.size)
+    files = [path, *structures.paths]
+    depends = [file_hash(f) for f in files] + [str(size), repr(settings), *structures.elements]
+    where = written.with_name(f".{written.name}.{rank}of{size}.partial")
+    return Partial(where, sha256("\n".join(depends).encode()))
 
 
 def species_names(path: Path, data: Sequence) -> tuple[tuple[str, ...], bool]:
@@ -510,8 +377,8 @@ def species_names(path: Path, data: Sequence) -> tuple[tuple[str, ...], bool]:
     if not text.startswith("MTP"):
         return (), True
     if not any(Path(p).suffix == ".cfg" for p in data):
-        frames = read_structures(map(Path, data))
-        return tuple(sorted({s for atoms in frames for s in atoms.get_chemical_symbols()})), True
+        found = {s for atoms in StructureFiles(data) for s in atoms.get_chemical_symbols()}
+        return tuple(sorted(found)), True
     count = re.search(r"species_count\s*=\s*(\d+)", text)
     return tuple(chemical_symbols[1 : int(count[1]) + 1]) if count else (), False
 
@@ -529,27 +396,30 @@ def native_evaluator(path: Path, elements: Sequence[str]) -> Evaluator:
     return Evaluator(path, elements=elements, posterior=False)
 
 
-def my_share(n: int, comm) -> range:
-    """Structures of this rank."""
-    return range(n) if comm is None else range(comm.rank, n, comm.size)
+def find_noise(
+    train: Components, weights: FloatArray, mean: str, limit: int = 30
+) -> tuple[FloatArray, Posterior]:
+    """Prior variances (M,), and posterior of the deviation from the file's weights, at the noise of the data.
 
-
-def find_noise(train: Components, mean: str, limit: int = 30) -> tuple[FloatArray, Posterior]:
-    """Prior variances and posterior at the variance components of the noise."""
+    One prior for all weights, in units in which every feature matters alike, of the scale that makes the labels
+    likeliest with weights about zero. About the file's weights the evidence would see data that these have already
+    learnt, and shrink the prior until nothing is left for the data to determine.
+    """
     for _ in range(limit):
         normal = train.joined()
-        # One prior for weights in units in which each feature matters alike.
         diagonal = np.diag(normal.gram)
         shape = 1.0 / np.maximum(diagonal, 1e-12 * max(diagonal.max(), 1e-300))
-        ridge = BayesianRidge(prior_shape=shape, noise_variance=1.0).fit_statistics(normal)
-        if train.update(ridge.posterior_, mean) < 1e-4:
+        ridge = BayesianRidge(prior_shape=shape, noise_variance=1.0)
+        prior = ridge.fit_statistics(normal.shifted(weights)).prior_variance_
+        posterior = condition(normal, prior, 1.0)
+        if train.update(posterior, mean) < 1e-4:
             break
-    return ridge.prior_variance_, ridge.posterior_
+    return prior, posterior
 
 
 def judge(
     model: Evaluator,
-    structures: Sequence[Atoms],
+    structures: Sequence[Atoms] | StructureFiles,
     posterior: Posterior,
     shift: FloatArray,
     variances: dict[str, float],
@@ -558,14 +428,13 @@ def judge(
 ) -> dict[str, dict]:
     """Scores of the error bars on held-out structures, by kind."""
     collected = {kind: [] for kind in KINDS}
-    for k in my_share(len(structures), comm):
-        found = blocks(model, structures[k], settings.max_force)
-        for kind, block in found.items():
+    for atoms in take(structures, my_share(len(structures), comm)):
+        for kind, block in blocks(model, atoms, settings.max_force).items():
             error = block.residuals - block.rows @ shift
             _, sigma = posterior.predict(block.rows)
             total = np.sqrt(sigma**2 + variances[kind])
             # Intensive: √N of the rows once more.
-            unit = 1.0 if kind == "force" else 1.0 / np.sqrt(len(structures[k]))
+            unit = 1.0 if kind == "force" else 1.0 / np.sqrt(len(atoms))
             collected[kind].append(unit * np.array([error, sigma, total]))
     if comm is not None:
         parts = comm.allgather(collected)

@@ -127,6 +127,14 @@ class NormalEquations:
         other.yty *= factor
         return other
 
+    def shifted(self, w: ArrayLike) -> "NormalEquations":
+        """Return the equations of the same rows with targets y + Xw, w (M,)."""
+        other, w = self.copy(), np.asarray(w, dtype=float)
+        product = self.gram @ w
+        other.rhs += product
+        other.yty += float(2.0 * (w @ self.rhs) + w @ product)
+        return other
+
     def allreduce(self, comm) -> Self:
         """Sum over the ranks of an mpi4py communicator, in place: one Allreduce of 8M² bytes."""
         from mpi4py import MPI
@@ -157,10 +165,15 @@ class NormalEquations:
         tensors = load_file(path)
         if tensors.keys() != {"gram", "rhs", "scalars"}:
             raise ValueError(f"{path}: holds {sorted(tensors)}, not normal equations")
-        normal = cls(tensors["rhs"].size)
-        normal._upper = np.asfortranarray(tensors["gram"])
-        normal.rhs = tensors["rhs"].copy()
-        normal.yty, normal.nrows = float(tensors["scalars"][0]), round(tensors["scalars"][1])
+        return cls.from_sums(tensors["gram"], tensors["rhs"], tensors["scalars"])
+
+    @classmethod
+    def from_sums(cls, gram: FloatArray, rhs: FloatArray, scalars: FloatArray) -> Self:
+        """Make them from XᵀX, Xᵀy and (yᵀy, number of rows)."""
+        normal = cls(rhs.size)
+        normal._upper = np.asfortranarray(gram)
+        normal.rhs = rhs.copy()
+        normal.yty, normal.nrows = float(scalars[0]), round(scalars[1])
         return normal
 
 

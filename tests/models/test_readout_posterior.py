@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Posteriors of existing potentials of every family, on labels whose truth is a readout nearby."""
 
+import gc
 import shutil
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
+import ase.io
 import numpy as np
 import pytest
 from ase.build import bulk
@@ -13,14 +16,17 @@ from ase.build import bulk
 from pyuq import lmp
 from pyuq.cli import main
 from pyuq.io import extxyz
+from pyuq.io.structures import StructureFiles
+from pyuq.models import readout_sums
 from pyuq.models.evaluator import Evaluator
 from pyuq.models.posterior import PosteriorFile
 from pyuq.models.readout_posterior import (
     PosteriorSettings,
-    blocks,
     held_out,
     readout_posterior,
+    run_posterior,
 )
+from pyuq.models.readout_sums import blocks
 
 DATA = Path(__file__).parents[1] / "data"
 NOISE = {"energy": 0.003, "force": 0.02, "virial": 0.03}  # eV/√atom, eV/Å, eV/√atom
@@ -29,6 +35,11 @@ MODELS = {
     "nep": (DATA / "nep/agi.txt", ("Ag", "I")),
     "mtp": (DATA / "mtp/random.mtp", ()),
 }
+
+
+def species_count(path: Path) -> int:
+    """Of an .mtp."""
+    return int(path.read_text().split("species_count")[1].split("=")[1].split()[0])
 
 
 def crystals(elements, n, rng):
@@ -63,8 +74,7 @@ def case(request, tmp_path):
     path = tmp_path / source.name
     shutil.copy(source, path)
     if not elements:
-        count = int(path.read_text().split("species_count")[1].split("=")[1].split()[0])
-        elements = ("Ag", "I", "Br", "Cl")[:count]
+        elements = ("Ag", "I", "Br", "Cl")[: species_count(path)]
     model = Evaluator(path, elements=elements)
     rng = np.random.default_rng(7)
     structures = crystals(elements, 24, rng)
@@ -89,6 +99,11 @@ def test_noise_of_each_kind_is_found_and_held_out_errors_are_covered(case):
     assert force["within_2"] == pytest.approx(0.954, abs=0.06)
     assert found.calibration["force"]["factor"] == pytest.approx(1.0, abs=0.25)
     assert "force, eV/Å" in found.table()
+    known = found.conditioning
+    assert 0 < known.effective <= len(found.mean)
+    assert known.condition > 1
+    # The fixed ACE has no features of iodine alone; NEP and MTP have all species or say which are missing.
+    assert known.absent == tuple(e for e in elements if e not in ("Ag", elements[-1]))
 
 
 def test_posterior_is_that_of_the_dense_regression(case):
@@ -139,6 +154,27 @@ def test_predictions_of_the_model_do_not_change(case):
     np.testing.assert_array_equal(again.covariance, result.covariance)
 
 
+def test_what_the_file_has_learnt_does_not_narrow_the_prior(case):
+    """Of a file that is the truth, the data still determine the weights, and σ grows away from them."""
+    path, elements, structures, _ = case
+    model, rng = Evaluator(path, elements=elements), np.random.default_rng(1)
+    structures = labelled(model, structures, model.model.weights, rng)
+    found = readout_posterior(path, structures, elements=elements)
+    rows = np.vstack(
+        [b.rows / found.noise[k] for a in structures for k, b in blocks(model, a).items()]
+    )
+    rank = np.linalg.matrix_rank(rows / np.maximum(np.linalg.norm(rows, axis=0), 1e-300), tol=1e-6)
+    assert found.conditioning.effective > 0.3 * rank
+
+    def sigma(atoms):
+        phi = model.model.sums(model.neighbors(atoms)[0])
+        return np.sqrt(phi @ found.covariance @ phi) / len(atoms)
+
+    squeezed = structures[0].copy()
+    squeezed.set_cell(0.85 * squeezed.cell, scale_atoms=True)
+    assert sigma(squeezed) > 3 * np.mean([sigma(a) for a in structures])
+
+
 def test_refit_comes_nearer_to_the_truth(case):
     path, elements, structures, truth = case
     result = readout_posterior(path, structures, PosteriorSettings(mean="refit"), elements)
@@ -170,7 +206,7 @@ def test_command_writes_a_posterior_that_lammps_takes(tmp_path, capsys):
     """Of a file that numbers its species: names come from the data, or from pair_coeff."""
     path = tmp_path / "a.mtp"
     shutil.copy(MODELS["mtp"][0], path)
-    count = int(path.read_text().split("species_count")[1].split("=")[1].split()[0])
+    count = species_count(path)
     elements = ("Ag", "I", "Br", "Cl")[:count]
     model = Evaluator(path, elements=elements)
     rng = np.random.default_rng(0)
@@ -193,25 +229,129 @@ def test_command_writes_a_posterior_that_lammps_takes(tmp_path, capsys):
     assert instance.last_thermo()["c_u[1]"] > 0
 
 
-def test_ranks_agree(tmp_path):
-    path, elements = tmp_path / "agi.txt", ("Ag", "I")
-    shutil.copy(MODELS["nep"][0], path)
-    model, rng = Evaluator(path), np.random.default_rng(0)
+@pytest.mark.parametrize("family", ["nep", "mtp"])
+def test_ranks_agree(tmp_path, family):
+    """One, two and three ranks: another order of summation, no more."""
+    source, elements = MODELS[family]
+    path = tmp_path / source.name
+    shutil.copy(source, path)
+    elements = elements or ("Ag", "I", "Br", "Cl")[: species_count(path)]
+    model, rng = Evaluator(path, elements=elements), np.random.default_rng(0)
     structures = labelled(model, crystals(elements, 7, rng), model.model.weights, rng)
     extxyz.write(tmp_path / "train.xyz", structures)
     results = []
-    for ranks in (1, 3):
+    for ranks in (1, 2, 3):
         out = tmp_path / f"{ranks}.uq"
         command = [lmp.mpirun(), "-np", str(ranks), sys.executable, "-m", "pyuq", "posterior"]
         command += [str(path), "--data", str(tmp_path / "train.xyz"), "--out", str(out)]
+        command += ["--elements", ",".join(elements)]
         env = lmp.environment() | {"OMP_NUM_THREADS": "1"}
         done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stderr
         assert done.stdout.count("written:") == 1
         results.append(PosteriorFile.read(out))
-    np.testing.assert_array_equal(results[0].mean, results[1].mean)
-    one, three = (np.sqrt(np.diag(r.covariance)) for r in results)
-    np.testing.assert_allclose(three, one, rtol=1e-5)
+    assert not list(tmp_path.glob(".*.partial"))
+    one = np.sqrt(np.diag(results[0].covariance))
+    for other in results[1:]:
+        np.testing.assert_array_equal(results[0].mean, other.mean)
+        assert results[0].training_sha256 == other.training_sha256
+        np.testing.assert_allclose(np.sqrt(np.diag(other.covariance)), one, rtol=1e-5)
+
+
+def test_error_on_one_rank_ends_all(tmp_path):
+    """The structure that cannot be used lies on the second rank; nobody waits for it."""
+    path = tmp_path / "agi.txt"
+    shutil.copy(MODELS["nep"][0], path)
+    model, rng = Evaluator(path), np.random.default_rng(0)
+    structures = labelled(model, crystals(("Ag", "I"), 4, rng), model.model.weights, rng)
+    structures[1].symbols[0] = "Cu"
+    extxyz.write(tmp_path / "train.xyz", structures)
+    command = [lmp.mpirun(), "-np", "2", sys.executable, "-m", "pyuq", "posterior", str(path)]
+    command += ["--data", str(tmp_path / "train.xyz")]
+    env = lmp.environment() | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0
+    assert "structure 1 (" in done.stderr
+    assert "element Cu is not in the basis: Ag I" in done.stderr
+
+
+@pytest.fixture
+def on_disk(tmp_path):
+    """A NEP and two files of structures of different formats."""
+    path = tmp_path / "agi.txt"
+    shutil.copy(MODELS["nep"][0], path)
+    model, rng = Evaluator(path), np.random.default_rng(0)
+    structures = labelled(model, crystals(("Ag", "I"), 9, rng), model.model.weights, rng)
+    extxyz.write(tmp_path / "a.xyz", structures[:5])
+    extxyz.write(tmp_path / "b.extxyz", structures[5:])
+    return path, [tmp_path / "a.xyz", tmp_path / "b.extxyz"], structures
+
+
+def test_files_equal_memory(on_disk):
+    """Reading as needed gives the digits of a list of structures."""
+    path, data, structures = on_disk
+    files = StructureFiles(data)
+    assert len(files) == 9
+    again = [a.positions for a in files.take([8, 0, 4])]
+    for found, k in zip(again, (0, 4, 8), strict=True):
+        np.testing.assert_array_equal(found, structures[k].positions)
+    assert len(files.take([1, 5, 6]).take([2])) == 1
+    one, two = readout_posterior(path, structures), readout_posterior(path, files)
+    np.testing.assert_array_equal(one.covariance, two.covariance)
+    assert one.training_sha256 == two.training_sha256
+    assert one.table() == two.table()
+
+
+def test_structures_are_read_one_at_a_time(on_disk, monkeypatch):
+    """Of a file never more than one frame is alive: memory does not grow with the data."""
+    path, data, _ = on_disk
+    references, most = [], 0
+    read = ase.io.read
+
+    def watched(*arguments, **options):
+        nonlocal most
+        atoms = read(*arguments, **options)
+        references.append(weakref.ref(atoms))
+        gc.collect()
+        most = max(most, sum(reference() is not None for reference in references))
+        return atoms
+
+    monkeypatch.setattr(ase.io, "read", watched)
+    readout_posterior(path, StructureFiles(data))
+    assert most <= 3  # the new one, the one before, and its labels
+
+
+def test_interrupted_sums_go_on(on_disk, monkeypatch):
+    """A run that ends in the middle is continued by the same command, to the last digit."""
+    path, data, _ = on_disk
+    whole = run_posterior(path, data, out=path.with_name("whole.uq"))
+    calls, partial = [], path.with_name(".agi.uq.0of1.partial")
+
+    def interrupted(*arguments):
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return counted(*arguments)
+
+    def counted(*arguments):
+        calls.append(arguments)
+        return blocks(*arguments)
+
+    monkeypatch.setattr(readout_sums, "CHECKPOINT_EVERY", 0.0)
+    monkeypatch.setattr(readout_sums, "blocks", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_posterior(path, data)
+    kept = partial.read_bytes()
+    calls.clear()
+    monkeypatch.setattr(readout_sums, "blocks", counted)
+    run_posterior(path, data, mean="refit", out=path.with_suffix(".uq"))  # another task
+    assert len(calls) == 9
+    partial.write_bytes(kept)
+    calls.clear()
+    found = run_posterior(path, data)
+    assert len(calls) == 9 - 5
+    np.testing.assert_array_equal(found.covariance, whole.covariance)
+    assert found.training_sha256 == whole.training_sha256
+    assert not partial.exists()
 
 
 def test_held_out_structures():
@@ -231,15 +371,26 @@ def test_held_out_structures():
         (["{ace}", "--data", "cu.xyz"], "element Cu is not in the"),
         (["{ace}", "--data", "cu.xyz", "--holdout", "1.0"], "holdout = 1.0"),
         (["a.uq", "--data", "cu.xyz"], "name the native model file"),
+        (["{ace}", "--data", "one.xyz"], "found 1 structures; expected at least 1, and 2 with"),
+        (["{ace}", "--data", "two.xyz", "--max-force", "0.5"], "leaves no whole structure"),
+        (["{ace}", "--data", "cut.xyz"], "frame 1 cannot be read: the file ends before it"),
+        (["{ace}", "--data", "empty.xyz"], "holds no structure"),
+        (["{mtp}", "--data", "two.xyz", "--elements", "Ag"], "species"),
     ],
 )
 def test_bad_input(tmp_path, monkeypatch, capsys, arguments, message):
     monkeypatch.chdir(tmp_path)
     copper = bulk("Cu", cubic=True)
-    extxyz.write(Path("bare.xyz"), [copper])
-    extxyz.write(Path("cu.xyz"), [extxyz.labelled(copper, 0.0, np.zeros((4, 3)))])
+    extxyz.write(Path("bare.xyz"), [copper, copper])
+    extxyz.write(Path("cu.xyz"), [extxyz.labelled(copper, 0.0, np.zeros((4, 3)))] * 2)
+    silver = crystals(("Ag", "I"), 2, np.random.default_rng(0))
+    far = [extxyz.labelled(a, 0.0, np.ones((8, 3))) for a in silver]
+    extxyz.write(Path("one.xyz"), far[:1])
+    extxyz.write(Path("two.xyz"), far)
+    Path("cut.xyz").write_text("\n".join(Path("two.xyz").read_text().splitlines()[:-3]))
+    Path("empty.xyz").write_text("")
     Path("a.uq").write_bytes(b"x")
-    arguments = [a.format(ace=MODELS["ace"][0]) for a in arguments]
+    arguments = [a.format(ace=MODELS["ace"][0], mtp=MODELS["mtp"][0]) for a in arguments]
     assert main(["posterior", *arguments]) == 1
     assert message in capsys.readouterr().err
     assert not list(tmp_path.glob("*.uq.tmp"))

@@ -35,6 +35,17 @@ def problem():
 
 
 class TestNormalEquations:
+    def test_shifted_targets(self):
+        rng = np.random.default_rng(2)
+        X, y, w = rng.normal(size=(30, 5)), rng.normal(size=30), rng.normal(size=5)
+        found, direct = (
+            NormalEquations(5).add(X, y).shifted(w),
+            NormalEquations(5).add(X, y + X @ w),
+        )
+        np.testing.assert_allclose(found.rhs, direct.rhs, rtol=1e-12)
+        assert found.yty == pytest.approx(direct.yty, rel=1e-12)
+        np.testing.assert_allclose(found.gram, direct.gram)
+
     def test_streaming_weights_and_merging(self):
         rng = np.random.default_rng(1)
         X, y, w = rng.normal(size=(50, 7)), rng.normal(size=50), rng.uniform(0.1, 3.0, 50)

@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Sums of design-matrix rows of a model over a training set: of each kind of label, and of any length.
+
+Structures stream by, on disk or in memory, shared out among ranks; what is kept does not grow with them. Sums of long
+runs are put on disk now and then, and a run that is started again goes on from there.
+"""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from tqdm import tqdm
+
+from pyuq.io.files import write_tensors
+from pyuq.io.structures import StructureFiles, take
+from pyuq.models.evaluator import Evaluator
+from pyuq.models.fit import Weights, check_structures, structure_hash
+from pyuq.models.posterior import Posterior
+from pyuq.models.regression import NormalEquations
+
+FloatArray = NDArray[np.float64]
+
+KINDS = {"energy": "eV/atom", "force": "eV/Å", "virial": "eV/atom"}
+CHECKPOINT_EVERY = 60.0  # s
+
+
+@dataclass(frozen=True)
+class Block:
+    """Rows of one kind of one structure, scaled to intensive units.
+
+    Attributes
+    ----------
+    rows : (n, M)
+    residuals : (n,)
+        Label less the prediction of the file's weights.
+    """
+
+    rows: FloatArray
+    residuals: FloatArray
+
+
+def blocks(model: Evaluator, atoms: Atoms, max_force: float = np.inf) -> dict[str, Block]:
+    """Rows of a structure by kind: energy and virial over √N (eV/√atom), forces (eV/Å)."""
+    rows, label, w = model.rows(atoms), atoms.calc.results, model.model.weights
+    forces = np.asarray(label["forces"]).reshape(-1)
+    kept = np.abs(forces) <= max_force
+    root = np.sqrt(len(atoms))
+    residuals = forces - rows.fixed_forces - rows.forces @ w
+    if not kept.all():
+        return {"force": Block(rows.forces[kept], residuals[kept])}
+    found = {"force": Block(rows.forces, residuals)}
+    energy = label["energy"] - rows.fixed_energy - rows.energy @ w
+    found["energy"] = Block(rows.energy[None] / root, np.array([energy]) / root)
+    if "stress" in label and all(atoms.pbc):
+        virial = -np.asarray(label["stress"]) * atoms.get_volume()
+        residual = virial - rows.fixed_virial - rows.virial @ w
+        found["virial"] = Block(rows.virial / root, residual / root)
+    return found
+
+
+class Components:
+    """Normal equations of each kind, and the variances of their noise."""
+
+    def __init__(self, nreadout: int, weights: Weights):
+        self.parts = {kind: NormalEquations(nreadout) for kind in KINDS}
+        start = {"energy": weights.energy, "force": weights.force, "virial": weights.virial}
+        self.variances = {kind: max(value, 1e-6) ** 2 for kind, value in start.items()}
+
+    def add(self, found: dict[str, Block]) -> None:
+        """Take in the rows of a structure."""
+        for kind, block in found.items():
+            self.parts[kind].add(block.rows, block.residuals)
+
+    def allreduce(self, comm) -> None:
+        """Sum over ranks."""
+        for part in self.parts.values():
+            part.allreduce(comm)
+
+    def deviations(self) -> dict[str, float]:
+        """Standard deviations of the noise by kind."""
+        return {kind: float(np.sqrt(v)) for kind, v in self.variances.items()}
+
+    def copy(self) -> "Components":
+        """Return an independent copy."""
+        other = Components.__new__(Components)
+        other.parts = {kind: part.copy() for kind, part in self.parts.items()}
+        other.variances = dict(self.variances)
+        return other
+
+    def joined(self) -> NormalEquations:
+        """All rows, each over the standard deviation of its noise."""
+        total = NormalEquations(next(iter(self.parts.values())).nfeatures)
+        for kind, part in self.parts.items():
+            total.merge(part.scaled(1.0 / self.variances[kind]))
+        return total
+
+    def update(self, posterior: Posterior, mean: str) -> float:
+        """Estimate the variances anew; returns the largest relative change of a standard deviation."""
+        change = 0.0
+        for kind, part in self.parts.items():
+            if not part.nrows:
+                continue
+            gram = part.gram
+            if mean == "refit":
+                w = posterior.mean
+                misfit = part.yty - 2 * (w @ part.rhs) + w @ gram @ w
+                used = float(np.sum(posterior.covariance * gram)) / self.variances[kind]
+            else:  # the weights did not see these rows
+                misfit, used = part.yty, 0.0
+            variance = max(misfit, 0.0) / max(part.nrows - used, 0.5 * part.nrows)
+            variance = max(variance, 1e-16)
+            change = max(change, abs(np.sqrt(variance / self.variances[kind]) - 1.0))
+            self.variances[kind] = variance
+        return change
+
+    def tensors(self, prefix: str) -> dict[str, FloatArray]:
+        """All sums, for a file."""
+        found = {}
+        for kind, part in self.parts.items():
+            found[f"{prefix}.{kind}.gram"] = part.gram
+            found[f"{prefix}.{kind}.rhs"] = part.rhs
+            found[f"{prefix}.{kind}.scalars"] = np.array([part.yty, float(part.nrows)])
+        return found
+
+    def restore(self, prefix: str, tensor: Callable[[str], FloatArray]) -> None:
+        """Take the sums of a file; `tensor` gives one by its name."""
+        for kind in self.parts:
+            self.parts[kind] = NormalEquations.from_sums(
+                *(tensor(f"{prefix}.{kind}.{name}") for name in ("gram", "rhs", "scalars"))
+            )
+
+
+def agree(comm, error: Exception | None) -> None:
+    """Raise the first error of any rank on all of them, so that none waits for one that failed."""
+    errors = [error] if comm is None else comm.allgather(error)
+    if found := next((e for e in errors if e is not None), None):
+        raise found
+
+
+def my_share(n: int, comm) -> range:
+    """Structures of this rank."""
+    return range(n) if comm is None else range(comm.rank, n, comm.size)
+
+
+@dataclass(frozen=True)
+class Partial:
+    """Where a rank keeps its sums while they grow.
+
+    Attributes
+    ----------
+    path : Path
+    key : str
+        Of everything that the sums depend on: a file with another key is not taken.
+    """
+
+    path: Path
+    key: str
+
+    def load(self, sums: Sequence[Components]) -> list[str]:
+        """Restore sums; returns the hashes of the structures that are in them."""
+        with suppress(FileNotFoundError, SafetensorError), safe_open(self.path, "np") as file:
+            record = file.metadata()
+            if record.get("key") == self.key:
+                for k, part in enumerate(sums):
+                    part.restore(str(k), file.get_tensor)
+                return json.loads(record["hashes"])
+        return []
+
+    def save(self, sums: Sequence[Components], hashes: list[str]) -> None:
+        """Write atomically."""
+        tensors = {n: t for k, part in enumerate(sums) for n, t in part.tensors(str(k)).items()}
+        write_tensors(self.path, tensors, {"key": self.key, "hashes": json.dumps(hashes)})
+
+    def remove(self) -> None:
+        """Forget: the result is written."""
+        self.path.unlink(missing_ok=True)
+
+
+def accumulate(
+    model: Evaluator,
+    structures: Sequence[Atoms] | StructureFiles,
+    judged: NDArray[np.bool_],
+    weights: Weights,
+    max_force: float = np.inf,
+    comm=None,
+    partial: Partial | None = None,
+) -> tuple[Components, Components, list[str]]:
+    """Sum the rows of a training set.
+
+    Parameters
+    ----------
+    model : Evaluator
+    structures : sequence of Atoms or StructureFiles
+        Labelled; the same on all ranks.
+    judged : ndarray of bool, shape (S,)
+        Structures that are summed apart.
+    weights : Weights
+        Starting values of the noise.
+    max_force : float
+        Force components above are left out, eV/Å.
+    comm : mpi4py.MPI.Comm, optional
+        Ranks that share the structures; all return the same.
+    partial : Partial, optional
+        Of this rank.
+
+    Returns
+    -------
+    train, held : Components
+    hashes : list of str
+        Of the structures, in no order.
+
+    Raises
+    ------
+    ValueError
+        A structure without label, or with an element that the model does not know; on all ranks.
+    """
+    sums = [Components(model.nreadout, weights) for _ in range(2)]
+    mine = my_share(len(structures), comm)
+    hashes = partial.load(sums) if partial else []
+    mine = mine[len(hashes) :]
+    error, written = None, time.monotonic()
+    progress = tqdm(mine, desc="rows", disable=None)
+    try:
+        for k, atoms in zip(progress, take(structures, mine), strict=True):
+            check_structures([atoms], model.elements, first=k)
+            sums[int(judged[k])].add(blocks(model, atoms, max_force))
+            hashes.append(structure_hash(atoms))
+            if partial and time.monotonic() - written >= CHECKPOINT_EVERY:
+                partial.save(sums, hashes)
+                written = time.monotonic()
+    except ValueError as found:
+        error = found
+    agree(comm, error)
+    if comm is not None:
+        for part in sums:
+            part.allreduce(comm)
+        hashes = [h for part in comm.allgather(hashes) for h in part]
+    return sums[0], sums[1], hashes
