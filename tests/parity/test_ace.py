@@ -72,7 +72,7 @@ def test_direct_mode_is_the_limit_of_the_reference(shared_data, tmp_path, name):
         forces = direct.compute(atoms)["forces"]
         wide, narrow = (np.abs(e.compute(atoms)["forces"] - forces).max() for e in evaluators)
         to_reference = np.abs(atoms.calc.results["forces"] - forces).max()
-        assert abs(to_reference - wide) < 0.01 * wide, atoms.info.get("name")
+        assert abs(to_reference - wide) < 0.02 * wide, atoms.info.get("name")
         assert narrow < wide / 2**3, atoms.info.get("name")
 
 
