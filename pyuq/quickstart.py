@@ -180,6 +180,9 @@ free = ["Ag"]                   # silver keeps its own coordinates: a few modes 
 [sampler]
 samples = {samples}
 
+[propagate]
+repeats = 2                     # runs of each potential in its own basis
+
 [diffusion]
 species = "Ag"
 first = {first}                     # ps; the same lags for all runs

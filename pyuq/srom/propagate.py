@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +31,7 @@ from pyuq.srom.snapshots import Snapshots
 FloatArray = NDArray[np.float64]
 
 RESULT, BASIS = "result.json", "basis.rom"
-SAMPLE_SEED = 104729  # between the velocity seeds of two runs
+LARGEST_SEED = 899_999_999
 BLOWN_UP = 3.0  # mean temperature over the target
 NOMINAL, CONVERGENCE, SAMPLE = "nominal", "modes", "sample"
 
@@ -68,26 +69,24 @@ def _line(simulation: Simulation, result: dict) -> str:
 def _plan(case: Case, ensemble: Ensemble) -> Iterator[tuple[Simulation, dict]]:
     """All simulations, each with what is known before it runs."""
     settings = case.settings
-    models, bases = settings.models, settings.labels
-    jobs = []
-    if settings.propagate.nominal:
-        jobs += [
-            (f"{NOMINAL}-{model.label}", model, settings.basis.modes, {"kind": NOMINAL})
-            for model in models
-        ]
+    models, labels = settings.models, settings.labels
+    jobs = [
+        (f"{NOMINAL}-{model.label}-{repeat}", model, settings.basis.modes, {"kind": NOMINAL})
+        for model in models
+        for repeat in range(settings.propagate.repeats)
+    ]
     jobs += [
         (f"{CONVERGENCE}-{n}", models[0], n, {"kind": CONVERGENCE})
         for n in settings.propagate.convergence
     ]
-    for number, (name, model, n, notes) in enumerate(jobs):
+    for name, model, n, notes in jobs:
         path = case.basis(model.label)
         yield (
-            _simulation(case, name, model, number, sha256(path), partial(_first_modes, path, n)),
+            _simulation(case, name, model, sha256(path), partial(_first_modes, path, n)),
             notes | {"driver": model.label, "modes": n},
         )
     for k in range(len(ensemble)):
-        model = models[bases.index(ensemble.labels[ensemble.drivers[k]])]
-        name, seed = f"{SAMPLE}{k:04d}", len(jobs) + k
+        model = models[labels.index(ensemble.labels[ensemble.drivers[k]])]
         known = {
             "kind": SAMPLE,
             "sample": k,
@@ -96,7 +95,7 @@ def _plan(case: Case, ensemble: Ensemble) -> Iterator[tuple[Simulation, dict]]:
             "modes": ensemble.nominal.nmodes,
         }
         basis = partial(ensemble.sample, k)
-        yield _simulation(case, name, model, seed, ensemble.digest(k), basis), known
+        yield _simulation(case, f"{SAMPLE}{k:04d}", model, ensemble.digest(k), basis), known
 
 
 def _first_modes(path: Path, n: int) -> Basis:
@@ -104,14 +103,15 @@ def _first_modes(path: Path, n: int) -> Basis:
 
 
 def _simulation(
-    case: Case, name: str, model: Model, number: int, digest: str, basis: Callable[[], Basis]
+    case: Case, name: str, model: Model, digest: str, basis: Callable[[], Basis]
 ) -> Simulation:
     md = case.settings.md
+    seed = 1 + (md.seed + crc32(name.encode())) % LARGEST_SEED  # others may come and go
     lines = [
         f"# Reduced dynamics {name}; made by `pyuq srom propagate`.",
         f"# Its basis comes from {digest}.",
         *header(case, model, case.start, case.run(name)),
-        *dynamics(case, md.seed + SAMPLE_SEED * (number + 1)),
+        *dynamics(case, seed),
         f"fix             red all uq/rom file {BASIS}",
         *recording(
             case.settings.propagate.steps or md.steps,

@@ -46,9 +46,10 @@ class Findings:
     def __post_init__(self):
         good = [r["diffusion"] for r in self.usable]
         enough = len(good) >= max(2, USABLE * len(self.of_kind(SAMPLE)))
-        found = (
-            spread([d["diffusivity"] for d in good], [d["error"] for d in good]) if enough else None
-        )
+        found = None
+        if enough:
+            repeats = [[d["diffusivity"] for d in runs] for runs in self.reduced.values()]
+            found = spread([d["diffusivity"] for d in good], [d["error"] for d in good], repeats)
         object.__setattr__(self, "spread", found)
 
     @classmethod
@@ -70,6 +71,14 @@ class Findings:
     def of_kind(self, kind: str) -> list[dict]:
         """Runs of one kind."""
         return [r for r in self.runs if r["kind"] == kind]
+
+    @property
+    def reduced(self) -> dict[str, list[dict]]:
+        """Diffusivities of the models' reduced dynamics in their own bases, for each model."""
+        runs = [r for r in self.of_kind(NOMINAL) if r["ok"]]
+        return {
+            label: [r["diffusion"] for r in runs if r["driver"] == label] for label in self.full
+        }
 
     @property
     def usable(self) -> list[dict]:
@@ -94,6 +103,11 @@ class Findings:
             "spread": None if self.spread is None else self.spread.to_dict(),
             "models": {
                 label: {"diffusivity": d.value, "error": d.error} for label, d in self.full.items()
+            },
+            "reduced": {
+                label: dict(zip(("diffusivity", "error"), mean_of_runs(runs), strict=True))
+                for label, runs in self.reduced.items()
+                if runs
             },
             "covered": self.covered,
             "verdicts": verdicts(self),
@@ -122,7 +136,12 @@ def verdicts(found: Findings) -> list[str]:
         )
     if found.spread is None:
         lines.append("no interval is given: too few samples have a diffusivity")
-    changed = [line for r in found.of_kind(NOMINAL) if (line := _compare(found, r))]
+    lines += [
+        f"reduced dynamics of {r['driver']} failed: {r['error']}"
+        for r in found.of_kind(NOMINAL)
+        if not r["ok"]
+    ]
+    changed = [line for label in found.full if (line := _compare(found, label))]
     lines += changed
     if caged or changed:
         lines.append(_advice(found))
@@ -146,18 +165,25 @@ def _advice(found: Findings) -> str:
     )
 
 
-def _compare(found: Findings, run: dict) -> str:
-    """Say whether the reduced dynamics of a model keeps its diffusivity."""
-    label = run["driver"]
-    if not run["ok"]:
-        return f"reduced dynamics of {label} failed: {run['error']}"
-    d, full = run["diffusion"], found.full[label]
-    error = np.hypot(d["error"], full.error)
-    if abs(d["diffusivity"] - full.value) <= SIGMAS * error:
+def mean_of_runs(runs: list[dict]) -> tuple[float, float]:
+    """Mean diffusivity of equivalent runs and its standard error: the larger of the claimed and the seen one."""
+    values = np.array([d["diffusivity"] for d in runs])
+    claimed = np.sqrt(np.mean([d["error"] ** 2 for d in runs]))
+    seen = values.std(ddof=1) if len(runs) > 1 else 0.0
+    return float(values.mean()), float(max(claimed, seen) / np.sqrt(len(runs)))
+
+
+def _compare(found: Findings, label: str) -> str:
+    """Say whether the reduced dynamics of a model changes its diffusivity."""
+    if not (runs := found.reduced[label]):
+        return ""
+    value, error = mean_of_runs(runs)
+    full, modes = found.full[label], found.summary["modes"]
+    if abs(value - full.value) <= SIGMAS * np.hypot(error, full.error):
         return ""
     return (
-        f"reduced dynamics of {label} with {run['modes']} modes gives D = {d['diffusivity']:.3g}, its full "
-        f"dynamics {full.value:.3g} Å²/ps: the reduction itself changes D"
+        f"reduced dynamics of {label} with {modes} modes gives D = {value:.3g}, its full dynamics "
+        f"{full.value:.3g} Å²/ps: the reduction itself changes D"
     )
 
 
@@ -197,18 +223,19 @@ def section(found: Findings) -> list[str]:
     return lines
 
 
-def _value(run: dict | None) -> str:
-    if run is None:
-        return ""
+def _value(run: dict) -> str:
     if not run["ok"]:
         return "failed"
     d = run["diffusion"]
     return f"{d['diffusivity']:.4g} ± {d['error']:.2g}" + ("" if diffuses(run) else " (caged)")
 
 
+def _reduced(runs: list[dict]) -> str:
+    return "{:.4g} ± {:.2g}".format(*mean_of_runs(runs)) if runs else ""
+
+
 def _model_table(found: Findings) -> list[str]:
     notes, summary = found.ensemble.provenance, found.summary
-    nominal = {r["driver"]: r for r in found.of_kind(NOMINAL)}
     lines = [
         f"{summary['modes']} modes of {summary['coordinates']} coordinates; D in Å²/ps, ± one standard error.",
         "",
@@ -218,7 +245,7 @@ def _model_table(found: Findings) -> list[str]:
     weights = notes.get("mean_weights", [None] * len(found.full))
     for (label, d), weight in zip(found.full.items(), weights, strict=True):
         lines.append(
-            f"| {label} | {d.value:.4g} ± {d.error:.2g} | {_value(nominal.get(label))} | "
+            f"| {label} | {d.value:.4g} ± {d.error:.2g} | {_reduced(found.reduced[label])} | "
             f"{'' if weight is None else f'{weight:.3f}'} | {max(summary['angles'][label]):.1f} | "
             f"{100 * summary['energy'][label]:.1f} % |"
         )
@@ -255,8 +282,13 @@ def _spread_table(found: Findings) -> list[str]:
         f"| median D | {s.median:.4g} |",
         f"| 95 % interval | {low:.4g} to {high:.4g} (± {s.interval_errors[0]:.2g}, {s.interval_errors[1]:.2g}) |",
         f"| standard deviation over samples | {np.sqrt(s.total):.3g} |",
-        f"| statistical error of one sample | {np.sqrt(s.within):.3g} |",
-        f"| between samples: variance less the statistical one | {s.between:.3g} (Å²/ps)² |",
+        f"| statistical error of one sample, as it claims | {np.sqrt(s.claimed):.3g} |",
+        *(
+            [f"| the same from repeated runs of one basis | {np.sqrt(s.repeated):.3g} |"]
+            if s.repeated is not None
+            else []
+        ),
+        f"| between samples: variance less the (larger) statistical one | {s.between:.3g} (Å²/ps)² |",
         f"| its root: spread by the models alone | {np.sqrt(max(s.between, 0.0)):.3g} |",
         "",
         f"Full dynamics inside the interval: {len(found.covered)} of {len(found.full)} models"
@@ -301,12 +333,11 @@ def plot_diffusivity(ax, found: Findings) -> None:
     values = [r["diffusion"]["diffusivity"] for r in found.usable]
     if values:
         ax.hist(values, bins="auto", color=GREY, alpha=0.5, label="samples")
-    nominal = {r["driver"]: r for r in found.of_kind(NOMINAL) if r["ok"]}
     for k, (label, d) in enumerate(found.full.items()):
         ax.axvline(d.value, color=f"C{k}", label=f"{label}, full")
         ax.axvspan(*d.interval(), color=f"C{k}", alpha=0.12, lw=0)
-        if label in nominal:
-            value = nominal[label]["diffusion"]["diffusivity"]
+        if runs := found.reduced[label]:
+            value, _ = mean_of_runs(runs)
             ax.axvline(value, color=f"C{k}", ls="--", lw=1, label=f"{label}, reduced")
     ax.set(xlabel="D (Å²/ps)", ylabel="samples")
     ax.legend(frameon=False, fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))

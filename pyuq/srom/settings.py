@@ -265,18 +265,21 @@ class Propagation:
     ----------
     steps : int, optional
         Default: as many as the snapshots: predictions stay inside the training window.
-    nominal : bool
-        Also run the reduced dynamics of every model in its own basis.
+    repeats : int
+        Reduced runs of every model in its own basis, with different velocities: their scatter shows the error of one
+        run as it is, whatever the run itself claims. 0: none.
     convergence : tuple of int
         Numbers of modes at which the first model is run for D(n); they may exceed that of the samples.
     """
 
     steps: int | None = None
-    nominal: bool = True
+    repeats: int = 3
     convergence: tuple[int, ...] = ()
 
     def __post_init__(self):
         positive(steps=self.steps)
+        if self.repeats < 0:
+            raise ValueError(f"repeats = {self.repeats}; expected 0 or more")
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,10 @@ class Spread:
         Bootstrap standard errors of its ends.
     total : float
         Variance over the samples.
-    within : float
-        Mean variance of one sample's own value (finite trajectory).
+    claimed : float
+        Mean of the squared errors that the samples claim for themselves (finite trajectory).
+    repeated : float or None
+        Variance of repeated runs of one and the same basis.
     """
 
     count: int
@@ -36,7 +38,13 @@ class Spread:
     interval: tuple[float, float]
     interval_errors: tuple[float, float]
     total: float
-    within: float
+    claimed: float
+    repeated: float | None
+
+    @property
+    def within(self) -> float:
+        """Variance of one sample's own value: the larger of what runs claim and what repeated runs show."""
+        return max(self.claimed, self.repeated or 0.0)
 
     @property
     def between(self) -> float:
@@ -45,15 +53,29 @@ class Spread:
 
     def to_dict(self) -> dict:
         """JSON types."""
-        return asdict(self) | {"between": self.between}
+        return asdict(self) | {"within": self.within, "between": self.between}
 
 
-def spread(values: Sequence[float], errors: Sequence[float], seed: int = 0) -> Spread:
+def pooled_variance(groups: Sequence[Sequence[float]]) -> float | None:
+    """Variance inside groups that each have their own mean; None without a group of two."""
+    deviations = [np.asarray(g) - np.mean(g) for g in groups if len(g) > 1]
+    freedom = sum(len(d) - 1 for d in deviations)
+    return float(sum(d @ d for d in deviations) / freedom) if freedom else None
+
+
+def spread(
+    values: Sequence[float],
+    errors: Sequence[float],
+    repeats: Sequence[Sequence[float]] = (),
+    seed: int = 0,
+) -> Spread:
     """Summarise values with standard errors.
 
     Parameters
     ----------
     values, errors : (K,)
+    repeats : sequence of sequences of float
+        Values of runs that differ in nothing but their velocities, one sequence for each basis.
     seed : int
         Of the bootstrap.
 
@@ -74,5 +96,6 @@ def spread(values: Sequence[float], errors: Sequence[float], seed: int = 0) -> S
         interval=tuple(float(q) for q in np.quantile(x, tails)),
         interval_errors=tuple(float(s) for s in boots.std(axis=1)),
         total=float(x.var(ddof=1)),
-        within=float((e**2).mean()),
+        claimed=float((e**2).mean()),
+        repeated=pooled_variance(repeats),
     )

@@ -56,6 +56,7 @@ free = ["Kr"]
 samples = 3
 
 [propagate]
+repeats = 2
 convergence = [2]
 
 [diffusion]
@@ -126,8 +127,7 @@ def test_results(finished):
     runs = sorted(p.name for p in c.run("").iterdir())
     assert runs == [
         "modes-2",
-        "nominal-soft",
-        "nominal-stiff",
+        *(f"nominal-{label}-{k}" for label in ("soft", "stiff") for k in range(2)),
         *(f"sample{k:04d}" for k in range(3)),
     ]
     for name in runs:
@@ -156,6 +156,15 @@ def test_only_what_is_missing_is_run_again(copy, capsys):
     assert capsys.readouterr().out.count("sample") == 1
     after = {p: p.read_bytes() for p in c.run("").glob("*/result.json")}
     assert before == after
+
+
+def test_further_points_leave_samples_alone(copy):
+    c = case(copy)
+    before = {p: p.read_bytes() for p in c.run("").glob("*/result.json")}
+    assert main(["srom", "propagate", str(copy), "--set", "propagate.convergence=[2, 4]"]) == 0
+    after = {p: p.read_bytes() for p in c.run("").glob("*/result.json")}
+    assert {p.parent.name for p in after.keys() - before.keys()} == {"modes-4"}
+    assert before.items() <= after.items()
 
 
 def test_killed_study_goes_on_to_the_same_result(finished, tmp_path):
@@ -188,7 +197,7 @@ def test_blown_up_samples_are_recorded_and_reported(copy):
     assert "3 of 3 samples failed" in text
     assert "no interval is given" in text
     found = json.loads((copy.parent / "srom" / "results.json").read_text())[0]
-    assert len(found["failed"]) == 6
+    assert len(found["failed"]) == 8
 
 
 DUMPED = """ITEM: TIMESTEP

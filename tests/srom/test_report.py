@@ -26,6 +26,15 @@ def test_variances_are_told_apart():
     assert (found < 0).any()  # nothing is cut off, or the mean would be biased
 
 
+def test_larger_of_claimed_and_repeated_error_counts():
+    values, errors = [1.0, 1.2, 1.4], [0.01, 0.01, 0.01]
+    assert spread(values, errors).within == pytest.approx(1e-4)
+    # Two groups with their own means: (2·0.1² + 2·0.05²) over 2 degrees of freedom.
+    s = spread(values, errors, [[1.0, 1.2], [3.0, 3.1], [7.0]])
+    assert s.within == s.repeated == pytest.approx(0.0125)
+    assert s.between == pytest.approx(0.04 - 0.0125)
+
+
 def test_interval_and_errors_of_its_ends():
     x = np.random.default_rng(2).normal(size=4000)
     s = spread(x, np.zeros(4000))
@@ -50,7 +59,7 @@ def run(value, error=0.01, slope=0.95, ok=True):
     }
 
 
-def findings(samples, nominal, free=(), usable=None):
+def findings(samples, nominal, free=()):
     kinds = {"sample": samples, "nominal": nominal}
     settings = SimpleNamespace(
         basis=BasisTable(modes=4, free=free), diffusion=DiffusionTable(species="Ag")
@@ -58,12 +67,14 @@ def findings(samples, nominal, free=(), usable=None):
     return SimpleNamespace(
         case=SimpleNamespace(settings=settings),
         summary={
+            "modes": 4,
             "angles": {},
             "noise_floor": 1.0,
             "model_distance": 5.0,
             "labels": ["a", "b", "c"],
         },
         full={"a": SimpleNamespace(value=0.3, error=0.01)},
+        reduced={"a": [r["diffusion"] for r in nominal if r["ok"]]},
         spread=object() if all(diffuses(r) for r in samples) else None,
         of_kind=lambda kind: kinds[kind],
     )
