@@ -348,17 +348,17 @@ def run_calibrate(
     calculator = UQCalculator(models, elements=names)
     structures = StructureFiles(data, names or calculator.members[0].elements)
     samples = collect(calculator, structures, comm)
-    models = calculator.fingerprints()
+    files = calculator.fingerprints()
     record = {
         "pyuq": pyuq.__version__,
         "data": [Path(d).name for d in data],
         "structures": len(structures),
     }
-    result = calibrate(samples, alpha, split, seed, models=models, provenance=record)
+    result = calibrate(samples, alpha, split, seed, models=files, provenance=record)
     if comm is None or comm.rank == 0:
         first = calculator.members[0].path.with_suffix("")
         stem = Path(out) if out else first
-        if not out and len(calculator.members) > 1:
+        if not out and len(models) > 1:
             stem = first.with_name(f"{first.name}-committee")
         print(_write(result, stem))
     return result

@@ -146,7 +146,7 @@ def drawn_labels(model: Evaluator, posterior: PosteriorFile, structures, rng):
     return found
 
 
-@pytest.fixture(params=["nep", "ace", "mtp"])
+@pytest.fixture(params=["nep", "ace", "mtp", "network"])
 def model(request, tmp_path, rng):
     """A small model of a family with a made-up posterior, and labels for which it is right."""
     source = (
@@ -155,6 +155,7 @@ def model(request, tmp_path, rng):
             "nep": "nep/agi.txt",
             "ace": "yace_export/agi_zbl.yace",
             "mtp": "mtp/random.mtp",
+        "network": "network/agi.safetensors",
         }[request.param]
     )
     path = tmp_path / source.name

@@ -187,7 +187,7 @@ def test_walker_stops_where_it_extrapolates(potential):
     assert (found.values["grade"] > limit) == (found.reason == "uncertain")
 
 
-@pytest.mark.parametrize("family", ["nep", "mtp"])
+@pytest.mark.parametrize("family", ["nep", "mtp", "network"])
 def test_loop_with_a_model_whose_readout_is_learnt(tmp_path, family):
     """LAMMPS runs on the posterior of the fixed features; new labels narrow it."""
     stop = "[stop]\nforce_error = 0.2\nmin_distance = 0.3\nmax_force = 1e3\nmax_temperature = 1e3\n"

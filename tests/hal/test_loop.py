@@ -131,6 +131,7 @@ FIXED = {
     "nep": ('file = "m.txt"', "nep/agi.txt"),
     "ace": ('file = "m.yace"', "yace_export/agi_zbl.yace"),
     "mtp": ('file = "m.mtp"', "mtp/random.mtp"),
+    "network": ('file = "m.safetensors"', "network/agi.safetensors"),
 }
 
 
@@ -166,7 +167,7 @@ class SpringLabeller(EMTLabeller):
         return extxyz.labelled(atoms, float((pull**2).sum()), -2.0 * pull)
 
 
-@pytest.mark.parametrize("family", ["ace", "nep", "mtp"])
+@pytest.mark.parametrize("family", ["ace", "nep", "mtp", "network"])
 def test_force_trigger_follows_the_errors_species_by_species(tmp_path, family):
     """Of every family: the limits of each iteration come from the force errors of the labels so far."""
     stop = "[stop]\nthreshold = inf\nforce_error = { Ag = 0.1, I = 0.3 }\nmin_distance = 0.1\n"

@@ -34,6 +34,7 @@ MODELS = {
     "ace": (DATA / "yace_export/agi_zbl.yace", ("Ag", "I")),
     "nep": (DATA / "nep/agi.txt", ("Ag", "I")),
     "mtp": (DATA / "mtp/random.mtp", ()),
+    "network": (DATA / "network/agi.safetensors", ("Ag", "I")),
 }
 
 
