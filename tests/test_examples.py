@@ -70,3 +70,36 @@ def test_quickstart_scripts_match_the_reference():
 
     text = quickstart.production_script(quickstart.FAST, "reference")
     assert all(command in text for command in systems.reference_commands())
+
+
+def test_error_bars_for_copper(tmp_path):
+    """The commands of the README, the heating cut short."""
+    folder = tmp_path / "posterior"
+    shutil.copytree(
+        EXAMPLES / "posterior", folder, ignore=shutil.ignore_patterns("Cu.uq", "*.extxyz")
+    )
+    (folder / "expansion.png").unlink()
+    readme = (folder / "README.md").read_text()
+    block = readme.split("```bash\n")[1].split("```")[0]
+    commands = [line.split("#")[0].split() for line in block.splitlines()[1:]]
+    assert [c[0] for c in commands] == ["python", "pyuq", "pyuq", "python", "lmp"]
+    for command in commands:
+        if command[0] == "lmp":
+            command = [str(lmp.lammps_executable()), *command[1:], "-var", "steps", "400"]
+        elif command[0] == "pyuq":
+            command = [sys.executable, "-m", *command]
+        else:
+            command = [sys.executable, *command[1:]]
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            env=lmp.environment() | {"OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    assert "grade" in done.stdout
+    assert (folder / "expansion.png").stat().st_size > 10_000
+    report = (folder / "Cu.calibration.md").read_text()
+    assert "recalibrated" in report

@@ -155,7 +155,7 @@ def model(request, tmp_path, rng):
             "nep": "nep/agi.txt",
             "ace": "yace_export/agi_zbl.yace",
             "mtp": "mtp/random.mtp",
-        "network": "network/agi.safetensors",
+            "network": "network/agi.safetensors",
         }[request.param]
     )
     path = tmp_path / source.name
