@@ -65,6 +65,18 @@ def test_committee_of_two_families(tmp_path):
     assert (tmp_path / "spread.png").stat().st_size > 10_000
 
 
+def test_bias_of_a_committee(tmp_path):
+    lines = run_example("ch-committee", "in.hal", tmp_path, "-var", "steps", "200")
+    assert sum("ace, 512 readout weights, no posterior" in line for line in lines) == 5
+    table = np.loadtxt(tmp_path / "biased.txt")
+    np.testing.assert_array_equal(table[:, 0], np.arange(0, 201, 10))
+    tau, sigma = table[:, 2], table[:, 3]
+    assert (tau[:10] == 0).all()
+    assert (tau[12:] > 0).all()
+    assert sigma[15:].mean() > 1.2 * sigma[2:11].mean()  # the bias has found a direction
+    assert (tmp_path / "found.data").exists()
+
+
 def test_quickstart_scripts_match_the_reference():
     from pyuq import quickstart, systems
 
