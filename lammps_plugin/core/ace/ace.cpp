@@ -45,10 +45,6 @@ std::unique_ptr<FeatureMap::State> Ace::new_state() const {
 
 // ---------------------------------------------------------------------- neighbours
 
-// Nodes stay from the forward to the backward pass where all of them take at most this many bytes:
-// beyond the caches, making them again is faster than reading them.
-static constexpr size_t largest_kept = size_t(3) << 19;
-
 // Sorts the centres into blocks and sizes the scratch memory; keep: with room for the environments
 // of all centres at once.
 void Ace::begin(const Neighbors &nb, AceState &state, bool keep) const {
@@ -59,8 +55,7 @@ void Ace::begin(const Neighbors &nb, AceState &state, bool keep) const {
   state.blocks.clear();
   state.order.clear();
   state.order.reserve(nb.ncenters);
-  size_t ncomponents = 0, nrho = 0, nnodes = 0, largest = 0;
-  state.nodes_kept = false;
+  size_t ncomponents = 0, nrho = 0;
   for (int z = 0; z < ne; z++) {
     const size_t start = state.order.size();
     for (int k = 0; k < nb.ncenters; k++)
@@ -74,18 +69,14 @@ void Ace::begin(const Neighbors &nb, AceState &state, bool keep) const {
       block.components = ncomponents;
       block.rho = nrho;
       block.environment = keep ? k : 0;
-      block.nodes = nnodes;
-      nnodes += 2 * static_cast<size_t>(plan.nnode) * lanes;
       ncomponents += static_cast<size_t>(plan.ncomp) * lanes;
       nrho += plans_[z].nonlinear.size() * lanes;
       state.blocks.push_back(block);
     }
-    largest = std::max(largest, 2 * static_cast<size_t>(plan.nnode) * lanes);
+    state.nodes.reserve(2 * static_cast<size_t>(sum_blocks) * plan.nnode * lanes);
     state.products.reserve(static_cast<size_t>(plan.nproduct) * lanes);
     for (const BondPlan &bond : plans_[z].bonds) state.scratch.reserve(scratch_size(bond, lanes));
   }
-  state.nodes_fit = keep && nnodes * sizeof(double) <= largest_kept;
-  state.nodes.reserve(state.nodes_fit ? std::max(nnodes, largest) : sum_blocks * largest);
   const size_t nkept = keep ? state.order.size() : state.kernels->lanes;
   if (state.environments.size() < nkept) state.environments.resize(nkept);
 }
@@ -235,7 +226,6 @@ void Ace::components(const Neighbors &nb, AceState &state, const Block &block, d
 void Ace::products(AceState &state, const Block &block, const double *a, double *rho) const {
   const SpeciesPlan &plan = plans_[block.species];
   const Kernels &k = *state.kernels;
-  k.nodes(plan.products, a, state.nodes.data());
   k.products(plan.products, a, state.nodes.data(), state.products.data());
   for (size_t p = 0; p < plan.densities.size(); p++)
     k.combine(plan.products.nproduct, plan.densities[p].data(), state.products.data(),
@@ -292,7 +282,7 @@ void Ace::forward(const Neighbors &nb, State &base, double *sum, double *per_ato
   state.components.reserve(last.components +
                            static_cast<size_t>(plans_[last.species].products.ncomp) * k.lanes);
   state.rho.reserve(last.rho + plans_[last.species].nonlinear.size() * k.lanes);
-  int waiting = 0;    // blocks whose nodes are made and whose products are not summed yet
+  int waiting = 0;    // blocks whose products are not summed yet
   for (size_t b = 0; b < state.blocks.size(); b++) {
     const Block &block = state.blocks[b];
     const SpeciesPlan &plan = plans_[block.species];
@@ -304,23 +294,14 @@ void Ace::forward(const Neighbors &nb, State &base, double *sum, double *per_ato
     if (per_atom || !plan.nonlinear.empty()) {
       products(state, block, a, rho);
       features(state, block, rho, sum, per_atom);
-    } else if (sum) {
-      const size_t size = 2 * static_cast<size_t>(plan.products.nnode) * k.lanes;
-      double *first_nodes = state.nodes.data();    // of the blocks that wait
-      if (state.nodes_fit) first_nodes += state.blocks[b - waiting].nodes;
-      k.nodes(plan.products, a, first_nodes + waiting * size);
-      if (++waiting == sum_blocks || ends) {
-        const Block &first = state.blocks[b + 1 - waiting];
-        k.sum_products(plan.products, waiting, state.components.data() + first.components,
-                       first_nodes, state.scale.data(), state.sums.data());
-        waiting = 0;
-      }
+    } else if (sum && (++waiting == sum_blocks || ends)) {
+      const Block &first = state.blocks[b + 1 - waiting];
+      k.sum_products(plan.products, waiting, state.components.data() + first.components,
+                     state.nodes.data(), state.scale.data(), state.sums.data());
+      waiting = 0;
     }
     if (sum && ends) couple_sums(state, block.species, sum);
   }
-  const auto linear = [](const SpeciesPlan &plan) { return plan.nonlinear.empty(); };
-  state.nodes_kept =
-      state.nodes_fit && sum && !per_atom && std::all_of(plans_.begin(), plans_.end(), linear);
 }
 
 // ---------------------------------------------------------------------- backward
@@ -409,9 +390,8 @@ void Ace::block_forces(AceState &state, const Block &block, const double *a, con
   state.derivative.reserve(static_cast<size_t>(nseeds) * plan.products.ncomp * k.lanes);
   state.value.reserve(static_cast<size_t>(nseeds) * k.lanes);
   weigh(state, block, rho, nseeds, seeds);
-  const double *nodes = state.nodes.data() + (state.nodes_kept ? block.nodes : 0);
-  k.adjoint(plan.products, a, nodes, nseeds, state.weights.data(), state.adjoint.data(),
-            state.value.data(), state.derivative.data());
+  k.adjoint(plan.products, a, state.nodes.data(), nseeds, state.weights.data(),
+            state.adjoint.data(), state.value.data(), state.derivative.data());
   // The products gave Σ_p ∂s/∂ρ_p ρ_p where the seed asks for F(ρ_p).
   for (int s = 0; s < nseeds; s++)
     for (int p = 0; p < nnonlinear; p++)
@@ -499,8 +479,6 @@ void Ace::backward(const Neighbors &nb, State &base, int nseeds, const Seed *see
     const Block &block = *next;
     const double *a = state.components.data() + block.components,
                  *rho = state.rho.data() + block.rho;
-    if (!state.nodes_kept)
-      state.kernels->nodes(plans_[block.species].products, a, state.nodes.data());
     block_forces(state, block, a, rho, nseeds, seeds, results);
   }
 }
@@ -515,10 +493,7 @@ void Ace::evaluate(const Neighbors &nb, State &base, const Seed &seed, Result &r
     state.rho.reserve(plan.nonlinear.size() * state.kernels->lanes);
     double *a = state.components.data(), *rho = state.rho.data();
     components(nb, state, block, a, state.scale.data());
-    if (plan.nonlinear.empty())
-      state.kernels->nodes(plan.products, a, state.nodes.data());
-    else
-      products(state, block, a, rho);
+    if (!plan.nonlinear.empty()) products(state, block, a, rho);
     block_forces(state, block, a, rho, 1, &seed, &result);
   }
 }

@@ -519,28 +519,37 @@ inline void add_to_node(double *nodes, int i, const Complex &c) {
   store_node(nodes, i, {old.re + c.re, old.im + c.im});
 }
 
-void make_nodes(const ProductPlan &plan, const double *components, double *nodes) {
+void make_leaves(const ProductPlan &plan, const double *components, double *nodes) {
   for (int i = 0; i < plan.nleaf; i++) {
     Complex leaf = {load(components + plan.leaf_re[i] * LANES) * plan.sign_re[i], fill(0.0)};
     if (plan.leaf_im[i] >= 0)
       leaf.im = load(components + plan.leaf_im[i] * LANES) * plan.sign_im[i];
     store_node(nodes, i, leaf);
   }
-  for (int i = 0; i < plan.nnode - plan.nleaf; i++)
-    store_node(nodes, plan.nleaf + i,
-               load_node(nodes, plan.node_a[i]) * load_node(nodes, plan.node_b[i]));
 }
 
-void make_products(const ProductPlan &plan, const double *components, const double *nodes,
+void make_nodes(const ProductPlan &plan, int segment, double *nodes) {
+  const int begin = plan.segment_node[segment], n = plan.segment_node[segment + 1] - begin;
+  const int *node_a = plan.node_a + begin, *node_b = plan.node_b + begin;
+  for (int i = 0; i < n; i++)
+    store_node(nodes, plan.nleaf + i, load_node(nodes, node_a[i]) * load_node(nodes, node_b[i]));
+}
+
+void make_products(const ProductPlan &plan, const double *components, double *nodes,
                    double *products) {
   for (int t = 0; t < plan.nlinear; t++)
     store(products + t * LANES, load(components + plan.linear[t] * LANES));
   double *pairs = products + plan.nlinear * LANES;
-  for (int group = 0; group < plan.ngroup; group++) {
-    const Complex a = load_node(nodes, plan.group_a[group]);
-    for (int t = plan.group_first[group]; t < plan.group_first[group + 1]; t++) {
-      const Complex b = load_node(nodes, plan.product_b[t]);
-      store(pairs + t * LANES, a.re * b.re - a.im * b.im);
+  make_leaves(plan, components, nodes);
+  for (int segment = 0; segment < plan.nsegment; segment++) {
+    make_nodes(plan, segment, nodes);
+    for (int group = plan.segment_group[segment]; group < plan.segment_group[segment + 1];
+         group++) {
+      const Complex a = load_node(nodes, plan.group_a[group]);
+      for (int t = plan.group_first[group]; t < plan.group_first[group + 1]; t++) {
+        const Complex b = load_node(nodes, plan.product_b[t]);
+        store(pairs + t * LANES, a.re * b.re - a.im * b.im);
+      }
     }
   }
 }
@@ -574,8 +583,33 @@ void add_products(int nproduct, const double *products, const double *scale, dou
   out.finish();
 }
 
+// Of the groups of one segment.
 template <int N>
-void sum_of_blocks(const ProductPlan &plan, const double *components, const double *nodes,
+void sum_of_segment(const ProductPlan &plan, int segment, const double *nodes, const double *scale,
+                    LaneSums &out) {
+  const int64_t stride = 2 * static_cast<int64_t>(plan.nnode) * LANES;
+  const int *product_b = plan.product_b;
+  for (int group = plan.segment_group[segment]; group < plan.segment_group[segment + 1]; group++) {
+    Vec re[N], im[N];
+    for (int b = 0; b < N; b++) {
+      const Complex a = load_node(nodes + b * stride, plan.group_a[group]);
+      re[b] = load(scale + b * LANES) * a.re;
+      im[b] = load(scale + b * LANES) * a.im;
+    }
+    const int end = plan.group_first[group + 1];
+    for (int t = plan.group_first[group]; t < end; t++) {
+      Vec s = fill(0.0);
+      for (int b = 0; b < N; b++) {
+        const Complex node = load_node(nodes + b * stride, product_b[t]);
+        s += re[b] * node.re - im[b] * node.im;
+      }
+      out.add(s);
+    }
+  }
+}
+
+template <int N>
+void sum_of_blocks(const ProductPlan &plan, const double *components, double *nodes,
                    const double *scale, double *sums) {
   const int64_t component_stride = static_cast<int64_t>(plan.ncomp) * LANES;
   const int64_t node_stride = 2 * static_cast<int64_t>(plan.nnode) * LANES;
@@ -587,28 +621,18 @@ void sum_of_blocks(const ProductPlan &plan, const double *components, const doub
            load(components + b * component_stride + plan.linear[t] * LANES);
     out.add(s);
   }
-  for (int group = 0; group < plan.ngroup; group++) {
-    Vec re[N], im[N];
-    for (int b = 0; b < N; b++) {
-      const Complex a = load_node(nodes + b * node_stride, plan.group_a[group]);
-      re[b] = load(scale + b * LANES) * a.re;
-      im[b] = load(scale + b * LANES) * a.im;
-    }
-    for (int t = plan.group_first[group]; t < plan.group_first[group + 1]; t++) {
-      Vec s = fill(0.0);
-      for (int b = 0; b < N; b++) {
-        const Complex node = load_node(nodes + b * node_stride, plan.product_b[t]);
-        s += re[b] * node.re - im[b] * node.im;
-      }
-      out.add(s);
-    }
+  for (int b = 0; b < N; b++)
+    make_leaves(plan, components + b * component_stride, nodes + b * node_stride);
+  for (int segment = 0; segment < plan.nsegment; segment++) {
+    for (int b = 0; b < N; b++) make_nodes(plan, segment, nodes + b * node_stride);
+    sum_of_segment<N>(plan, segment, nodes, scale, out);
   }
   out.finish();
 }
 
-void sum_products(const ProductPlan &plan, int nblocks, const double *components,
-                  const double *nodes, const double *scale, double *sums) {
-  static_assert(sum_blocks <= 4, "one case for each number of blocks");
+void sum_products(const ProductPlan &plan, int nblocks, const double *components, double *nodes,
+                  const double *scale, double *sums) {
+  static_assert(sum_blocks == 4, "one case for each number of blocks");
   if (nblocks == 1) sum_of_blocks<1>(plan, components, nodes, scale, sums);
   if (nblocks == 2) sum_of_blocks<2>(plan, components, nodes, scale, sums);
   if (nblocks == 3) sum_of_blocks<3>(plan, components, nodes, scale, sums);
@@ -705,13 +729,13 @@ template <WeightKind kind> inline Vec weight(const ProductWeights &w, int t) {
 // dS = Re(adjoint dnode): a product w Re(ab) gives a the adjoint w b and b the adjoint w a; a node
 // ab with the adjoint q gives a the adjoint q b and b the adjoint q a.
 template <int S, WeightKind kind>
-void adjoint_products(const ProductPlan &plan, const double *nodes, const ProductWeights *weights,
-                      double *adjoint, Vec *value) {
+void adjoint_products(const ProductPlan &plan, int segment, const double *nodes,
+                      const ProductWeights *weights, double *adjoint, Vec *value) {
   const int size = 2 * plan.nnode * LANES, nlinear = plan.nlinear;
   const int *product_b = plan.product_b;
   ProductWeights w[S];
   for (int s = 0; s < S; s++) w[s] = weights[s];
-  for (int group = 0; group < plan.ngroup; group++) {
+  for (int group = plan.segment_group[segment]; group < plan.segment_group[segment + 1]; group++) {
     const int ia = plan.group_a[group], end = plan.group_first[group + 1];
     const Complex a = load_node(nodes, ia);
     Complex total[S];
@@ -741,34 +765,34 @@ inline Complex take_node(double *adjoint, int i) {
 }
 
 template <int S>
-void adjoint_nodes(const ProductPlan &plan, const double *nodes, double *adjoint,
-                   double *derivative) {
+void adjoint_nodes(const ProductPlan &plan, int segment, const double *nodes, double *adjoint) {
   const int size = 2 * plan.nnode * LANES, nleaf = plan.nleaf;
-  const int *node_a = plan.node_a, *node_b = plan.node_b;
-  for (int i = plan.nnode - 1; i >= nleaf; i--) {
-    const int ia = node_a[i - nleaf], ib = node_b[i - nleaf];
+  const int begin = plan.segment_node[segment], n = plan.segment_node[segment + 1] - begin;
+  const int *node_a = plan.node_a + begin, *node_b = plan.node_b + begin;
+  for (int i = n - 1; i >= 0; i--) {
+    const int ia = node_a[i], ib = node_b[i];
     const Complex a = load_node(nodes, ia), b = load_node(nodes, ib);
     for (int s = 0; s < S; s++) {
-      const Complex q = take_node(adjoint + s * size, i);
+      const Complex q = take_node(adjoint + s * size, nleaf + i);
       add_to_node(adjoint + s * size, ia, q * b);
       add_to_node(adjoint + s * size, ib, q * a);
     }
   }
-  for (int s = 0; s < S; s++) {
-    double *d = derivative + s * plan.ncomp * LANES;
-    for (int i = 0; i < nleaf; i++) {
-      const Complex q = take_node(adjoint + s * size, i);
-      double *re = d + plan.leaf_re[i] * LANES;
-      store(re, load(re) + q.re * plan.sign_re[i]);
-      if (plan.leaf_im[i] < 0) continue;
-      double *im = d + plan.leaf_im[i] * LANES;
-      store(im, load(im) - q.im * plan.sign_im[i]);
-    }
+}
+
+void adjoint_leaves(const ProductPlan &plan, double *adjoint, double *derivative) {
+  for (int i = 0; i < plan.nleaf; i++) {
+    const Complex q = take_node(adjoint, i);
+    double *re = derivative + plan.leaf_re[i] * LANES;
+    store(re, load(re) + q.re * plan.sign_re[i]);
+    if (plan.leaf_im[i] < 0) continue;
+    double *im = derivative + plan.leaf_im[i] * LANES;
+    store(im, load(im) - q.im * plan.sign_im[i]);
   }
 }
 
 template <int S, WeightKind kind>
-void adjoint_pass(const ProductPlan &plan, const double *components, const double *nodes,
+void adjoint_pass(const ProductPlan &plan, const double *components, double *nodes,
                   const ProductWeights *weights, double *adjoint, double *value,
                   double *derivative) {
   for (int i = 0; i < S * plan.ncomp; i++) store(derivative + i * LANES, fill(0.0));
@@ -782,13 +806,20 @@ void adjoint_pass(const ProductPlan &plan, const double *components, const doubl
       store(d + plan.linear[t] * LANES, w);
     }
   }
-  adjoint_products<S, kind>(plan, nodes, weights, adjoint, total);
-  adjoint_nodes<S>(plan, nodes, adjoint, derivative);
-  for (int s = 0; s < S; s++) store(value + s * LANES, total[s]);
+  make_leaves(plan, components, nodes);
+  for (int segment = 0; segment < plan.nsegment; segment++) {
+    make_nodes(plan, segment, nodes);
+    adjoint_products<S, kind>(plan, segment, nodes, weights, adjoint, total);
+    adjoint_nodes<S>(plan, segment, nodes, adjoint);
+  }
+  for (int s = 0; s < S; s++) {
+    adjoint_leaves(plan, adjoint + 2 * s * plan.nnode * LANES, derivative + s * plan.ncomp * LANES);
+    store(value + s * LANES, total[s]);
+  }
 }
 
 template <int S>
-void adjoint_seeds(const ProductPlan &plan, const double *components, const double *nodes,
+void adjoint_seeds(const ProductPlan &plan, const double *components, double *nodes,
                    const ProductWeights *weights, double *adjoint, double *value,
                    double *derivative) {
   if (weights[0].per_lane)
@@ -802,7 +833,7 @@ void adjoint_seeds(const ProductPlan &plan, const double *components, const doub
                                         derivative);
 }
 
-void adjoint_any(const ProductPlan &plan, const double *components, const double *nodes, int nseeds,
+void adjoint_any(const ProductPlan &plan, const double *components, double *nodes, int nseeds,
                  const ProductWeights *weights, double *adjoint, double *value,
                  double *derivative) {
   if (nseeds == 1)
@@ -817,7 +848,7 @@ extern const Kernels kernel_table;
 const Kernels kernel_table = {LANES,
                               normalise,
                               accumulate,
-                              make_nodes,
+                              make_leaves,
                               make_products,
                               add_products,
                               sum_products,

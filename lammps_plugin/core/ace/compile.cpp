@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <tuple>
 
 using namespace uq;
 using namespace uq::ace;
@@ -296,6 +297,71 @@ void lay_out_leaves(const std::vector<int> &codes, const std::vector<BondPlan> &
   }
 }
 
+// A product of two nodes.
+struct Pair {
+  std::pair<int, int> nodes;
+  int index;    // in the product table
+  const Factors *factors;
+};
+
+// The inner nodes of a segment are made, used and forgotten together, so that they stay in the
+// first-level cache. Nodes meet others of the opposite Σ m only: where all inner nodes are products
+// of two leaves, those of one |Σ m| are a segment; otherwise all are one.
+struct Segments {
+  std::vector<int> of;       // [node]; of a leaf only where pairs have no inner node
+  std::vector<int> local;    // [node], its number within the segment
+  std::vector<int> inner;    // inner nodes, segment after segment
+  std::vector<int> first;    // [segments + 1], where each begins in `inner`
+
+  Segments(const Graph &graph, const std::vector<Pair> &pairs) : of(graph.orders()) {
+    const int nleaf = static_cast<int>(graph.leaves.size());
+    for (int &segment : of) segment = std::abs(segment);
+    const auto inner_pair = [&](const std::pair<int, int> &nodes) {
+      return std::max(nodes.first, nodes.second) < nleaf;
+    };
+    bool separate = std::all_of(graph.products.begin(), graph.products.end(), inner_pair);
+    for (const Pair &pair : pairs)
+      if (std::min(pair.nodes.first, pair.nodes.second) >= nleaf)
+        separate = separate && of[pair.nodes.first] == of[pair.nodes.second];
+    if (!separate) std::fill(of.begin(), of.end(), 0);
+
+    const int count = of.empty() ? 1 : *std::max_element(of.begin(), of.end()) + 1;
+    local.resize(of.size());
+    for (int i = 0; i < nleaf; i++) local[i] = i;
+    for (int segment = 0; segment < count; segment++) {
+      first.push_back(static_cast<int>(inner.size()));
+      for (int i = nleaf; i < static_cast<int>(of.size()); i++) {
+        if (of[i] != segment) continue;
+        local[i] = nleaf + static_cast<int>(inner.size()) - first.back();
+        inner.push_back(i);
+      }
+    }
+    first.push_back(static_cast<int>(inner.size()));
+  }
+
+  int of_pair(const Pair &pair) const { return of[std::max(pair.nodes.first, pair.nodes.second)]; }
+};
+
+// The pairs segment after segment, grouped by their first node.
+void lay_out_groups(const std::vector<Pair> &pairs, const Segments &segments, SpeciesPlan &plan) {
+  size_t next = 0;
+  for (int segment = 0; segment + 1 < static_cast<int>(segments.first.size()); segment++) {
+    plan.segment_group.push_back(static_cast<int>(plan.group_a.size()));
+    int leader = -1;
+    for (; next < pairs.size() && segments.of_pair(pairs[next]) == segment; next++) {
+      const auto [a, b] = pairs[next].nodes;
+      if (a != leader) {
+        plan.group_first.push_back(static_cast<int>(plan.product_b.size()));
+        plan.group_a.push_back(segments.local[a]);
+      }
+      leader = a;
+      plan.product_b.push_back(segments.local[b]);
+    }
+  }
+  plan.segment_group.push_back(static_cast<int>(plan.group_a.size()));
+  plan.group_first.push_back(static_cast<int>(plan.product_b.size()));
+}
+
 // Lays out products: rank 1 first, then pairs of nodes sorted by the first. Returns table index →
 // final index.
 std::vector<int> lay_out_products(const ProductTable &table, const std::vector<BondPlan> &bonds,
@@ -312,11 +378,6 @@ std::vector<int> lay_out_products(const ProductTable &table, const std::vector<B
     plan.linear.push_back(bonds[mu].comp1 + n);
   }
   Graph graph(higher);
-  struct Pair {
-    std::pair<int, int> nodes;
-    int index;
-    const Factors *factors;
-  };
   std::vector<Pair> pairs;
   for (size_t rank = 2; rank <= max_rank; rank++)
     for (const auto &[factors, index] : higher)
@@ -330,28 +391,26 @@ std::vector<int> lay_out_products(const ProductTable &table, const std::vector<B
   for (Pair &pair : pairs)
     if (partners[pair.nodes.second] > partners[pair.nodes.first])
       std::swap(pair.nodes.first, pair.nodes.second);
-  // Nodes meet others of opposite Σ m only: groups of one Σ m follow each other, and the few nodes
-  // that they meet stay in the first-level cache.
+  const Segments segments(graph, pairs);
   const std::vector<int> m = graph.orders();
-  std::sort(pairs.begin(), pairs.end(), [&](const Pair &a, const Pair &b) {
-    return std::make_pair(m[a.nodes.first], a.nodes) < std::make_pair(m[b.nodes.first], b.nodes);
-  });
+  const auto place = [&](const Pair &pair) {
+    return std::make_tuple(segments.of_pair(pair), m[pair.nodes.first], pair.nodes);
+  };
+  std::sort(pairs.begin(), pairs.end(),
+            [&](const Pair &a, const Pair &b) { return place(a) < place(b); });
   plan.factor_first.push_back(0);
-  for (const auto &[nodes, index, factors] : pairs) {
-    if (plan.group_a.empty() || plan.group_a.back() != nodes.first) {
-      plan.group_first.push_back(static_cast<int>(plan.product_b.size()));
-      plan.group_a.push_back(nodes.first);
-    }
-    position[index] = static_cast<int>(plan.linear.size() + plan.product_b.size());
-    plan.product_b.push_back(nodes.second);
-    for (int code : *factors) plan.factor_leaf.push_back(graph.leaf(code));
+  for (size_t t = 0; t < pairs.size(); t++) {
+    position[pairs[t].index] = static_cast<int>(plan.linear.size() + t);
+    for (int code : *pairs[t].factors) plan.factor_leaf.push_back(graph.leaf(code));
     plan.factor_first.push_back(static_cast<int>(plan.factor_leaf.size()));
   }
-  plan.group_first.push_back(static_cast<int>(plan.product_b.size()));
+  lay_out_groups(pairs, segments, plan);
   lay_out_leaves(graph.leaves, bonds, plan);
-  for (const auto &[a, b] : graph.products) {
-    plan.node_a.push_back(a);
-    plan.node_b.push_back(b);
+  plan.segment_node = segments.first;
+  for (int i : segments.inner) {
+    const auto [a, b] = graph.products[i - graph.leaves.size()];
+    plan.node_a.push_back(segments.local[a]);
+    plan.node_b.push_back(segments.local[b]);
   }
   return position;
 }
@@ -363,12 +422,15 @@ void point_at(SpeciesPlan &plan) {
   p.leaf_im = plan.leaf_im.data();
   p.sign_re = plan.sign_re.data();
   p.sign_im = plan.sign_im.data();
-  p.nnode = p.nleaf + static_cast<int>(plan.node_a.size());
+  p.nsegment = static_cast<int>(plan.segment_node.size()) - 1;
+  p.segment_node = plan.segment_node.data();
+  p.segment_group = plan.segment_group.data();
+  for (int i = 0; i < p.nsegment; i++)
+    p.nnode = std::max(p.nnode, p.nleaf + p.segment_node[i + 1] - p.segment_node[i]);
   p.node_a = plan.node_a.data();
   p.node_b = plan.node_b.data();
   p.nlinear = static_cast<int>(plan.linear.size());
   p.linear = plan.linear.data();
-  p.ngroup = static_cast<int>(plan.group_a.size());
   p.group_a = plan.group_a.data();
   p.group_first = plan.group_first.data();
   p.product_b = plan.product_b.data();

@@ -51,7 +51,7 @@ struct SpeciesPlan {
   // Memory behind the pointers of the plans.
   std::deque<std::vector<double>> numbers;
   std::vector<int> leaf_re, leaf_im, node_a, node_b, linear, group_a, group_first, product_b;
-  std::vector<int> factor_first, factor_leaf;
+  std::vector<int> factor_first, factor_leaf, segment_node, segment_group;
   std::vector<double> sign_re, sign_im;
 };
 

@@ -16,7 +16,6 @@ void Ace::feature_gradients(AceState &state, const Block &block, const double *a
   const SpeciesPlan &plan = plans_[block.species];
   const Kernels &k = *state.kernels;
   const int nlinear = plan.coupling.rows(), nentries = plan.gradient_terms.rows();
-  k.nodes(plan.products, a, state.nodes.data());
   k.products(plan.products, a, state.nodes.data(), state.products.data());
   state.product_gradients.reserve(static_cast<size_t>(plan.ngradients) * k.lanes);
   double *gradients = state.product_gradients.data();

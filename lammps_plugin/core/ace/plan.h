@@ -44,20 +44,24 @@ struct BondPlan {
   int ncomp = 0, comp0 = 0;              // this bond's components are comp0 .. comp0 + ncomp - 1
 };
 
-// The graph of products of one species.
+// The graph of products of one species. Nodes are numbered within a segment: first the leaves,
+// which all segments share, then the inner nodes of this segment, which take the place of those
+// before.
 struct ProductPlan {
   int ncomp = 0;
   int nleaf = 0;
   const int *leaf_re = nullptr, *leaf_im = nullptr;    // component; leaf_im = -1: real
   const double *sign_re = nullptr, *sign_im = nullptr;
-  int nnode = 0;                                     // with the leaves
-  const int *node_a = nullptr, *node_b = nullptr;    // [nnode - nleaf]
+  int nnode = 0;    // leaves and inner nodes of the largest segment
+  const int *node_a = nullptr, *node_b = nullptr;    // inner nodes, segment after segment
   int nlinear = 0;                                   // the first products: components of rank 1
   const int *linear = nullptr;
-  int ngroup = 0;    // the others, grouped by their first node
-  const int *group_a = nullptr, *group_first = nullptr;    // [ngroup], [ngroup + 1]
-  const int *product_b = nullptr;                          // [nproduct - nlinear]
+  const int *group_a = nullptr,
+            *group_first = nullptr;    // the others, grouped by their first node
+  const int *product_b = nullptr;      // [nproduct - nlinear]
   int nproduct = 0;
+  int nsegment = 0;    // where inner nodes and groups of each begin, [nsegment + 1]
+  const int *segment_node = nullptr, *segment_group = nullptr;
 };
 
 // The leaves whose product each pair product is, [nproduct - nlinear + 1] and their concatenation.
@@ -98,8 +102,9 @@ struct Kernels {
                      const double *y, const double *z, const double *r, double *scratch,
                      double *components);
 
-  void (*nodes)(const ProductPlan &plan, const double *components, double *nodes);
-  void (*products)(const ProductPlan &plan, const double *components, const double *nodes,
+  void (*leaves)(const ProductPlan &plan, const double *components, double *nodes);
+  // nodes, here and below: work space [nnode][2][lanes], for each block of atoms.
+  void (*products)(const ProductPlan &plan, const double *components, double *nodes,
                    double *products);
 
   // sums[t] += Σ_lane scale[lane] * products[t][lane]
@@ -107,7 +112,7 @@ struct Kernels {
   // The same for up to sum_blocks blocks of atoms that follow one another in memory, the products
   // made on the way.
   void (*sum_products)(const ProductPlan &plan, int nblocks, const double *components,
-                       const double *nodes, const double *scale, double *sums);
+                       double *nodes, const double *scale, double *sums);
   // out[lane] = Σ_t weights[t] products[t][lane]
   void (*combine)(int nproduct, const double *weights, const double *products, double *out);
   // out[row][lane] = Σ_t value[t] in[column[t]][lane], and the transposed: out[column[t]][lane] +=
@@ -120,14 +125,15 @@ struct Kernels {
   // S = Σ_t weight_t product_t for one or two seeds: value[seed][lane] = S and
   // derivative[seed][component][lane]. adjoint: work space [nseeds][nnode][2][lanes], zero before
   // and after.
-  void (*adjoint)(const ProductPlan &plan, const double *components, const double *nodes,
-                  int nseeds, const ProductWeights *weights, double *adjoint, double *value,
+  void (*adjoint)(const ProductPlan &plan, const double *components, double *nodes, int nseeds,
+                  const ProductWeights *weights, double *adjoint, double *value,
                   double *derivative);
 
-  // Derivatives of each product with respect to each of its factors, times the factor's sign:
+  // Derivatives of each product with respect to each of its factors, times the factor's sign, from
+  // the leaves:
   // gradients[2 * q + (0: re, 1: im)][lane] for the q-th entry of factors.leaf.
-  void (*product_gradients)(const FactorPlan &factors, const ProductPlan &plan, const double *nodes,
-                            double *gradients);
+  void (*product_gradients)(const FactorPlan &factors, const ProductPlan &plan,
+                            const double *leaves, double *gradients);
   // out[component of the bond][3][n] = ∂A/∂r_j
   void (*component_gradients)(const BondPlan &bond, const Legendre &legendre, int n,
                               const double *x, const double *y, const double *z, const double *r,

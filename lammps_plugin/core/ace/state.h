@@ -26,18 +26,16 @@ struct Environment {
 
 struct Ace::Block {
   int species = 0, natoms = 0;
-  const int *rows = nullptr;    // [natoms], which centres
-  size_t components = 0, rho = 0, environment = 0,
-         nodes = 0;    // where its data begin in the state
+  const int *rows = nullptr;                          // [natoms], which centres
+  size_t components = 0, rho = 0, environment = 0;    // where its data begin in the state
 };
 
 struct AceState : FeatureMap::State {
   const Kernels *kernels = nullptr;
   std::vector<int> order;    // centres sorted by species
   std::vector<Ace::Block> blocks;
-  AlignedArray components, rho;                  // of all blocks, forward() to backward()
-  bool nodes_fit = false, nodes_kept = false;    // nodes of all blocks too: room for them, in use
-  std::vector<Environment> environments;         // of all blocks likewise; evaluate(): of one block
+  AlignedArray components, rho;             // of all blocks, forward() to backward()
+  std::vector<Environment> environments;    // of all blocks likewise; evaluate(): of one block
   AlignedArray scale;    // [sum_blocks][lanes], f of the core repulsion; 0 for empty lanes
 
   AlignedArray displacements;    // neighbours of one centre as listed: x, y, z, r²
