@@ -20,10 +20,10 @@ Committee::Committee(std::vector<Model> members) : members_(std::move(members)) 
     nsums_ += m + 1;
     mean_.push_back(member.readout.mean());
     for (double &w : mean_.back()) w /= members_.size();
-    weights_sigma_.emplace_back(m, 0.0);
     merged_.emplace_back(m, 0.0);
   }
   sums_.assign(nsums_, 0.0);
+  products_.assign(nsums_ - members_.size(), 0.0);
   energies_.assign(members_.size(), 0.0);
   fixed_sigma_.assign(members_.size(), 0.0);
   fixed_merged_.assign(members_.size(), 0.0);
@@ -49,6 +49,22 @@ bool Committee::has_noise() const {
                      [](const Model &member) { return member.map->has_noise(); });
 }
 
+void Committee::multiply(int part, int parts) {
+  for (int k = 0; k < size(); k++)
+    members_[k].readout.product(sums_.data() + offsets_[k], products_.data() + product_offset(k),
+                                part, parts);
+}
+
+bool Committee::worth_sharing() const {
+  static constexpr size_t cached = 1 << 17;    // numbers that a core keeps at hand
+  size_t numbers = 0;
+  for (const Model &member : members_) {
+    const size_t m = member.readout.size(), samples = member.readout.nsamples();
+    if (member.readout.has_posterior()) numbers += m * (samples ? samples : m);
+  }
+  return numbers > cached;
+}
+
 void Committee::solve() {
   const double n = size();
   energy_ = 0.0;
@@ -62,10 +78,9 @@ void Committee::solve() {
   double variance = 0.0;
   for (int k = 0; k < size(); k++) {
     const double spread = energies_[k] - energy_;
-    variance +=
-        (members_[k].readout.variance(sums_.data() + offsets_[k], weights_sigma_[k].data()) +
-         spread * spread) /
-        n;
+    const double *phi = sums_.data() + offsets_[k], *product = products_.data() + product_offset(k);
+    variance += spread * spread / n;
+    for (int i = 0; i < members_[k].readout.size(); i++) variance += phi[i] * product[i] / n;
   }
   sigma_ = std::sqrt(std::max(variance, 0.0));
   // σ = 0 is a corner without gradient: no bias there.
@@ -73,8 +88,8 @@ void Committee::solve() {
   for (int k = 0; k < size(); k++) {
     const double spread = energies_[k] - energy_;
     const std::vector<double> &w = members_[k].readout.mean();
-    for (size_t i = 0; i < w.size(); i++)
-      weights_sigma_[k][i] = scale * (weights_sigma_[k][i] + spread * w[i]);
+    double *weights = products_.data() + product_offset(k);
+    for (size_t i = 0; i < w.size(); i++) weights[i] = scale * (weights[i] + spread * w[i]);
     fixed_sigma_[k] = scale * spread;
   }
 }
@@ -84,13 +99,13 @@ Committee::MemberSeed Committee::mean_seed(int k) const {
 }
 
 Committee::MemberSeed Committee::sigma_seed(int k) const {
-  return {weights_sigma_[k].data(), fixed_sigma_[k]};
+  return {products_.data() + product_offset(k), fixed_sigma_[k]};
 }
 
 void Committee::merge(double tau) {
   for (int k = 0; k < size(); k++) {
     for (size_t i = 0; i < merged_[k].size(); i++)
-      merged_[k][i] = mean_[k][i] - tau * weights_sigma_[k][i];
+      merged_[k][i] = mean_[k][i] - tau * products_[product_offset(k) + i];
     fixed_merged_[k] = 1.0 / size() - tau * fixed_sigma_[k];
   }
 }

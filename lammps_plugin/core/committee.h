@@ -34,7 +34,15 @@ class Committee {
   double *sums() { return sums_.data(); }
   int sums_offset(int k) const { return offsets_[k]; }    // Φ_k, followed by E_k⁰
 
-  // From the reduced sums: energies, σ and, for each member, the weights of ∇σ.
+  // From the reduced sums, the products Σ_k Φ_k of every member, contiguous; or one of several
+  // `parts` that add up to them, to be summed over ranks by the caller. solve() needs the whole.
+  // Worth sharing: the covariances are larger than the caches.
+  void multiply(int part = 0, int parts = 1);
+  bool worth_sharing() const;
+  int nproducts() const { return static_cast<int>(products_.size()); }
+  double *products() { return products_.data(); }
+
+  // From the reduced sums and the products: energies, σ and, for each member, the weights of ∇σ.
   void solve();
   double energy() const { return energy_; }                     // eV
   double sigma() const { return sigma_; }                       // eV
@@ -59,8 +67,11 @@ class Committee {
   std::vector<double> sums_;
   std::vector<double> energies_;
   double energy_ = 0.0, sigma_ = 0.0;
-  std::vector<std::vector<double>> mean_, weights_sigma_, merged_;
+  std::vector<double> products_;    // Σ_k Φ_k, which solve() makes the weights of ∇σ
+  std::vector<std::vector<double>> mean_, merged_;
   std::vector<double> fixed_sigma_, fixed_merged_;
+
+  size_t product_offset(int k) const { return offsets_[k] - k; }    // a sum more for each member
 };
 
 }    // namespace uq

@@ -34,41 +34,43 @@ void Readout::set_samples(int k, std::vector<double> samples) {
   nsamples_ = k;
 }
 
-double Readout::variance(const double *phi, double *v) const {
+void Readout::product(const double *phi, double *v, int part, int parts) const {
   const int m = size();
-  if (nsamples_) {
-    std::vector<double> projection(nsamples_, 0.0);
-    matrix().times_vector(nsamples_, m, deviations_.data(), phi, projection.data());
-    std::fill(v, v + m, 0.0);
-    double variance = 0.0;
-    for (int s = 0; s < nsamples_; s++) {
-      variance += projection[s] * projection[s];
-      for (int i = 0; i < m; i++)
-        v[i] += projection[s] * deviations_[static_cast<size_t>(s) * m + i];
-    }
-    return variance;
-  }
   std::fill(v, v + m, 0.0);
-  if (covariance_.empty()) return 0.0;
+  if (nsamples_) {
+    const int first = static_cast<int>(static_cast<long>(nsamples_) * part / parts),
+              rows = static_cast<int>(static_cast<long>(nsamples_) * (part + 1) / parts) - first;
+    const double *deviations = deviations_.data() + static_cast<size_t>(first) * m;
+    std::vector<double> projection(rows, 0.0);
+    matrix().times_vector(rows, m, deviations, phi, projection.data());
+    for (int s = 0; s < rows; s++)
+      for (int i = 0; i < m; i++)
+        v[i] += projection[s] * deviations[static_cast<size_t>(s) * m + i];
+    return;
+  }
+  if (covariance_.empty()) return;
   // Species that are absent have no features: only the rows of the others are read.
   const int present = m - static_cast<int>(std::count(phi, phi + m, 0.0));
-  if (2 * present > m)
-    matrix().symmetric_times_vector(m, covariance_.data(), phi, v);
-  else
-    for (int j = 0; j < m; j++) {
-      if (phi[j] == 0.0) continue;
-      const double *row = &covariance_[static_cast<size_t>(j) * m];
-      for (int i = 0; i < m; i++) v[i] += phi[j] * row[i];
-    }
-  double variance = 0.0;
-  for (int i = 0; i < m; i++) variance += phi[i] * v[i];
-  return variance;
+  if (2 * present > m) {
+    matrix().symmetric_times_vector(m, covariance_.data(), phi, v, part, parts);
+    return;
+  }
+  for (int j = part; j < m; j += parts) {
+    if (phi[j] == 0.0) continue;
+    const double *row = &covariance_[static_cast<size_t>(j) * m];
+    for (int i = 0; i < m; i++) v[i] += phi[j] * row[i];
+  }
 }
 
 static double dot(int n, const double *a, const double *b) {
   double sum = 0.0;
   for (int i = 0; i < n; i++) sum += a[i] * b[i];
   return sum;
+}
+
+double Readout::variance(const double *phi, double *v) const {
+  product(phi, v);
+  return dot(size(), phi, v);
 }
 
 void Readout::variances(int n, int stride, int offset, int count, const double *phi, double *v,

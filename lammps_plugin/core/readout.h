@@ -26,6 +26,8 @@ class Readout {
   bool has_posterior() const { return nsamples_ > 0 || !covariance_.empty(); }
   const std::vector<double> &mean() const { return mean_; }
 
+  // v = ΣΦ, or one of several `parts` that add up to it, for ranks to share the work.
+  void product(const double *phi, double *v, int part = 0, int parts = 1) const;
   // v = ΣΦ, returns Φ·v = σ² (eV²).
   double variance(const double *phi, double *v) const;
 

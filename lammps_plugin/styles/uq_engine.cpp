@@ -208,6 +208,20 @@ double UQEngine::group_sums(size_t group) {
   return evaluator.fixed_energy();
 }
 
+// The products of covariances and sums. Reading a large covariance takes longer than one more
+// reduction: each rank reads its part.
+void UQEngine::multiply() {
+  int rank = 0, ranks = 1;
+  if (committee_.worth_sharing()) {
+    MPI_Comm_rank(world_, &rank);
+    MPI_Comm_size(world_, &ranks);
+  }
+  committee_.multiply(rank, ranks);
+  if (ranks > 1)
+    MPI_Allreduce(MPI_IN_PLACE, committee_.products(), committee_.nproducts(), MPI_DOUBLE, MPI_SUM,
+                  world_);
+}
+
 double UQEngine::forward() {
   min_distance_ = std::numeric_limits<double>::infinity();
   double *sums = committee_.sums();
@@ -226,6 +240,7 @@ double UQEngine::forward() {
     }
   }
   MPI_Allreduce(MPI_IN_PLACE, sums, committee_.nsums(), MPI_DOUBLE, MPI_SUM, world_);
+  multiply();
   committee_.solve();
   return energy_unit_ * energy;
 }

@@ -113,6 +113,7 @@ class UQEngine {
   uq::Seed alone(size_t group, int n);
   template <class SeedOf> uq::Seed joined(const SeedOf &seed_of, size_t group, int slot);
   double group_sums(size_t group);
+  void multiply();
   void note_distance(double distance);
 };
 

@@ -27,16 +27,21 @@ INNER = Repulsion({(a, b): 1.6 for a in ELEMENTS for b in ELEMENTS})  # ZBL belo
 
 
 def posterior_file(
-    folder: Path, name: str, seed: int = 1, spread: float = 0.01, samples: int = 0
+    folder: Path,
+    name: str,
+    seed: int = 1,
+    spread: float = 0.01,
+    samples: int = 0,
+    basis: ACEBasis = BASIS,
 ) -> Path:
     """Write NAME.yace (coefficients folded in) and NAME.uq beside it; returns the .uq file."""
     rng = np.random.default_rng(seed)
-    m = BASIS.nfunctions
+    m = basis.nfunctions
     e0 = dict(zip(ELEMENTS, (-1.0, -2.0), strict=True))
     mean = rng.normal(scale=0.03, size=m)
     exported, unit = folder / f"{name}.yace", folder / f"{name}.unit"
-    write_yace(exported, BASIS, mean, e0, INNER)
-    write_yace(unit, BASIS, None, e0, INNER)
+    write_yace(exported, basis, mean, e0, INNER)
+    write_yace(unit, basis, None, e0, INNER)
     factor = rng.normal(scale=spread / np.sqrt(m), size=(m, m))
     tensors = {"model": np.frombuffer(unit.read_bytes(), dtype=np.uint8), "mean": mean}
     if samples:

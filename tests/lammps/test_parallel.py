@@ -5,7 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from crystal import atoms, mpirun, run
+from crystal import ELEMENTS, atoms, mpirun, posterior_file, run
+
+from pyuq.models.basis import ACEBasis
 
 OUTPUT = """
 compute u all uq
@@ -83,6 +85,17 @@ def test_ranks_agree(families, tmp_path, family, cell, bias):
     for values, atoms_n in others:
         np.testing.assert_allclose(values, one, rtol=1e-10, atol=1e-9)
         np.testing.assert_allclose(atoms_n, atoms_one, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("samples", [0, 400])
+def test_ranks_share_a_large_posterior(tmp_path, samples):
+    """A posterior beyond the caches is multiplied in parts, one for each rank."""
+    basis = ACEBasis(ELEMENTS, cutoff=4.5, order=3, degree=(10.0, 8.0, 5.0))
+    assert basis.nfunctions > 400
+    potential = posterior_file(tmp_path, "large", samples=samples, basis=basis)
+    commands = from_file(potential, tmp_path) + "fix h all uq/hal tau 1.0\n" + OUTPUT
+    one, three = (thermo(mpirun(ranks, commands, tmp_path)) for ranks in (1, 3))
+    np.testing.assert_allclose(three, one, rtol=1e-10, atol=1e-9)
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,10 @@
 namespace uq {
 
 struct MatrixKernels {
-  // y[n] = A x for symmetric A [n][n]; reads the upper triangle once.
-  void (*symmetric_times_vector)(int n, const double *a, const double *x, double *y);
+  // y[n] = A x for symmetric A [n][n]; reads the upper triangle once. Of several `parts`, which add
+  // up to y, the one that is asked for takes every parts-th of the rows.
+  void (*symmetric_times_vector)(int n, const double *a, const double *x, double *y, int part,
+                                 int parts);
   // y[n] = A x, A [n][m]; reads A once.
   void (*times_vector)(int n, int m, const double *a, const double *x, double *y);
   // C [n][m] = A [n][k] B [k][m] with row strides lda, ldb, ldc.

@@ -43,10 +43,11 @@ void times_vector(int n, int m, const double *a, const double *x, double *y) {
 
 // Four rows at a time: their dots with x to the right of the diagonal, and their multiples added to
 // y.
-void symmetric_times_vector(int n, const double *a, const double *x, double *y) {
+void symmetric_times_vector(int n, const double *a, const double *x, double *y, int part,
+                            int parts) {
   constexpr int R = 4;
   memset(y, 0, n * sizeof(double));
-  for (int i = 0; i < n; i += R) {
+  for (int i = R * part; i < n; i += R * parts) {
     const int rows = n - i < R ? n - i : R;
     const double *row = a + static_cast<int64_t>(i) * n;
     for (int q = 0; q < rows; q++) {    // the corner on the diagonal
