@@ -45,7 +45,8 @@ class Likelihood:
     Parameters
     ----------
     energy : float
-        Starting value of σ_E, eV/√atom; the network learns its own. 0: the size of the energies themselves.
+        Starting value of σ_E, eV/√atom; the network learns its own. 0: a thirtieth of the size of the energies (less
+        that of free atoms), one number for all structures, which finds its value soon.
     force : float
         Value of σ_i at a zero noise head, eV/Å. 0: the size of the forces themselves, so that learning starts from
         noise that explains everything and takes it back, atom by atom; a small value drives the noise head up first,
@@ -158,7 +159,7 @@ class NetworkTarget:
             raise ValueError("without a noise head the likelihood needs its energy and force")
         self.likelihood = replace(
             given,
-            energy=given.energy or self.scaling.energy,
+            energy=given.energy or self.scaling.energy / 30,
             force=given.force or self.scaling.force,
         )
         shapes = architecture.shapes()
