@@ -18,6 +18,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <cstring>
 
 using namespace LAMMPS_NS;
@@ -691,7 +692,8 @@ void *PairUQ::extract_peratom(const char *name, int &ncol) {
 }
 
 /* ----------------------------------------------------------------------
-   stop on NaN or infinity, with the frame on disk; every rank must know, so one integer is reduced
+   stop on NaN or infinity and on atoms on top of each other, whose finite energy means nothing,
+with the frame on disk; every rank must know, so one integer is reduced
 ------------------------------------------------------------------------- */
 
 void PairUQ::check_finite() {
@@ -701,8 +703,16 @@ void PairUQ::check_finite() {
   for (int n = 0; n < 3 * nall; n++)
     sum += f[n] + x[n];    // a lost position may leave its force at zero
   int bad = !std::isfinite(sum);
+  if (engine_->min_distance() < COINCIDENT) bad = 2;
   MPI_Allreduce(MPI_IN_PLACE, &bad, 1, MPI_INT, MPI_MAX, world);
   if (!bad) return;
+  const std::string step = std::to_string(update->ntimestep);
+  if (bad == 2) {
+    const std::string pair = closest_pair();
+    error->all(FLERR, "pair_style uq: " + pair + " apart at step " + step +
+                          ": no potential has a meaning there; the frame is in " +
+                          write_frame("uq_coincident." + step + ".dump"));
+  }
 
   // A bad position spoils the forces of its neighbours: it is the one to name.
   tagint ids[2] = {MAXTAGINT, MAXTAGINT};    // smallest ID with a bad position, with a bad force
@@ -715,11 +725,40 @@ void PairUQ::check_finite() {
   std::string which = "the energy";
   if (ids[1] < MAXTAGINT) which = "the force on atom " + std::to_string(ids[1]);
   if (ids[0] < MAXTAGINT) which = "the position of atom " + std::to_string(ids[0]);
-  const std::string step = std::to_string(update->ntimestep),
-                    file = "uq_nonfinite." + step + ".dump";
-  input->one("write_dump all custom " + file + " id type x y z modify sort id");
   const std::string sigma =
       bias_.expired() ? "" : " (uncertainty " + std::to_string(uncertainty_) + ")";
   error->all(FLERR, "pair_style uq: " + which + " is not finite at step " + step + sigma +
-                        "; the frame is in " + file);
+                        "; the frame is in " + write_frame("uq_nonfinite." + step + ".dump"));
+}
+
+// "atoms 3 and 7 are 0.0001 Angstrom", of all ranks.
+std::string PairUQ::closest_pair() const {
+  double mine = COINCIDENT;
+  tagint ids[2] = {MAXTAGINT, MAXTAGINT};
+  for (int n = 0; n < list->inum; n++) {
+    const int i = list->ilist[n];
+    for (int k = 0; k < list->numneigh[i]; k++) {
+      const int j = list->firstneigh[i][k] & NEIGHMASK;
+      const double dx = atom->x[j][0] - atom->x[i][0], dy = atom->x[j][1] - atom->x[i][1],
+                   dz = atom->x[j][2] - atom->x[i][2];
+      const double distance = std::sqrt(dx * dx + dy * dy + dz * dz);
+      if (!(distance < mine) || !acts_on(atom->type[i]) || !acts_on(atom->type[j])) continue;
+      mine = distance;
+      ids[0] = std::min(atom->tag[i], atom->tag[j]);
+      ids[1] = std::max(atom->tag[i], atom->tag[j]);
+    }
+  }
+  double closest;
+  MPI_Allreduce(&mine, &closest, 1, MPI_DOUBLE, MPI_MIN, world);
+  if (mine != closest) ids[0] = ids[1] = MAXTAGINT;
+  MPI_Allreduce(MPI_IN_PLACE, ids, 2, MPI_LMP_TAGINT, MPI_MIN, world);
+  char distance[32];
+  std::snprintf(distance, sizeof(distance), "%.3g", closest);
+  return "atoms " + std::to_string(ids[0]) + " and " + std::to_string(ids[1]) + " are " + distance +
+         " Angstrom";
+}
+
+std::string PairUQ::write_frame(const std::string &name) const {
+  input->one("write_dump all custom " + name + " id type x y z modify sort id");
+  return name;
 }

@@ -48,7 +48,8 @@ struct UQStatistics {
 
 class PairUQ : public Pair {
  public:
-  static constexpr double EPSILON = 0.2;    // eV/Å, default ε of the relative force uncertainty
+  static constexpr double EPSILON = 0.2;        // eV/Å, default ε of the relative force uncertainty
+  static constexpr double COINCIDENT = 1e-3;    // Å: atoms closer than this are a mistake
 
   PairUQ(class LAMMPS *);
   ~PairUQ() override;
@@ -149,6 +150,8 @@ class PairUQ : public Pair {
   void require_uncertainty() const;
   void fill_peratom();
   void check_finite();
+  std::string closest_pair() const;
+  std::string write_frame(const std::string &name) const;
 };
 
 }    // namespace LAMMPS_NS

@@ -14,6 +14,8 @@ from pyuq.io.files import sha256
 
 VOIGT = (0, 1, 2, 5, 4, 3)  # xx yy zz yz xz xy out of xx yy zz xy xz yz yx zx zy
 
+COINCIDENT = 1e-3  # Å: atoms closer than this are a mistake
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -100,7 +102,7 @@ class Evaluator:
         Raises
         ------
         ValueError
-            An element is not one of the model's.
+            An element is not one of the model's, or two atoms are on top of each other.
         """
         symbols = atoms.get_chemical_symbols()
         if unknown := sorted(set(symbols) - set(self.elements)):
@@ -109,7 +111,12 @@ class Evaluator:
             )
         n = len(atoms)
         species = np.array([self.elements.index(s) for s in symbols], dtype=np.int32)
-        i, j, shift = self._pairs(atoms)
+        i, j, shift, distance = self._pairs(atoms)
+        if len(distance) and distance.min() < COINCIDENT:
+            k = distance.argmin()
+            raise ValueError(
+                f"atoms {i[k]} and {j[k]} (from 0) are {distance[k]:.3g} Å apart: no potential has a meaning there"
+            )
         # One ghost for each image of an atom that is somebody's neighbour.
         order = np.argsort(i, kind="stable")
         i, j, shift = i[order], j[order], shift[order]
@@ -126,15 +133,15 @@ class Evaluator:
         first = np.concatenate([[0], np.cumsum(np.bincount(i, minlength=n))]).astype(np.int32)
         return _core.NeighborView(x, species[owner], np.arange(n), first, indices, owner), owner
 
-    def _pairs(self, atoms: Atoms) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _pairs(self, atoms: Atoms) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         calculator = vesin.NeighborList(cutoff=self.model.cutoff, full_list=True)
-        i, j, shift = calculator.compute(
+        i, j, shift, distance = calculator.compute(
             points=atoms.positions,
             box=atoms.cell.array,
             periodic=atoms.pbc,
-            quantities="ijS",
+            quantities="ijSd",
         )
-        return i.astype(np.int64), j.astype(np.int64), shift.astype(np.int64)
+        return i.astype(np.int64), j.astype(np.int64), shift.astype(np.int64), distance
 
     def compute(self, atoms: Atoms, weights=None, fixed: float = 1.0) -> dict:
         """Energy (eV), atomic energies (N,), forces (N, 3) in eV/Å, virial (6,) in eV.

@@ -186,6 +186,21 @@ def test_fix_halt(potential):
     assert lmp.extract_global("ntimestep") == 5
 
 
+@pytest.mark.parametrize("bias", ["", "fix h all uq/hal tau 1.0\n"], ids=["plain", "biased"])
+@pytest.mark.parametrize("gap", [0.0, 1e-5])
+def test_atoms_on_top_of_each_other(model, tmp_path, bias, gap):
+    """Of every family: the run ends with the two atoms and their distance, and the frame is on disk."""
+    lmp = run(atoms(model) + bias)
+    lmp.command("run 0")
+    x = positions(lmp)
+    x[10] = x[3] + [gap, 0.0, 0.0]
+    set_positions(lmp, x)
+    message = rf"atoms 4 and 11 are {gap:.3g} Angstrom apart at step 0.*uq_coincident\.0\.dump"
+    with pytest.raises(Exception, match=message):
+        lmp.command("run 0")
+    assert (tmp_path / "uq_coincident.0.dump").is_file()
+
+
 def test_nan_stops_with_frame(potential, tmp_path):
     """A position that is no number: the run ends with step and atom, and the frame is on disk."""
     lmp = run(atoms(potential) + "neigh_modify every 100 delay 100 check no\nfix n all nve\nrun 2")
