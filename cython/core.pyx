@@ -77,6 +77,8 @@ cdef extern from "feature_map.h" namespace "uq":
                       double *rows) except + nogil
         cbool has_grades()
         void grades(const Neighbors &nb, State &state, double *grades) except + nogil
+        cbool has_noise()
+        void noise(const Neighbors &nb, State &state, double *variances) except + nogil
         void default_jacobian "uq::FeatureMap::jacobian"(
             const Neighbors &nb, State &state, int nowners, const int *owner, double *rows) except + nogil
 
@@ -502,6 +504,19 @@ cdef class Model:
             self.model.active.grades(z, phi.shape[0], phi.shape[1], &phi[0, 0], &view[0])
             grades[species == z] = found
         return grades
+
+    @property
+    def has_noise(self):
+        """Whether the model has learned the noise of its force labels (networks)."""
+        return deref(self.model.map).has_noise()
+
+    def noise(self, NeighborView nb):
+        """Learned variance of each force component at each centre, shape (c,), (eV/Å)²."""
+        variances = np.zeros(nb.ncenters)
+        cdef double[::1] view = variances
+        if nb.ncenters:
+            deref(self.model.map).noise(nb.view, deref(self.state), &view[0])
+        return variances
 
     def radial_gradient(self, NeighborView nb, weights, double energy_weight, displacement):
         """Derivative of ``energy_weight`` · E + Σ_j u_j · ∂E/∂x_j by the radial coefficients (MTP only).

@@ -42,7 +42,8 @@ class UQCalculator(Calculator):
         for: ``calculator.get_property("forces_uncertainty", atoms)``.
     calibration : str, Path or Recalibration, optional
         Of these files, made by ``pyuq calibrate``. `energy_uncertainty`, `forces_uncertainty` and
-        `stress_uncertainty` are then calibrated standard deviations, and there are conformal intervals; what it
+        `stress_uncertainty` are then calibrated standard deviations (of errors against labels: learned noise is in
+        them), and there are conformal intervals; what it
         saw no labels of is left out.
 
     Attributes
@@ -61,6 +62,8 @@ class UQCalculator(Calculator):
           the error with probability 1 - α; infinite where it had too few structures.
 
         Of a committee of K: ``members_energy`` (K,), ``members_forces`` (K, N, 3), ``members_stress`` (K, 6).
+        Of networks with a noise head: ``forces_noise`` (N,), the noise of a force component in labels, as learned
+        (aleatoric; not part of the uncertainties above, which are the model's own), mean variance over members.
         Of files with an active set: ``grade`` (N,), the extrapolation grade γ; of several, the largest.
 
     Raises
@@ -89,6 +92,7 @@ class UQCalculator(Calculator):
         "members_energy",
         "members_forces",
         "members_stress",
+        "forces_noise",
         "grade",
     ]
 
@@ -163,6 +167,9 @@ class UQCalculator(Calculator):
             self.results |= {"members_energy": energy, "members_forces": forces}
             if volume:
                 self.results["members_stress"] = -virial / volume
+        noise = [p.noise for p in parts if p.noise is not None]
+        if noise:
+            self.results["forces_noise"] = np.sqrt(np.mean(noise, axis=0))
         if self.has_uncertainty:
             self._energy_uncertainty(parts)
             wanted = {f"{n}_{kind}" for n in ROW_QUANTITIES for kind in ("uncertainty", "interval")}
@@ -213,10 +220,13 @@ class UQCalculator(Calculator):
             "stress": ("virial", n / volume if volume else 0.0, ["all"] * 6),
         }
         for name, (quantity, unit, groups) in kinds.items():
-            if (sigma := results.pop(f"{name}_uncertainty", None)) is None:
+            if (sigma := results.get(f"{name}_uncertainty")) is None:
                 continue
             if quantity not in self.calibration.scales:
+                del results[f"{name}_uncertainty"]
                 continue
+            if name == "forces":
+                sigma = force_deviations(results)
             flat = np.ravel(sigma) / unit
             for kind, scaled in (
                 ("uncertainty", self.calibration.deviation(quantity, flat, groups)),
@@ -224,6 +234,12 @@ class UQCalculator(Calculator):
             ):
                 value = unit * scaled.reshape(np.shape(sigma))
                 results[f"{name}_{kind}"] = value if np.ndim(sigma) else float(value)
+
+
+def force_deviations(results: dict) -> np.ndarray:
+    """Standard deviation of each force component's error against a label, (N, 3): uncertainty and learned noise."""
+    noise = results.get("forces_noise", np.zeros(len(results["forces"])))
+    return np.hypot(results["forces_uncertainty"], noise[:, None])
 
 
 def _members(file, elements: Sequence[str]) -> list[Evaluator]:
@@ -246,6 +262,8 @@ class _MemberResult:
     variances : ndarray, shape (N,)
         φ_i·Σφ_i, eV².
     grades : ndarray, shape (N,), or None
+    noise : ndarray, shape (N,), or None
+        Learned variance of a force component in labels, (eV/Å)².
     """
 
     def __init__(self, member: Evaluator, atoms: Atoms):
@@ -259,6 +277,7 @@ class _MemberResult:
         self.virial = result["virial"][list(VOIGT)]
         self.variance, self.variances, self._product = 0.0, np.zeros(self.natoms), None
         self.grades = model.grades(self.view) if model.has_grades else None
+        self.noise = model.noise(self.view)[: self.natoms] if model.has_noise else None
         if model.has_posterior:
             features, total = model.features(self.view)
             variance, self._product = model.variance(total)

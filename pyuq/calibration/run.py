@@ -11,7 +11,7 @@ from ase import Atoms
 from tqdm import tqdm
 
 import pyuq
-from pyuq.calculator import UQCalculator
+from pyuq.calculator import UQCalculator, force_deviations
 from pyuq.calibration.recalibration import Recalibration, Sample
 from pyuq.calibration.scores import LEVELS, Scores, coverage, reliability, scores
 from pyuq.io.files import atomic_write, write_text
@@ -93,7 +93,7 @@ def _errors(calculator: UQCalculator, atoms: Atoms) -> dict[str, tuple]:
             [result["energy_uncertainty"] / n],
             ["all"],
         ),
-        "force": (force, np.ravel(result["forces_uncertainty"]), species),
+        "force": (force, np.ravel(force_deviations(result)), species),
         "gradient": (force, gradient, species),
     }
     if "stress" in label and all(atoms.pbc):
