@@ -376,12 +376,17 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def _numbers(text: str) -> tuple[float, ...]:
-    return tuple(float(number) for number in text.split(","))
+    try:
+        return tuple(float(number) for number in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected numbers as 500,600") from None
 
 
 def _assignments(text: str) -> dict[str, float]:
-    pairs = (part.split("=") for part in text.split(","))
-    return {name: float(value) for name, value in pairs}
+    try:
+        return {name: float(value) for name, value in (p.split("=") for p in text.split(","))}
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected as in Ag=1,I=-1") from None
 
 
 def add_plot(verbs) -> None:

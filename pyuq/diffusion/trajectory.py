@@ -114,7 +114,7 @@ class TrajectoryAnalysis:
     blocks : int
         Consecutive parts that are also analysed on their own, which shows a drift; 0 for none.
     first, last : float, optional
-        Of :class:`SelfDiffusion`, ps.
+        Of :class:`SelfDiffusion`, ps; ``last`` also of :class:`GreenKubo`.
     tensor : bool
         All components of D.
     skip, stride, partial
@@ -267,7 +267,8 @@ class _Record:
             charge=charge,
             net_charge=0.0 if self.charges is None else float(self.charges.sum()),
             green_kubo={
-                s: GreenKubo(spacing).compute(v.joined() / unit) for s, v in self.velocities.items()
+                s: GreenKubo(spacing, analysis.last).compute(v.joined() / unit)
+                for s, v in self.velocities.items()
             },
             blocks={
                 s: block_average(p.joined(), line, analysis.blocks)

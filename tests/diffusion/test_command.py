@@ -232,6 +232,16 @@ def test_mistakes_are_named(dump, tmp_path, capsys, options, message):
     assert not (tmp_path / "out").exists()
 
 
+def test_numbers_are_asked_for(dump, capsys):
+    for option, text, message in (
+        ("--charges", "Ag", "expected as in Ag=1"),
+        ("--temperature", "hot", "expected numbers"),
+    ):
+        with pytest.raises(SystemExit):
+            main(["diffusion", str(dump), "--timestep", "1", option, text])
+        assert message in capsys.readouterr().err
+
+
 def test_bad_files_are_named(dump, tmp_path, capsys):
     positions, types = conductor(3)
     hops = np.mod(positions + np.random.default_rng(0).uniform(0, 4, positions.shape), EDGE)
