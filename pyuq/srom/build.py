@@ -217,7 +217,10 @@ def _between_models(case: Case, bases: list[Basis]) -> tuple[Basis, Sampler, dic
     p = convex_weights(frame.gram)
     concentration = table.concentration
     if concentration == "fit":
-        concentration = fit_concentration(frame.gram, p)
+        summary = json.loads(case.summary.read_text())
+        noise = (summary["noise_floor"] or 0.0) / max(summary["model_distance"], 1e-12)
+        concentration = fit_concentration(frame.gram, p, noise)
+        notes["noise"] = noise
     sampler = RiemannianSampler(frame, p, concentration, table.seed, fixed)
     notes |= {
         "concentration": concentration,

@@ -217,17 +217,25 @@ class RiemannianSampler:
 
 
 def fit_concentration(
-    gram: FloatArray, mean_weights: FloatArray, draws: int = 1000, seed: int = 0
+    gram: FloatArray,
+    mean_weights: FloatArray,
+    noise: float = 0.0,
+    draws: int = 1000,
+    seed: int = 0,
 ) -> float:
-    """Find a₀ for which samples lie as far from the base point as the models do.
+    """Find a₀ for which samples lie as far from the base point as the models do, less what is noise.
 
-    Minimises the mean of (|Δ(θ)| - |Δᵢ|)² over samples and models (models weighted alike), with common random numbers.
+    Minimises the mean of (|Δ(θ)| - s|Δᵢ|)² over samples and models (models weighted alike), with common random numbers;
+    s² = 1 - noise² is the part of the models' squared distances that finite trajectories do not explain. Without
+    noise the models themselves are matched, which a₀ near 0 does best.
 
     Parameters
     ----------
     gram : (m, m)
         Inner products of the models' tangent vectors.
     mean_weights : (m,)
+    noise : float
+        Distance between the bases of two trajectories of one model, over that of two models.
     draws, seed : int
 
     Returns
@@ -235,7 +243,7 @@ def fit_concentration(
     float
         Between 0.01 and 1000.
     """
-    lengths = np.sqrt(np.diag(gram))
+    lengths = np.sqrt(np.diag(gram) * max(0.0, 1.0 - noise**2))
     numbers = uniforms(seed, draws, len(gram))
 
     def cost(exponent: float) -> float:

@@ -334,7 +334,9 @@ def test_other_samplers(copy, change):
         w = ensemble.sample(k).vectors
         assert w.shape == nominal.shape
         assert np.abs(w.T @ w - np.eye(6)).max() < 1e-12
-        assert np.abs(w - nominal).max() > 1e-3
+        assert (
+            np.abs(w - nominal).max() > 1e-5
+        )  # these models differ by noise alone: a fitted a₀ is large
     if "split" in text:
         kept = ensemble.sampler.fixed
         assert 0 < kept.shape[1] < 6

@@ -172,6 +172,16 @@ def test_fitted_concentration_matches_distances(rng):
     assert cost(a0) <= 1.05 * min(cost(v) for v in (0.03, 0.1, 0.3, 1.0, 3.0, 30.0))
 
 
+def test_noise_of_finite_trajectories_is_no_spread(models):
+    base, bases = models
+    frame = Frame.at(base, bases)
+    p = convex_weights(frame.gram)
+    found = [fit_concentration(frame.gram, p, noise) for noise in (0.0, 0.5, 0.65, 1.2)]
+    assert (np.diff(found) > 0).all()
+    assert found[0] < 0.1  # the models themselves
+    assert found[-1] > 100  # nothing is left to be randomised
+
+
 @pytest.mark.parametrize("randomize", ["low", "high"])
 def test_split_keeps_one_block(models, randomize):
     base, near = models
