@@ -30,6 +30,7 @@ LocalUncertainty::LocalUncertainty(const Committee &committee, const std::vector
     first_.push_back(first_.back() + static_cast<int>(committee.member(k).map->elements().size()));
   for (Scratch &scratch : scratch_) {
     scratch.sigma.resize(BATCH);
+    scratch.mean.resize(BATCH);
     scratch.members.resize(committee.size());
     for (int k = 0; k < committee.size(); k++) {
       Member &member = scratch.members[k];
@@ -271,7 +272,10 @@ void LocalUncertainty::make_seeds(Scratch &scratch, double floor, const std::vec
 double LocalUncertainty::run(const Neighbors *views, double floor, const std::vector<Pass> &passes,
                              const PerAtom &wanted) {
   std::vector<Result> results;
-  for (const Pass &pass : passes) results.push_back(pass.result);
+  for (const Pass &pass : passes) {
+    results.push_back(pass.result);
+    results.back().eatom = nullptr;    // see add_energies()
+  }
   std::vector<double> energy(team_.size(), 0.0);
   const int members = committee_.size(), npasses = static_cast<int>(passes.size());
   const bool biased =
@@ -287,16 +291,19 @@ double LocalUncertainty::run(const Neighbors *views, double floor, const std::ve
     Scratch &scratch = scratch_[t];
     for_batches(views, first, share, scratch, [&] {
       const Neighbors &batch = scratch.members[0].batch;
+      std::fill_n(scratch.mean.begin(), batch.ncenters, 0.0);
       for (int k = 0; k < members; k++) {
         energies(k, scratch);
         if (biased || wanted.sigma) variances(k, scratch, biased);
         for (int i = 0; i < batch.ncenters; i++)
-          energy[t] += scratch.members[k].energies[i] / members;
+          scratch.mean[i] += scratch.members[k].energies[i] / members;
       }
+      for (int i = 0; i < batch.ncenters; i++) energy[t] += scratch.mean[i];
       deviations(scratch);
       for (int i = 0; i < batch.ncenters && wanted.sigma; i++)
         wanted.sigma[batch.centers[i]] = scratch.sigma[i];
       if (npasses > 0) make_seeds(scratch, floor, passes);
+      add_energies(scratch, floor, passes);
       for (int k = 0; k < members && npasses > 0; k++) backward(k, scratch, passes, own);
       if (wanted.grades) grades(scratch, wanted.grades);
     });
@@ -306,6 +313,16 @@ double LocalUncertainty::run(const Neighbors *views, double floor, const std::ve
   double total = 0.0;
   for (const double e : energy) total += e;
   return total;
+}
+
+// s_i = a ē_i + b max(σ_i - floor, 0). The seeds do not give it: c_kz counts in them.
+void LocalUncertainty::add_energies(const Scratch &scratch, double floor,
+                                    const std::vector<Pass> &passes) {
+  const Neighbors &batch = scratch.members[0].batch;
+  for (const Pass &pass : passes)
+    for (int i = 0; i < batch.ncenters && pass.result.eatom; i++)
+      pass.result.eatom[batch.centers[i]] +=
+          pass.mean * scratch.mean[i] + pass.sigma * std::max(scratch.sigma[i] - floor, 0.0);
 }
 
 void LocalUncertainty::backward(int k, Scratch &scratch, const std::vector<Pass> &passes,

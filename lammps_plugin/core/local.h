@@ -64,6 +64,7 @@ class LocalUncertainty {
   struct Scratch {    // of one thread
     std::vector<Member> members;
     std::vector<double> sigma;    // [BATCH]
+    std::vector<double> mean;     // [BATCH], ē_i, c_kz not taken off
     int first;                    // centre of the batch
     double min_distance = 0.0;
   };
@@ -115,6 +116,7 @@ class LocalUncertainty {
   void energies(int k, Scratch &scratch);
   void variances(int k, Scratch &scratch, bool products);
   void add_projections(int k, bool roots, bool inverses);
+  static void add_energies(const Scratch &scratch, double floor, const std::vector<Pass> &passes);
   void backward(int k, Scratch &scratch, const std::vector<Pass> &passes, Result *results);
   void weigh_means(const std::vector<Pass> &passes);
   void grades(Scratch &scratch, double *grades);

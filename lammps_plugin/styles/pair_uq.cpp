@@ -440,15 +440,13 @@ double PairUQ::add_biased(const UQBias &bias) {
   return energy;
 }
 
-// Σ_i σ_i and the bias energy of the local mode; its per-atom energies get the floor's constant.
+// Σ_i σ_i and the bias energy of the local mode.
 void PairUQ::sum_local(const UQBias &bias) {
   double sums[2] = {0.0, 0.0};
   for (int n = 0; n < engine_->ncenters(); n++) {
     const double sigma = sigma_atom_[engine_->center(n)];
     sums[0] += sigma;
-    if (sigma <= bias.floor) continue;
-    sums[1] += sigma - bias.floor;
-    if (eflag_atom) eatom[engine_->center(n)] += bias.tau * bias.floor;
+    sums[1] += std::max(sigma - bias.floor, 0.0);
   }
   MPI_Allreduce(MPI_IN_PLACE, sums, 2, MPI_DOUBLE, MPI_SUM, world);
   uncertainty_ = sums[0];

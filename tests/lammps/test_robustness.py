@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Every family and a committee of all inside the rest of LAMMPS: hybrids, decompositions, reruns, lost atoms, heat."""
+
+import numpy as np
+import pytest
+from crystal import atoms, forces, mpirun, positions, run, set_positions
+from test_parallel import OUTPUT, frame, from_file, thermo
+
+ZBL = "zbl 2.0 3.0"
+PAIRS = "".join(
+    f"pair_coeff {i} {j} {{}}{zi} {zj}\n"
+    for i, j, zi, zj in ((1, 1, 13, 13), (1, 2, 13, 14), (2, 2, 14, 14))
+)
+PRECISE = "thermo_modify format float %.16g\n"
+
+
+@pytest.mark.parametrize(
+    "bias", ["", "fix h all uq/hal tau 2.0 mode local every 1000\n"], ids=["plain", "local"]
+)
+def test_hybrid_overlay_is_a_sum(model, bias):
+    """Energy, pressure, forces and per-atom energies and virials of uq + zbl are those of both."""
+    measure = bias + "compute p all pressure NULL virial\ncompute e all pe/atom\n"
+    measure += "compute s all stress/atom NULL virial\nthermo_style custom pe c_p[*]\n" + PRECISE
+    measure += (
+        "compute x all reduce max c_e c_s[*]\nthermo_style custom pe c_p[*] c_x[*]\nrun 1 post no"
+    )
+    coeff = f"pair_coeff * * uq {model} Al Si\n{PAIRS.format(*3 * ['zbl '])}"
+    systems = [
+        atoms(model, pair=f"hybrid/overlay uq {ZBL}", coeff=coeff),
+        atoms(model),
+        atoms(model, pair=ZBL, coeff=PAIRS.format("", "", "")),
+    ]
+    found = []
+    for system, own in zip(systems, (measure, measure, measure.removeprefix(bias)), strict=True):
+        lmp = run(system + own)
+        order = np.argsort(lmp.numpy.extract_atom("id")[: lmp.get_natoms()])
+        per_atom = [lmp.numpy.extract_compute(c, 1, t)[order] for c, t in (("e", 1), ("s", 2))]
+        pressure = [lmp.last_thermo()[f"c_p[{n}]"] for n in range(1, 7)]
+        found.append([np.r_[lmp.get_thermo("pe"), pressure], forces(lmp), *per_atom])
+    for both, uq, zbl in zip(*found, strict=True):
+        np.testing.assert_allclose(both, uq + zbl, rtol=1e-10, atol=1e-10 * np.abs(both).max())
+
+
+def test_two_sub_styles(potential, families):
+    """Two of them for different types run; what needs the one pair style says so."""
+    coeff = (
+        f"pair_coeff * * uq 1 {potential} Al NULL\npair_coeff * * uq 2 {families['nep']} NULL Si\n"
+    )
+    coeff += "pair_coeff 1 2 zero\n"
+    script = atoms(potential, pair="hybrid uq uq zero 4.0", coeff=coeff)
+    lmp = run(script + "run 1 post no")
+    parts = []
+    for kind, file, types in (("2", potential, "Al NULL"), ("1", families["nep"], "NULL Si")):
+        coeff = f"pair_coeff * * uq {file} {types}\npair_coeff * * zero"
+        alone = atoms(potential, pair="hybrid/overlay uq zero 4.0", coeff=coeff)
+        gone = f"group gone type {kind}\ndelete_atoms group gone compress no\nrun 1 post no"
+        parts.append(run(alone + gone).get_thermo("pe"))
+    assert lmp.get_thermo("pe") == pytest.approx(sum(parts), rel=1e-10)
+    for command in ("fix h all uq/hal tau 1", "fix d all uq/deviation 1", "compute u all uq"):
+        with pytest.raises(Exception, match="needs one `pair_style uq`"):
+            run(script + command + "\nthermo_style custom pe\nrun 0")
+
+
+LAYOUTS = {
+    "processors": ("processors 1 1 4\n", ""),
+    "tiled": ("", "comm_style tiled\nbalance 1.0 rcb\nfix b all balance 2 1.0 rcb\n"),
+    "grid balance": ("", "fix b all balance 2 1.0 shift xyz 5 1.0\n"),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_decompositions_agree(families, tmp_path, layout):
+    """Any shape of the subdomains, also moving ones, in a cell with an empty end."""
+    cell = dict(size=(3, 2, 2), extra="change_box all x delta 0 12 units box")
+    commands = from_file(families["committee"], tmp_path, **cell)
+    commands += "fix h all uq/hal tau 1.0 mode local every 2\nfix d all uq/deviation 1\n"
+    commands += "neigh_modify every 1 delay 0 check no\n" + OUTPUT
+    first, then = LAYOUTS[layout]
+    results = []
+    for ranks, text in (
+        (1, commands),
+        (4, first + commands.replace("pair_style", then + "pair_style")),
+    ):
+        (tmp_path / str(ranks)).mkdir()
+        out = mpirun(ranks, text, tmp_path / str(ranks))
+        spread = np.loadtxt(tmp_path / str(ranks) / "model_devi.out")
+        results.append((thermo(out), frame(tmp_path / str(ranks)), spread))
+    for found, expected in zip(results[1], results[0], strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-9)
+
+
+def test_rerun(model):
+    """A dump gone through again shows what the run showed."""
+    script = atoms(model) + "compute u all uq\nthermo_style custom step pe c_u[1] c_u[2] press\n"
+    script += PRECISE + "thermo 2\nfix n all nve\n"
+    dump = "dump d all custom 2 frames id type x y z vx vy vz\n"
+    lmp = run(script + dump + "dump_modify d format float %.17g\nrun 4 post no\nundump d")
+    expected = lmp.last_thermo()
+    again = run(script + "rerun frames dump x y z vx vy vz").last_thermo()
+    assert again["Step"] == 4
+    for key, value in expected.items():
+        assert again[key] == pytest.approx(value, rel=1e-9)
+
+
+def test_lost_atoms(model):
+    """Atoms that leave an open box are gone from all sums."""
+    script = atoms(
+        model,
+        extra="change_box all boundary f f f x delta -3 3 y delta -3 3 z delta -3 3 units box",
+    )
+    script += "compute u all uq\ncompute a all uq/atom energy force relative\nfix d all uq/deviation 1 file none\n"
+    script += (
+        "compute worst all reduce max c_a[*]\nthermo_style custom step atoms pe c_u[*] c_worst[*]\n"
+    )
+    script += "thermo_modify lost ignore format float %.16g\nneigh_modify every 1 delay 0 check no\nthermo 1\n"
+    lmp = run(script + "fix n all nve\ngroup out id 1 5\nvelocity out set -5000 0 0\nrun 4 post no")
+    values = lmp.last_thermo()
+    assert values["Atoms"] < 32
+    assert np.isfinite(list(values.values())).all()
+    survivors = run(script + "group out id 1 5\ndelete_atoms group out compress no\nrun 0 post no")
+    assert survivors.get_natoms() == 30
+
+
+def test_no_atoms_and_one(model):
+    """An empty box has no energy; a lone atom that of its species, and no force."""
+    empty = run(atoms(model) + "delete_atoms group all\nrun 1 post no")
+    assert empty.get_thermo("pe") == 0.0
+    system = atoms(model) + "group rest id > 1\ndelete_atoms group rest\n"
+    lone = run(system + "compute u all uq\nthermo_style custom pe c_u[*]\nrun 1 post no")
+    assert np.isfinite(lone.get_thermo("pe"))
+    assert np.abs(forces(lone)).max() < 1e-12
+    assert lone.last_thermo()["c_u[6]"] == np.inf
+
+
+def test_minimize(model):
+    """A minimisation ends where the forces vanish, biased too."""
+    for bias in ("", "fix h all uq/hal tau 0.2\n"):
+        lmp = run(atoms(model, rattle=0.02) + bias + "min_style fire\nminimize 0 1e-3 100 200")
+        before = run(atoms(model, rattle=0.02) + bias + "run 0").get_thermo("pe")
+        assert lmp.get_thermo("pe") < before
+
+
+def test_no_atom_map_and_molecular_atoms(model):
+    """IDs are enough; masked bits of special neighbours are no atoms."""
+    plain = run(atoms(model) + "run 1 post no")
+    bare = atoms(model).replace("atom_modify map yes", "")
+    assert run(bare + "run 1 post no").get_thermo("pe") == plain.get_thermo("pe")
+    bonded = atoms(model).replace("atom_modify map yes", "atom_style bond\natom_modify map yes")
+    bonded = bonded.replace(
+        "create_box 2 box",
+        "create_box 2 box bond/types 1 extra/bond/per/atom 2 extra/special/per/atom 20",
+    )
+    bonded = bonded.replace(
+        "pair_style uq", "special_bonds lj 1 1 1 coul 0.5 0.5 0.5\nbond_style zero\npair_style uq"
+    )
+    bonded += "bond_coeff 1\ncreate_bonds single/bond 1 1 2\n"
+    assert run(bonded + "run 1 post no").get_thermo("pe") == pytest.approx(
+        plain.get_thermo("pe"), rel=1e-12
+    )
+
+
+@pytest.mark.parametrize("family", ["ace", "nep", "mtp", "ace nep mtp"])
+@pytest.mark.parametrize(
+    "bias", ["", "fix h all uq/hal tau 1.0 mode local every 1000\n"], ids=["plain", "local"]
+)
+def test_heat_flux(families, family, bias):
+    """What `compute heat/flux` makes of the centroid virial is d/dt of Σ r_i e_i less the convection."""
+    model = " ".join(families[name] for name in family.split())
+    script = atoms(model, extra="change_box all boundary s s s", rattle=0.2) + bias
+    script += "compute k all ke/atom\ncompute e all pe/atom\ncompute w all centroid/stress/atom NULL virial\n"
+    script += "compute j all heat/flux k e w\nthermo_style custom step pe c_j[*] c_j[4]\n" + PRECISE
+    lmp = run(script + "run 1 post no")
+    n = lmp.get_natoms()
+    x, f = positions(lmp), forces(lmp)
+    v = np.array(lmp.gather_atoms("v", 1, 3)).reshape(n, 3)
+    flux = np.array([lmp.extract_compute("j", 0, 1)[k] for k in range(6)])
+    order = np.argsort(lmp.numpy.extract_atom("id")[:n])
+    energies = lmp.numpy.extract_compute("e", 1, 1)[:n]
+    assert lmp.get_thermo("pe") == pytest.approx(energies.sum(), rel=1e-12)
+
+    def moment(h: float) -> np.ndarray:
+        """Σ r_i e_i at the velocities' future, with the r_i of now."""
+        set_positions(lmp, x + h * v)
+        lmp.command("run 1 post no")
+        return x.T @ lmp.numpy.extract_compute("e", 1, 1)[order]
+
+    h = 2e-5
+    change = (8 * (moment(h) - moment(-h)) - (moment(2 * h) - moment(-2 * h))) / (12 * h)
+    work = x.T @ (f * v).sum(axis=1)  # of the kinetic energies
+    virial = flux[:3] - flux[3:]  # total less convection
+    np.testing.assert_allclose(virial, change + work, rtol=1e-6, atol=1e-6 * np.abs(change).max())
