@@ -45,8 +45,8 @@ class Likelihood:
     Parameters
     ----------
     energy : float
-        Starting value of σ_E, eV/√atom; the network learns its own. 0: a thirtieth of the size of the energies (less
-        that of free atoms), one number for all structures, which finds its value soon.
+        Starting value of σ_E, eV/√atom; the network learns its own. 0: what forces of the size of the labels do over a
+        tenth of an Å. (The spread of the energies is no guide: it is that of the compositions, or of one molecule.)
     force : float
         Value of σ_i at a zero noise head, eV/Å. 0: the size of the forces themselves, so that learning starts from
         noise that explains everything and takes it back, atom by atom; a small value drives the noise head up first,
@@ -80,8 +80,6 @@ class Scaling:
         Mean number of neighbours.
     radial : float
         Root mean square of the radial basis over pairs, 1/Å.
-    energy : float
-        Root mean square energy less that of its atoms, over √N, eV/√atom.
     force : float
         Root mean square force component, eV/Å: the unit of the output.
     one_body : tuple of float
@@ -90,7 +88,6 @@ class Scaling:
 
     neighbors: float
     radial: float
-    energy: float
     force: float
     one_body: tuple[float, ...]
 
@@ -159,7 +156,7 @@ class NetworkTarget:
             raise ValueError("without a noise head the likelihood needs its energy and force")
         self.likelihood = replace(
             given,
-            energy=given.energy or self.scaling.energy / 30,
+            energy=given.energy or 0.1 * self.scaling.force,
             force=given.force or self.scaling.force,
         )
         shapes = architecture.shapes()
@@ -181,11 +178,6 @@ class NetworkTarget:
             raise ValueError("all forces are zero: the scale of the energies is unknown")
         elements = self.architecture.elements
         one_body = fit_one_body(structures, elements)
-        energies = [
-            (a.calc.results["energy"] - sum(one_body[s] for s in a.get_chemical_symbols()))
-            / math.sqrt(len(a))
-            for a in structures
-        ]
         r = torch.cat([b.vectors for b in self.batches]).norm(dim=-1)
         basis = radial_basis(self.architecture, self.frequencies, r)
         if not basis.any():
@@ -195,7 +187,6 @@ class NetworkTarget:
         return Scaling(
             neighbors=max(1.0, edges / atoms),
             radial=float(basis.square().mean().sqrt()),
-            energy=max(1e-3, float(np.sqrt(np.mean(np.square(energies))))),
             force=float(np.sqrt(np.mean(forces**2))),
             one_body=tuple(one_body[e] for e in elements),
         )
