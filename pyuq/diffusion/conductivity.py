@@ -35,7 +35,7 @@ class Conductivity:
     collective, collective_error : float
         From the charge displacement, S/cm.
     haven : float
-        Ratio of the two.
+        Ratio of the two; nan where the collective conductivity is not positive.
     haven_interval : tuple of float
         95 %; the upper end is infinite where the collective conductivity is not resolved.
     resolved : bool
@@ -129,15 +129,24 @@ class IonicConductivity:
         single = sum(weights[s] * d.value for s, d in diffusivities.items())
         single_error = np.sqrt(sum((weights[s] * d.error) ** 2 for s, d in diffusivities.items()))
         value, error = factor * charge.value, factor * charge.error
+        haven, interval = haven_ratio(single, single_error, value, error)
         return Conductivity(
             nernst_einstein=float(single),
             nernst_einstein_error=float(single_error),
             collective=value,
             collective_error=error,
-            haven=float(single / value),
-            haven_interval=ratio_interval(single, single_error, value, error),
+            haven=haven,
+            haven_interval=interval,
             resolved=charge.resolved,
         )
+
+
+def haven_ratio(
+    single: float, single_error: float, collective: float, collective_error: float
+) -> tuple[float, tuple[float, float]]:
+    """Ratio of single-particle to collective transport (nan if the latter is not positive), and its 95 % interval."""
+    ratio = float(single / collective) if collective > 0 else np.nan
+    return ratio, ratio_interval(single, single_error, collective, collective_error)
 
 
 def ratio_interval(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pyuq.diffusion.arrhenius import LARGEST, Arrhenius, ArrheniusFit
-from pyuq.diffusion.conductivity import Conductivity, IonicConductivity, ratio_interval
+from pyuq.diffusion.conductivity import Conductivity, IonicConductivity, haven_ratio
 from pyuq.diffusion.pooling import Pooled, pool
 from pyuq.diffusion.trajectory import TrajectoryResult
 
@@ -37,7 +37,7 @@ class Condition:
     def haven(self, group: str) -> tuple[float, tuple[float, float]]:
         """Ratio of self- and jump diffusivity of a group, and its 95 % interval."""
         a, b = self.diffusivities[group], self.collective[group]
-        return a.value / b.value, ratio_interval(a.value, a.error, b.value, b.error)
+        return haven_ratio(a.value, a.error, b.value, b.error)
 
     def verdict(self, group: str) -> str:
         """One sentence on a group's self-diffusion."""

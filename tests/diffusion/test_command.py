@@ -232,6 +232,15 @@ def test_mistakes_are_named(dump, tmp_path, capsys, options, message):
     assert not (tmp_path / "out").exists()
 
 
+def test_nothing_moves(tmp_path):
+    positions, types = conductor(0, 60)
+    path = write_dump(tmp_path / "frozen.dump", np.tile(positions[0], (60, 1, 1)), types)
+    options = ("--species", "Ag", "--temperature", 300, "--charges", "Ag=1", "--collective")
+    found = command(tmp_path, path, *BASIC, *options)["conditions"][0]
+    assert "stays in its cage" in found["diffusivities"]["Ag"]["verdict"]
+    assert not found["conductivity"]["resolved"] and found["conductivity"]["haven"] is None
+
+
 def test_numbers_are_asked_for(dump, capsys):
     for option, text, message in (
         ("--charges", "Ag", "expected as in Ag=1"),
