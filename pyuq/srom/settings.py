@@ -61,7 +61,7 @@ class Model:
     label : str
         For tables and file names.
     potential : str
-        File for ``pair_style uq``; or
+        File for ``pair_style uq``, with ``:El1,El2`` behind it where the file names no species; or
     commands : tuple of str
         LAMMPS commands of any pair style; ``${here}`` stands for the folder of ``srom.toml``.
     files : tuple of str
@@ -94,7 +94,9 @@ class Model:
     def sha256(self, folder: Path) -> str:
         """Hash of the commands and of the files behind them."""
         digest = hashlib.sha256("\n".join(self.commands).encode())
-        for name in (self.potential, *self.files):
+        potential, _, species = self.potential.partition(":")
+        digest.update(species.encode())
+        for name in (potential, *self.files):
             if name:
                 digest.update(sha256(folder / name).encode())
         return digest.hexdigest()

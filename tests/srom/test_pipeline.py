@@ -20,7 +20,7 @@ from pyuq.io import extxyz
 from pyuq.srom.basis import Basis
 from pyuq.srom.ensemble import Ensemble
 from pyuq.srom.propagate import analyse, groups
-from pyuq.srom.settings import load_study
+from pyuq.srom.settings import Model, load_study
 from pyuq.srom.simulate import Simulation
 from pyuq.srom.snapshots import Snapshots
 from pyuq.srom.trajectories import read_dump
@@ -350,6 +350,14 @@ def test_error_of_lammps_is_recorded(finished, tmp_path):
     found = analyse(c, simulation)
     assert not found["ok"]
     assert "no_such_command" in found["error"]
+
+
+def test_names_of_species_go_with_a_potential(tmp_path):
+    (tmp_path / "a.mtp").write_text("content")
+    models = [Model("a", "a.mtp:Mg,Sb"), Model("a", "a.mtp:Sb,Mg"), Model("a", "a.mtp")]
+    assert len({m.sha256(tmp_path) for m in models}) == 3
+    command = models[0].pair_commands("..", ("Sb", "Mg"))[1]
+    assert command.split(maxsplit=3)[3] == '"../a.mtp:Mg,Sb" Sb Mg'
 
 
 def test_framework_is_everything_else(finished):
