@@ -174,6 +174,8 @@ def sample(case: Case) -> Ensemble:
     """The ensemble that the settings ask for, from the bases that :func:`build` has written."""
     table, labels = case.settings.sampler, case.settings.labels
     n = case.settings.basis.modes
+    if not case.summary.exists():
+        raise ValueError(f"no bases in {case.folder}: run `pyuq srom build` first")
     bases = [Basis.read(case.basis(label)).first(n) for label in labels]
     if table.kind == "riemannian":
         nominal, sampler, notes = _between_models(case, bases)

@@ -160,7 +160,7 @@ class Ensemble:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (SafetensorError, FileNotFoundError) as error:
             raise ValueError(
-                f"{path}: not an ensemble of bases ({error}); make it with `pyuq srom build`"
+                f"{path}: not an ensemble of bases ({error}); make it with `pyuq srom sample`"
             ) from error
         found = (metadata.get("format"), metadata.get("format_version"))
         if found != (FORMAT, VERSION):

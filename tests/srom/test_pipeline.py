@@ -352,6 +352,15 @@ def test_error_of_lammps_is_recorded(finished, tmp_path):
     assert "no_such_command" in found["error"]
 
 
+@pytest.mark.parametrize(
+    ("action", "needed"),
+    [("build", "snapshots"), ("sample", "build"), ("propagate", "sample"), ("report", "propagate")],
+)
+def test_missing_stage_is_named(tmp_path, capsys, action, needed):
+    assert main(["srom", action, str(write_study(tmp_path))]) == 1
+    assert f"`pyuq srom {needed}`" in capsys.readouterr().err
+
+
 def test_names_of_species_go_with_a_potential(tmp_path):
     (tmp_path / "a.mtp").write_text("content")
     models = [Model("a", "a.mtp:Mg,Sb"), Model("a", "a.mtp:Sb,Mg"), Model("a", "a.mtp")]
