@@ -15,7 +15,8 @@ using namespace uq::mtp;
 
 // ---------------------------------------------------------------------- rows
 
-Rows::Rows(const std::vector<std::vector<Entry>> &entries, const std::vector<int> &level) {
+Rows::Rows(const std::vector<std::vector<Entry>> &entries, const std::vector<int> &level,
+           const std::vector<bool> &given) {
   std::vector<int> order(entries.size());
   std::iota(order.begin(), order.end(), 0);
   std::stable_sort(order.begin(), order.end(), [&](int a, int b) {
@@ -23,10 +24,11 @@ Rows::Rows(const std::vector<std::vector<Entry>> &entries, const std::vector<int
   });
   const auto place = [&](int node) { return static_cast<uint32_t>(node * block_atoms); };
   for (int output : order) {
-    if (entries[output].empty()) continue;
+    if (given[output] && entries[output].empty()) continue;
     for (const Entry &e : entries[output])
       terms_.push_back({e.weight, place(e.left), place(e.right)});
     row_.push_back(place(output));
+    adds_.push_back(given[output]);
     size_.push_back(static_cast<int>(entries[output].size()));
   }
 }
@@ -36,6 +38,7 @@ RowPlan Rows::view() const {
   plan.nrows = static_cast<int>(row_.size());
   plan.row = row_.data();
   plan.size = size_.data();
+  plan.adds = adds_.data();
   plan.terms = terms_.data();
   return plan;
 }
@@ -130,6 +133,8 @@ Compiled::Compiled(const Potential &potential) {
   node_of.resize(potential.nmoments);
   for (size_t k = 0; k < order.size(); k++) node_of[order[k]] = first + static_cast<int>(k);
   for (int moment : potential.scalars) scalars.push_back(node_of[moment]);
+  products.nscalars = static_cast<int>(scalars.size());
+  products.scalars = scalars.data();
 
   std::vector<std::vector<Rows::Entry>> forward(products.nnodes), backward(products.nnodes);
   for (const Product &t : potential.products) {
@@ -149,8 +154,11 @@ Compiled::Compiled(const Potential &potential) {
       up[i] = std::max({up[i], up[e.left] + 1, up[e.right] + 1});
   for (int i = products.nnodes - 1; i >= 0; i--)
     for (const Rows::Entry &e : backward[i]) down[i] = std::max(down[i], down[e.left] + 1);
-  rows_.emplace_back(forward, up);
-  rows_.emplace_back(backward, down);
+  std::vector<bool> summed(products.nnodes, false), seeded(products.nnodes, false);
+  std::fill_n(summed.begin(), first, true);
+  for (int node : scalars) seeded[node] = true;
+  rows_.emplace_back(forward, up, summed);
+  rows_.emplace_back(backward, down, seeded);
   products.forward = rows_[0].view();
   products.backward = rows_[1].view();
 }

@@ -18,14 +18,17 @@ struct Rows {
     int left, right;    // nodes
     double weight;
   };
-  // entries[i]: the terms of output i. Outputs without terms are left out. `level` [output]: rows
-  // of a level need only those of lower ones.
-  Rows(const std::vector<std::vector<Entry>> &entries, const std::vector<int> &level);
+  // entries[i]: the terms of output i. `given` [output]: what the output holds already is added to;
+  // such outputs have no row if there are no terms. `level` [output]: rows of a level need only
+  // those of lower ones.
+  Rows(const std::vector<std::vector<Entry>> &entries, const std::vector<int> &level,
+       const std::vector<bool> &given);
   RowPlan view() const;
 
  private:
   std::vector<uint32_t> row_;
   std::vector<int> size_;
+  std::vector<uint8_t> adds_;
   std::vector<Term> terms_;
 };
 

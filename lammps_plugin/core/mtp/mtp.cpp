@@ -147,7 +147,8 @@ void Mtp::sort_species(MtpState &state, Environment &env) const {
 // All nodes of a block and its environments.
 void Mtp::moments(const Neighbors &nb, MtpState &state, const Block &block, double *nodes) const {
   const Kernels &k = *state.kernels;
-  std::fill(nodes, nodes + static_cast<size_t>(plan_.products.ncore) * block_atoms, 0.0);
+  if (block.natoms < block_atoms)
+    std::fill(nodes, nodes + static_cast<size_t>(plan_.products.ncore) * block_atoms, 0.0);
   const size_t per_center =
       static_cast<size_t>(nspecies()) * plan_.radial.nslots * plan_.radial.nbasis;
   for (int atom = 0; atom < block.natoms; atom++) {
@@ -226,12 +227,20 @@ void Mtp::adjoint(const Neighbors &nb, MtpState &state, const Block &block, cons
   }
 }
 
+// Fetches what forward() has left of a centre while another one is at work.
+static void prefetch(const Environment &env, int nslots) {
+  constexpr int line = 8;    // doubles
+  for (int k = 0; k < (4 + 2 * nslots) * env.padded; k += line) __builtin_prefetch(env.x + k);
+}
+
 void Mtp::block_forces(const Neighbors &nb, MtpState &state, const Block &block,
                        const double *nodes, const Seed &seed, Result &result) const {
   adjoint(nb, state, block, nodes, seed);
-  for (int atom = 0; atom < block.natoms; atom++)
-    atom_forces(state, state.environments[block.environment + atom], atom,
-                seed.fixed_of(block.row + atom), result);
+  const Environment *environments = state.environments.data() + block.environment;
+  for (int atom = 0; atom < block.natoms; atom++) {
+    if (atom + 1 < block.natoms) prefetch(environments[atom + 1], plan_.angular.nslots);
+    atom_forces(state, environments[atom], atom, seed.fixed_of(block.row + atom), result);
+  }
 }
 
 // Short-range repulsion of RBChebyshev_repuls, eV.

@@ -214,13 +214,14 @@ struct Values {
   }
 };
 
-// out[row] += Σ_t w left[l] right[r]
-inline void add_rows(const RowPlan &plan, const double *left, const double *right, double *out) {
+// out[row] = Σ_t w left[l] right[r], or +=
+inline void rows(const RowPlan &plan, const double *left, const double *right, double *out) {
   const Term *t = plan.terms;
   for (int i = 0; i < plan.nrows; i++) {
     double *target = out + plan.row[i];
     const Term *end = t + plan.size[i];
-    Values a(target), b(0.0);
+    Values a(0.0), b(0.0);
+    if (plan.adds[i]) a = Values(target);
     for (; t + 2 <= end; t += 2) {
       a.add(t[0].weight, left + t[0].left, right + t[0].right);
       b.add(t[1].weight, left + t[1].left, right + t[1].right);
@@ -243,9 +244,7 @@ void products(const ProductPlan &plan, double *nodes) {
     v.add(-1.0, Values(nodes + x.third * ATOMS));
     v.put(node);
   }
-  for (int i = plan.ncore + plan.nexpanded; i < plan.nnodes; i++, node += ATOMS)
-    Values(0.0).put(node);
-  add_rows(plan.forward, nodes, nodes, nodes);
+  rows(plan.forward, nodes, nodes, nodes);
 }
 
 void adjoint_pass(const ProductPlan &plan, const double *nodes, int nscalars, const int *scalars,
@@ -255,7 +254,7 @@ void adjoint_pass(const ProductPlan &plan, const double *nodes, int nscalars, co
     total.add(w, v);
     total.put(adjoint + node * ATOMS);
   };
-  for (int i = 0; i < plan.nnodes; i++) Values(0.0).put(adjoint + i * ATOMS);
+  for (int n = 0; n < plan.nscalars; n++) Values(0.0).put(adjoint + plan.scalars[n] * ATOMS);
   Values total(0.0);
   for (int n = 0; n < nscalars; n++) {
     const Values w = per_atom ? Values(weights + n * ATOMS) : Values(weights[n]);
@@ -263,7 +262,7 @@ void adjoint_pass(const ProductPlan &plan, const double *nodes, int nscalars, co
     total.add(w, Values(nodes + scalars[n] * ATOMS));
   }
   total.put(value);
-  add_rows(plan.backward, adjoint, nodes, adjoint);
+  rows(plan.backward, adjoint, nodes, adjoint);
   for (int e = plan.nexpanded - 1; e >= 0; e--) {
     const Values g(adjoint + (plan.ncore + e) * ATOMS);
     const Expansion &x = plan.expansion[e];

@@ -49,6 +49,7 @@ struct RowPlan {
   int nrows = 0;
   const uint32_t *row = nullptr;    // [nrows], place of the output
   const int *size = nullptr;        // [nrows], terms
+  const uint8_t *adds = nullptr;    // [nrows], to what the output holds already
   const Term *terms = nullptr;
 };
 
@@ -61,7 +62,9 @@ struct ProductPlan {
   int ncore = 0, nnodes = 0;
   int nexpanded = 0;    // nodes ncore .. ncore + nexpanded - 1
   const Expansion *expansion = nullptr;
-  RowPlan forward;     // nodes from nodes
+  int nscalars = 0;
+  const int *scalars = nullptr;    // nodes in the energy
+  RowPlan forward;                 // nodes behind the expanded ones, from nodes
   RowPlan backward;    // their adjoints, from adjoints (left) and nodes (right), last node first
 };
 
