@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import ase.io
+import numpy as np
 import vesin
 from ase import Atoms
 from ase.build import bulk
@@ -25,6 +26,7 @@ from ase.spacegroup import crystal
 
 from pyuq import _core
 from pyuq import lmp as launcher
+from pyuq.bnn.architecture import Architecture, write_network
 from pyuq.io.lammps_data import write_data
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -33,10 +35,33 @@ ATOMS = 2000  # per rank, about
 
 
 @dataclass(frozen=True)
+class Network:
+    """A network of silicon with random weights, made for the occasion."""
+
+    samples: int
+    lmax: int
+    channels: int
+    layers: int
+
+    def write(self, folder: Path) -> Path:
+        """Write the file; forces are small, so that the crystal stays one."""
+        shape = {"lmax": self.lmax, "channels": self.channels, "layers": self.layers}
+        architecture = Architecture(("Si",), 5.0, noise_hidden=0, **shape)
+        rng = np.random.default_rng(1)
+        tensors = {
+            name: rng.normal(scale=0.1, size=(self.samples, *s))
+            for name, s in architecture.shapes().items()
+        }
+        tensors["frequencies"] = np.pi * np.arange(1, architecture.bessels + 1)
+        write_network(folder / "net.safetensors", architecture, tensors, {"seed": 1})
+        return folder / "net.safetensors"
+
+
+@dataclass(frozen=True)
 class Case:
     """One row: model files below the data folder, elements in the order of LAMMPS types, structure, peer's commands."""
 
-    files: tuple[str, ...]
+    files: tuple[str | Network, ...]
     elements: tuple[str, ...]
     structure: Callable[[], Atoms]
     cutoff: float  # Å, of the neighbours that are counted
@@ -99,6 +124,9 @@ CASES = {
     "ACE YBCO": Case(
         ("ace/pot/YBCO.yace",), ("Ba", "Cu", "O", "Y"), frame("ace/ref/YBCO.xyz"), 6.5, PACE
     ),
+    "network l1 C16": Case((Network(1, 1, 16, 2),), ("Si",), diamond("Si", 5.43), 5.0),
+    "network l1 C16 x8": Case((Network(8, 1, 16, 2),), ("Si",), diamond("Si", 5.43), 5.0),
+    "network l2 C32": Case((Network(1, 2, 32, 3),), ("Si",), diamond("Si", 5.43), 5.0),
 }
 
 HEAD = """
@@ -168,7 +196,9 @@ def script_of(case: Case, ranks: int, args: argparse.Namespace, folder: Path) ->
     elements = " ".join(case.elements)
     snap = launcher.potentials_folder()
     box = f"read_data {folder / 'atoms.data'}"
-    files = [str(DATA / file) for file in case.files]
+    files = [
+        str(file.write(folder) if isinstance(file, Network) else DATA / file) for file in case.files
+    ]
     styles = [
         (
             SNAP_BOX,
@@ -221,7 +251,8 @@ def main() -> None:
     for name, case in CASES.items():
         if args.only.lower() not in name.lower():
             continue
-        if missing := [file for file in case.files if not (DATA / file).is_file()]:
+        stored = [file for file in case.files if isinstance(file, str)]
+        if missing := [file for file in stored if not (DATA / file).is_file()]:
             print(f"{name:16} skipped: no {DATA / missing[0]}", flush=True)
             continue
         atoms = supercell(case.structure())

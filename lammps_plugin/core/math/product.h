@@ -36,30 +36,36 @@ inline void product_tile(int k, Elements a, const double *b, ptrdiff_t ldb, doub
     for (int v = 0; v < V; v++) store(c + i * ldc + v * LANES, sum[i][v]);
 }
 
-template <int M>
-inline void product_rows(int n, int k, Elements a, const double *b, ptrdiff_t ldb, double *c,
-                         ptrdiff_t ldc, bool add) {
-  constexpr int V = LANES == 8 ? 4 : 2;
-  int j = 0;
-  for (; j + V * LANES <= n; j += V * LANES) product_tile<M, V>(k, a, b + j, ldb, c + j, ldc, add);
-  if (V == 4 && j + 2 * LANES <= n) {
-    product_tile<M, 2>(k, a, b + j, ldb, c + j, ldc, add);
-    j += 2 * LANES;
+// V vectors of columns: tall tiles where they are narrow, so that the sums hide each other's
+// latency.
+template <int V>
+inline void product_columns(int m, int k, Elements a, const double *b, ptrdiff_t ldb, double *c,
+                            ptrdiff_t ldc, bool add) {
+  constexpr int M = V == 1 || (V == 2 && LANES == 8) ? 8 : 4;
+  int i = 0;
+  const auto rows = [&](int first) { return Elements{a.data + first * a.row, a.row, a.column}; };
+  for (; i + M <= m; i += M) product_tile<M, V>(k, rows(i), b, ldb, c + i * ldc, ldc, add);
+  if (i + 4 <= m) {
+    product_tile<4, V>(k, rows(i), b, ldb, c + i * ldc, ldc, add);
+    i += 4;
   }
-  for (; j < n; j += LANES) product_tile<M, 1>(k, a, b + j, ldb, c + j, ldc, add);
+  if (m - i == 3) product_tile<3, V>(k, rows(i), b, ldb, c + i * ldc, ldc, add);
+  if (m - i == 2) product_tile<2, V>(k, rows(i), b, ldb, c + i * ldc, ldc, add);
+  if (m - i == 1) product_tile<1, V>(k, rows(i), b, ldb, c + i * ldc, ldc, add);
 }
 
 // c [m][n] (+)= a [m][k] b [k][n]; n a multiple of 8, b and c aligned.
 inline void product(int m, int n, int k, Elements a, const double *b, ptrdiff_t ldb, double *c,
                     ptrdiff_t ldc, bool add) {
-  constexpr int ROWS = 4;
-  int i = 0;
-  for (; i + ROWS <= m; i += ROWS)
-    product_rows<ROWS>(n, k, {a.data + i * a.row, a.row, a.column}, b, ldb, c + i * ldc, ldc, add);
-  const Elements rest = {a.data + i * a.row, a.row, a.column};
-  if (m - i == 3) product_rows<3>(n, k, rest, b, ldb, c + i * ldc, ldc, add);
-  if (m - i == 2) product_rows<2>(n, k, rest, b, ldb, c + i * ldc, ldc, add);
-  if (m - i == 1) product_rows<1>(n, k, rest, b, ldb, c + i * ldc, ldc, add);
+  constexpr int V = LANES == 8 ? 4 : 2;
+  int j = 0;
+  for (; j + V * LANES <= n; j += V * LANES)
+    product_columns<V>(m, k, a, b + j, ldb, c + j, ldc, add);
+  if (V == 4 && j + 2 * LANES <= n) {
+    product_columns<2>(m, k, a, b + j, ldb, c + j, ldc, add);
+    j += 2 * LANES;
+  }
+  for (; j < n; j += LANES) product_columns<1>(m, k, a, b + j, ldb, c + j, ldc, add);
 }
 
 }    // namespace

@@ -22,7 +22,8 @@ UQ_SELECT_KERNELS(Kernels, kernel_table, kernels)
 }
 }    // namespace uq
 
-static constexpr int block_atoms = 8;    // share one reading of the mixing weights
+static constexpr int block_atoms = 8;              // share one reading of the mixing weights
+static constexpr size_t fast_cache = 32 * 1024;    // bytes
 
 static std::vector<std::shared_ptr<const Sample>> compile(const Potential &potential,
                                                           const NetworkPlan &plan) {
@@ -41,6 +42,11 @@ Network::Network(const Hyperparameters &shape, std::shared_ptr<const NetworkPlan
                  std::vector<std::shared_ptr<const Sample>> samples)
     : shape_(shape), plan_(std::move(plan)), samples_(std::move(samples)),
       width_(width_of(shape.channels)), count_(nsamples() * (shape.channels + 1)) {
+  for (int t = 0; t < shape_.layers; t++) {
+    std::vector<const Matrix *> parts;
+    for (const auto &sample : samples_) parts.push_back(&sample->layer(t).radial1);
+    if (!parts.empty()) radial1_.push_back(side_by_side(parts));
+  }
   // The mean over samples.
   for (int z = 0; z < shape_.nspecies(); z++)
     for (const auto &sample : samples_)
@@ -68,15 +74,15 @@ std::vector<double> Network::sample_weights(int k) const {
 }
 
 int Network::exchange_width() const {
-  return shape_.layers > 1 ? static_cast<int>(row_of_h()) : 0;
+  return shape_.layers > 1 ? static_cast<int>(nsamples() * size_of_h()) : 0;
 }
 
-size_t Network::row_of_h() const {
-  return static_cast<size_t>(nsamples()) * components() * width_;
+size_t Network::size_of_h() const {
+  return static_cast<size_t>(components()) * width_;
 }
 
-size_t Network::row_of_q(int layer) const {
-  return static_cast<size_t>(nsamples()) * plan_->layers[layer].blocks() * width_;
+size_t Network::size_of_q(int layer) const {
+  return static_cast<size_t>(plan_->layers[layer].blocks()) * width_;
 }
 
 std::unique_ptr<FeatureMap::State> Network::new_state() const {
@@ -169,21 +175,43 @@ void Network::open(NetworkState &state, int layer, int atom) const {
                         edges);
 }
 
-// R = SiLU(b V1) V2 of one sample, [edge][path][width].
-void Network::radial(NetworkState &state, int layer, int sample) const {
+// Samples that take part in the work on one atom together: few enough for the fastest cache.
+int Network::chunk(const NetworkState &state, int layer) const {
+  const size_t bytes =
+      sizeof(double) * state.edges.stride *
+      (2 * plan_->layers[layer].paths.size() * width_ + 3 * width_of(shape_.hidden));
+  return std::clamp(static_cast<int>(fast_cache / bytes), 1, state.samples);
+}
+
+// Visits the chunks (first, n) of the samples of a pass.
+template <class Visit>
+void Network::for_chunks(const NetworkState &state, int layer, const Visit &visit) const {
+  if (state.edges.n == 0) return;
+  const int most = chunk(state, layer);
+  for (int first = 0; first < state.samples; first += most)
+    visit(first, std::min(most, state.samples - first));
+}
+
+// R = SiLU(b V1) V2, [edge][sample][path][width]; slopes: leaves SiLU' in z1.
+void Network::radial(NetworkState &state, int layer, int first, int n, bool slopes) const {
   const Kernels &k = *state.kernels;
   const Edges &edges = state.edges;
-  const Matrix &v1 = samples_[sample]->layer(layer).radial1,
-               &v2 = samples_[sample]->layer(layer).radial2;
-  const size_t n = edges.stride;
-  state.z1.reserve(n * v1.out_width);
-  state.s1.reserve(n * v1.out_width);
-  state.radial.reserve(n * v2.out_width);
-  k.multiply(edges.n, v1.out_width, v1.in, edges.basis, 1, edges.stride, v1.forward.data(),
-             v1.out_width, state.z1.data(), v1.out_width, false);
-  k.silu(static_cast<size_t>(edges.n) * v1.out_width, state.z1.data(), state.s1.data());
-  k.multiply(edges.n, v2.out_width, v2.in, state.s1.data(), v1.out_width, 1, v2.forward.data(),
-             v2.out_width, state.radial.data(), v2.out_width, false);
+  const Matrix &v1 = radial1_[layer];
+  const size_t hidden = v1.out_width / nsamples(), row = n * hidden,
+               paths = plan_->layers[layer].paths.size() * width_, stride = edges.stride;
+  state.z1.reserve(stride * row);
+  state.s1.reserve(stride * row);
+  state.radial.reserve(stride * n * paths);
+  k.multiply(edges.n, static_cast<int>(row), v1.in, edges.basis, 1, edges.stride,
+             v1.forward.data() + (state.first_sample + first) * hidden, v1.out_width,
+             state.z1.data(), row, false);
+  (slopes ? k.silu_slopes(edges.n * row, state.z1.data(), state.s1.data())
+          : k.silu(edges.n * row, state.z1.data(), state.s1.data()));
+  for (int s = 0; s < n; s++) {
+    const Matrix &v2 = samples_[state.first_sample + first + s]->layer(layer).radial2;
+    k.multiply(edges.n, v2.out_width, v2.in, state.s1.data() + s * hidden, row, 1,
+               v2.forward.data(), v2.out_width, state.radial.data() + s * paths, n * paths, false);
+  }
 }
 
 // ---------------------------------------------------------------------- forward
@@ -203,15 +231,13 @@ void Network::for_blocks(const NetworkState &state, const Visit &visit) const {
 // g = h W1 of owned atoms, then of ghosts.
 void Network::pass_states(const Neighbors &nb, NetworkState &state, int layer) const {
   const Kernels &k = *state.kernels;
-  const size_t row = row_of_h(), q_row = row_of_q(layer - 1);
-  const int blocks = plan_->layers[layer - 1].blocks(), ncomp = components();
+  const size_t size = size_of_h(), row = nsamples() * size, q_size = size_of_q(layer - 1);
   state.g[layer].reserve(nb.ntotal * row);
-  state.h.reserve(row);
+  state.h.reserve(size);
   for (size_t a = 0; a < state.atoms.size(); a++)
     for (int s = 0; s < nsamples(); s++) {
-      double *h = state.h.data(),
-             *g = state.g[layer].data() + state.atoms[a] * row + s * ncomp * width_;
-      k.gate(width_, shape_.lmax, state.q[layer - 1].data() + a * q_row + s * blocks * width_, h);
+      double *h = state.h.data(), *g = state.g[layer].data() + state.atoms[a] * row + s * size;
+      k.gate(width_, shape_.lmax, state.q[layer - 1].data() + (a * nsamples() + s) * q_size, h);
       for (int l = 0; l <= shape_.lmax; l++) {
         const Matrix &w = samples_[s]->layer(layer).linear1[l];
         k.multiply(2 * l + 1, width_, width_, h + l * l * width_, width_, 1, w.forward.data(),
@@ -234,28 +260,39 @@ void Network::require_states(const Neighbors &nb, const NetworkState &state) con
                 " atoms come with neighbours, and no exchange between owners and ghosts");
 }
 
+// The part of a message that all paths have in common, of n samples; slots [sample][slot][width].
+Message Network::message(int layer, int n, double *slots) const {
+  const LayerPlan &plan = plan_->layers[layer];
+  Message message;
+  message.width = width_;
+  message.samples = n;
+  message.radial_sample = static_cast<ptrdiff_t>(plan.paths.size()) * width_;
+  message.radial_edge = n * message.radial_sample;
+  message.g_sample = static_cast<ptrdiff_t>(layer == 0 ? width_ : size_of_h());
+  message.g_row = nsamples() * message.g_sample;
+  message.slots_sample = static_cast<ptrdiff_t>(plan.slots) * width_;
+  message.slots = slots;
+  return message;
+}
+
 // Sums over the neighbours of one atom, [sample][slot][width].
 void Network::gather_messages(NetworkState &state, int layer, int atom, double *slots) const {
   const LayerPlan &plan = plan_->layers[layer];
-  const int ncomp = layer == 0 ? 1 : components();
   const double *g = layer == 0 ? state.sources.data() : state.g[layer].data();
   open(state, layer, atom);
-  std::fill_n(slots, static_cast<size_t>(nsamples()) * plan.slots * width_, 0.0);
-  if (state.edges.n == 0) return;
-  for (int s = 0; s < nsamples(); s++) {
-    radial(state, layer, s);
-    Message message;
-    message.width = width_;
-    message.radial_stride = samples_[s]->layer(layer).radial2.out_width;
-    message.g_stride = static_cast<ptrdiff_t>(nsamples()) * ncomp * width_;
-    message.slots = slots + static_cast<size_t>(s) * plan.slots * width_;
+  if (state.edges.n == 0)
+    std::fill_n(slots, static_cast<size_t>(state.samples) * plan.slots * width_, 0.0);
+  for_chunks(state, layer, [&](int first, int n) {
+    radial(state, layer, first, n, false);
+    Message message =
+        this->message(layer, n, slots + static_cast<size_t>(first) * plan.slots * width_);
     for (size_t p = 0; p < plan.paths.size(); p++) {
       message.path = plan.paths[p];
       message.radial = state.radial.data() + p * width_;
-      message.g = g + (s * ncomp + message.path.l1 * message.path.l1) * width_;
+      message.g = g + first * message.g_sample + message.path.l1 * message.path.l1 * width_;
       state.kernels->messages(state.edges, message);
     }
-  }
+  });
 }
 
 // Block of q where the components of degree l start; the scalars' gates lie behind the scalars.
@@ -267,33 +304,33 @@ static int block_of(const LayerPlan &plan, int l, int m) {
 void Network::update(NetworkState &state, int layer, int first, int n, int species) const {
   const Kernels &k = *state.kernels;
   const LayerPlan &plan = plan_->layers[layer];
-  const size_t q_row = row_of_q(layer),
-               slot_row = static_cast<size_t>(nsamples()) * plan.slots * width_, h_row = row_of_h(),
-               before = layer ? row_of_q(layer - 1) : 0;
+  const size_t slot_size = static_cast<size_t>(plan.slots) * width_,
+               slot_row = nsamples() * slot_size, q_size = size_of_q(layer),
+               q_row = nsamples() * q_size, before = layer ? size_of_q(layer - 1) : 0,
+               h_size = size_of_h();
   state.slots.reserve(n * slot_row);
-  state.h.reserve(n * h_row);
+  state.h.reserve(n * h_size);
   for (int a = 0; a < n; a++)
     gather_messages(state, layer, first + a, state.slots.data() + a * slot_row);
   for (int s = 0; s < nsamples(); s++) {
     const Sample::Layer &w = samples_[s]->layer(layer);
-    double *q = state.q[layer].data() + first * q_row + s * plan.blocks() * width_;
     for (int a = 0; a < n && layer; a++)
       k.gate(width_, shape_.lmax,
-             state.q[layer - 1].data() + (first + a) * before +
-                 s * plan_->layers[layer - 1].blocks() * width_,
-             state.h.data() + a * h_row + s * components() * width_);
+             state.q[layer - 1].data() + ((first + a) * nsamples() + s) * before,
+             state.h.data() + a * h_size);
     for (int l = 0; l <= plan.lmax; l++)
       for (int m = 0; m < 2 * l + 1; m++) {
-        double *out = q + block_of(plan, l, m) * width_;
+        double *out =
+            state.q[layer].data() + first * q_row + s * q_size + block_of(plan, l, m) * width_;
         const double *sums =
-            state.slots.data() + (s * plan.slots + plan.first[l] + m * plan.to[l]) * width_;
+            state.slots.data() + s * slot_size + (plan.first[l] + m * plan.to[l]) * width_;
         const Matrix &mix = w.linear2[l];
         k.multiply(n, mix.out, mix.in, sums, slot_row, 1, mix.forward.data(), mix.out_width, out,
                    q_row, false);
         if (layer == 0) continue;
         const Matrix &self = w.self[l][species];
-        k.multiply(n, self.out, self.in, state.h.data() + (s * components() + l * l + m) * width_,
-                   h_row, 1, self.forward.data(), self.out_width, out, q_row, true);
+        k.multiply(n, self.out, self.in, state.h.data() + (l * l + m) * width_, h_size, 1,
+                   self.forward.data(), self.out_width, out, q_row, true);
       }
   }
 }
@@ -301,7 +338,8 @@ void Network::update(NetworkState &state, int layer, int first, int n, int speci
 const double *Network::final_scalars(NetworkState &state, size_t atom, int sample) const {
   const int last = shape_.layers - 1;
   state.h.reserve(width_);
-  state.kernels->gate(width_, 0, state.q[last].data() + atom * row_of_q(last) + sample * width_,
+  state.kernels->gate(width_, 0,
+                      state.q[last].data() + (atom * nsamples() + sample) * size_of_q(last),
                       state.h.data());
   return state.h.data();
 }
@@ -330,9 +368,11 @@ void Network::final_features(const Neighbors &nb, NetworkState &state, double *s
 void Network::forward(const Neighbors &nb, State &base, double *sum, double *per_atom) const {
   auto &state = static_cast<NetworkState &>(base);
   find_edges(nb, state);
+  state.first_sample = 0;
+  state.samples = nsamples();
   for (int t = 0; t < shape_.layers; t++) {
     if (t > 0) pass_states(nb, state, t);
-    state.q[t].reserve(state.atoms.size() * row_of_q(t));
+    state.q[t].reserve(state.atoms.size() * nsamples() * size_of_q(t));
     for_blocks(state, [&](int first, int n, int species) { update(state, t, first, n, species); });
   }
   if (sum || per_atom) final_features(nb, state, sum, per_atom);
@@ -340,21 +380,38 @@ void Network::forward(const Neighbors &nb, State &base, double *sum, double *per
 
 // ---------------------------------------------------------------------- backward
 
+// The range of samples that a seed gives a weight. Weights of single atoms differ from rank to
+// rank, which have to agree on what they exchange.
+void Network::find_samples(NetworkState &state, const Seed &seed) const {
+  const int c = shape_.channels + 1;
+  const auto counts = [&](int s) {
+    for (int z = 0; z < shape_.nspecies(); z++)
+      for (int u = 0; u < c; u++)
+        if (!seed.shared || seed.shared[offset(z) + s * c + u] != 0.0) return true;
+    return false;
+  };
+  int first = 0, last = nsamples();
+  while (first < last && !counts(first)) first++;
+  while (last > first && !counts(last - 1)) last--;
+  state.first_sample = first;
+  state.samples = last - first;
+}
+
 // Energies, and the adjoint of the final scalars.
 void Network::seed_final(const Neighbors &nb, NetworkState &state, const Seed &seed,
                          Result &result) const {
   const int c = shape_.channels;
-  const size_t h_row = static_cast<size_t>(nsamples()) * width_;
+  const size_t h_row = static_cast<size_t>(state.samples) * width_;
   state.h_adjoint.zero(state.atoms.size() * h_row);
   for (size_t a = 0; a < state.atoms.size(); a++) {
     if (state.order[a] >= nb.ncenters) continue;    // a relay
-    const double *w = seed.shared
-                          ? seed.shared + offset(state.species[a])
-                          : seed.per_atom + static_cast<size_t>(state.order[a]) * max_features();
+    const double *w = seed.shared ? seed.shared + offset(state.species[a])
+                                  : seed.per_atom + static_cast<size_t>(state.order[a]) * count_;
+    w += state.first_sample * (c + 1);
     double energy = 0.0;
-    for (int s = 0; s < nsamples(); s++, w += c + 1) {
+    for (int s = 0; s < state.samples; s++, w += c + 1) {
       double *adjoint = state.h_adjoint.data() + a * h_row + s * width_;
-      const double *h = final_scalars(state, a, s);
+      const double *h = final_scalars(state, a, state.first_sample + s);
       energy += w[c];
       for (int u = 0; u < c; u++) {
         energy += w[u] * h[u];
@@ -370,31 +427,32 @@ void Network::seed_final(const Neighbors &nb, NetworkState &state, const Seed &s
 void Network::update_backward(NetworkState &state, int layer, int first, int n, int species) const {
   const Kernels &k = *state.kernels;
   const LayerPlan &plan = plan_->layers[layer];
-  const size_t q_row = row_of_q(layer),
-               slot_row = static_cast<size_t>(nsamples()) * plan.slots * width_,
-               h_row = static_cast<size_t>(nsamples()) * plan.components() * width_,
-               before = row_of_h();
+  const size_t slot_size = static_cast<size_t>(plan.slots) * width_,
+               slot_row = state.samples * slot_size, q_size = size_of_q(layer),
+               q_row = state.samples * q_size,
+               h_size = static_cast<size_t>(plan.components()) * width_, before = size_of_h();
   state.slots.reserve(n * slot_row);
   state.q_adjoint.reserve(n * q_row);
-  for (int s = 0; s < nsamples(); s++) {
-    const Sample::Layer &w = samples_[s]->layer(layer);
-    const size_t at = s * plan.blocks() * width_;
+  for (int s = 0; s < state.samples; s++) {
+    const int sample = state.first_sample + s;
+    const Sample::Layer &w = samples_[sample]->layer(layer);
     for (int a = 0; a < n; a++)
-      k.gate_backward(width_, plan.lmax, state.q[layer].data() + (first + a) * q_row + at,
-                      state.h_adjoint.data() + (first + a) * h_row + s * plan.components() * width_,
-                      state.q_adjoint.data() + a * q_row + at);
+      k.gate_backward(width_, plan.lmax,
+                      state.q[layer].data() + ((first + a) * nsamples() + sample) * q_size,
+                      state.h_adjoint.data() + ((first + a) * state.samples + s) * h_size,
+                      state.q_adjoint.data() + a * q_row + s * q_size);
     for (int l = 0; l <= plan.lmax; l++)
       for (int m = 0; m < 2 * l + 1; m++) {
-        const double *q = state.q_adjoint.data() + at + block_of(plan, l, m) * width_;
+        const double *q = state.q_adjoint.data() + s * q_size + block_of(plan, l, m) * width_;
         const Matrix &mix = w.linear2[l];
         k.multiply(n, mix.in, mix.out, q, q_row, 1, mix.backward.data(), mix.in_width,
-                   state.slots.data() + (s * plan.slots + plan.first[l] + m * plan.to[l]) * width_,
+                   state.slots.data() + s * slot_size + (plan.first[l] + m * plan.to[l]) * width_,
                    slot_row, false);
         if (layer == 0) continue;
         const Matrix &self = w.self[l][species];
         k.multiply(n, self.in, self.out, q, q_row, 1, self.backward.data(), self.in_width,
-                   state.next.data() + first * before + (s * components() + l * l + m) * width_,
-                   before, true);
+                   state.next.data() + (first * state.samples + s) * before + (l * l + m) * width_,
+                   state.samples * before, true);
       }
   }
 }
@@ -402,57 +460,73 @@ void Network::update_backward(NetworkState &state, int layer, int first, int n, 
 // Ā of one atom: R̄, ḡ and forces.
 void Network::scatter_messages(NetworkState &state, int layer, int atom, const double *slots,
                                Result &result) const {
-  const LayerPlan &plan = plan_->layers[layer];
-  const int ncomp = layer == 0 ? 1 : components();
-  const double *g = layer == 0 ? state.sources.data() : state.g[layer].data();
   open(state, layer, atom);
   Edges &edges = state.edges;
   if (edges.n == 0) return;
-  const size_t n = edges.stride;
-  std::fill_n(edges.coupling_adjoint, plan_->entries * n, 0.0);
-  state.slope.zero(n);
-  for (int s = 0; s < nsamples(); s++) {
-    radial(state, layer, s);
-    Message message;
-    message.width = width_;
-    message.radial_stride = samples_[s]->layer(layer).radial2.out_width;
-    message.g_stride = static_cast<ptrdiff_t>(nsamples()) * ncomp * width_;
-    message.slots = const_cast<double *>(slots) + static_cast<size_t>(s) * plan.slots * width_;
-    state.radial_adjoint.reserve(n * message.radial_stride);
-    for (size_t p = 0; p < plan.paths.size(); p++) {
-      message.path = plan.paths[p];
-      message.radial = state.radial.data() + p * width_;
-      const size_t at = (s * ncomp + message.path.l1 * message.path.l1) * width_;
-      message.g = g + at;
-      state.kernels->messages_backward(edges, message, state.radial_adjoint.data() + p * width_,
-                                       layer ? state.g_adjoint.data() + at : nullptr);
-    }
-    radial_backward(state, layer, s);
-  }
-  state.gradients.reserve(3 * n);
+  std::fill_n(edges.coupling_adjoint, static_cast<size_t>(plan_->entries) * edges.stride, 0.0);
+  for_chunks(state, layer, [&](int first, int n) {
+    radial(state, layer, first, n, true);
+    messages_backward(state, layer, first, n, const_cast<double *>(slots));
+    radial_backward(state, layer, first, n);
+  });
+  find_slopes(state);
+  state.gradients.reserve(3 * static_cast<size_t>(edges.stride));
   state.kernels->gradients(static_cast<int>(plan_->terms.size()), plan_->terms.data(), shape_.lmax,
                            edges, state.slope.data(), state.gradients.data());
   add_forces(state, atom, result);
 }
 
-// slope += dE/dr of the edges through R.
-void Network::radial_backward(NetworkState &state, int layer, int sample) const {
+void Network::messages_backward(NetworkState &state, int layer, int first, int n,
+                                double *slots) const {
+  const LayerPlan &plan = plan_->layers[layer];
+  Message message =
+      this->message(layer, n, slots + static_cast<size_t>(first) * plan.slots * width_);
+  const double *g = (layer == 0 ? state.sources.data() : state.g[layer].data()) +
+                    (state.first_sample + first) * message.g_sample;
+  state.radial_adjoint.reserve(state.edges.stride * message.radial_edge);
+  MessageAdjoints adjoints = {nullptr, nullptr, state.samples * message.g_sample, message.g_sample};
+  for (size_t p = 0; p < plan.paths.size(); p++) {
+    message.path = plan.paths[p];
+    const int at = message.path.l1 * message.path.l1 * width_;
+    message.radial = state.radial.data() + p * width_;
+    message.g = g + at;
+    adjoints.radial = state.radial_adjoint.data() + p * width_;
+    adjoints.g = layer ? state.g_adjoint.data() + first * message.g_sample + at : nullptr;
+    state.kernels->messages_backward(state.edges, message, adjoints);
+  }
+}
+
+// Adds b̄ of n samples to the sum over all.
+void Network::radial_backward(NetworkState &state, int layer, int first, int n) const {
   const Kernels &k = *state.kernels;
   const Edges &edges = state.edges;
-  const Matrix &v1 = samples_[sample]->layer(layer).radial1,
-               &v2 = samples_[sample]->layer(layer).radial2;
-  state.s1_adjoint.reserve(static_cast<size_t>(edges.stride) * v1.out_width);
+  const Matrix &v1 = radial1_[layer];
+  const size_t hidden = v1.out_width / nsamples(), row = n * hidden,
+               paths = plan_->layers[layer].paths.size() * width_;
+  state.s1_adjoint.reserve(edges.stride * row);
   state.basis_adjoint.reserve(static_cast<size_t>(edges.stride) * v1.in_width);
   double *s1 = state.s1_adjoint.data();
-  k.multiply(edges.n, v2.in_width, v2.out, state.radial_adjoint.data(), v2.out_width, 1,
-             v2.backward.data(), v2.in_width, s1, v2.in_width, false);
-  k.silu_slopes(static_cast<size_t>(edges.n) * v1.out_width, state.z1.data(), s1);
-  k.multiply(edges.n, v1.in_width, v1.out, s1, v1.out_width, 1, v1.backward.data(), v1.in_width,
-             state.basis_adjoint.data(), v1.in_width, false);
+  for (int s = 0; s < n; s++) {
+    const Matrix &v2 = samples_[state.first_sample + first + s]->layer(layer).radial2;
+    k.multiply(edges.n, v2.in_width, v2.out, state.radial_adjoint.data() + s * paths, n * paths, 1,
+               v2.backward.data(), v2.in_width, s1 + s * hidden, row, false);
+  }
+  k.scale(edges.n * row, state.z1.data(), s1);
+  k.multiply(edges.n, v1.in_width, static_cast<int>(row), s1, row, 1,
+             v1.backward.data() + (state.first_sample + first) * hidden * v1.in_width, v1.in_width,
+             state.basis_adjoint.data(), v1.in_width, first > 0);
+}
+
+// dE/dr of the edges through R.
+void Network::find_slopes(NetworkState &state) const {
+  const Edges &edges = state.edges;
+  const double *basis = state.basis_adjoint.data();
+  const int width = width_of(shape_.bessels);
+  state.slope.zero(edges.stride);
   for (int b = 0; b < shape_.bessels; b++)
     for (int e = 0; e < edges.n; e++)
-      state.slope.data()[e] += state.basis_adjoint.data()[e * v1.in_width + b] *
-                               edges.slopes[static_cast<size_t>(b) * edges.stride + e];
+      state.slope.data()[e] +=
+          basis[e * width + b] * edges.slopes[static_cast<size_t>(b) * edges.stride + e];
 }
 
 void Network::add_forces(const NetworkState &state, int atom, Result &result) const {
@@ -482,13 +556,13 @@ void Network::add_forces(const NetworkState &state, int atom, Result &result) co
 
 // Reverse exchange of ḡ, then its part of h̄.
 void Network::pass_states_backward(const Neighbors &nb, NetworkState &state, int layer) const {
-  const size_t row = row_of_h();
+  const size_t size = size_of_h(), row = state.samples * size;
   if (nb.exchange) nb.exchange->reverse(static_cast<int>(row), state.g_adjoint.data());
   for (size_t a = 0; a < state.atoms.size(); a++)
-    for (int s = 0; s < nsamples(); s++)
+    for (int s = 0; s < state.samples; s++)
       for (int l = 0; l <= shape_.lmax; l++) {
-        const size_t at = (s * components() + l * l) * width_;
-        const Matrix &w = samples_[s]->layer(layer).linear1[l];
+        const size_t at = s * size + l * l * width_;
+        const Matrix &w = samples_[state.first_sample + s]->layer(layer).linear1[l];
         state.kernels->multiply(
             2 * l + 1, width_, width_, state.g_adjoint.data() + state.atoms[a] * row + at, width_,
             1, w.backward.data(), width_, state.next.data() + a * row + at, width_, true);
@@ -498,11 +572,13 @@ void Network::pass_states_backward(const Neighbors &nb, NetworkState &state, int
 void Network::backward(const Neighbors &nb, State &base, int nseeds, const Seed *seeds,
                        Result *results) const {
   auto &state = static_cast<NetworkState &>(base);
-  const size_t row = row_of_h();
   for (int i = 0; i < nseeds; i++) {
+    find_samples(state, seeds[i]);
+    if (state.samples == 0) continue;
     seed_final(nb, state, seeds[i], results[i]);
+    const size_t row = state.samples * size_of_h();
     for (int t = shape_.layers - 1; t >= 0; t--) {
-      const size_t slot_row = static_cast<size_t>(nsamples()) * plan_->layers[t].slots * width_;
+      const size_t slot_row = static_cast<size_t>(state.samples) * plan_->layers[t].slots * width_;
       if (t > 0) {
         state.g_adjoint.zero(nb.ntotal * row);
         state.next.zero(state.atoms.size() * row);

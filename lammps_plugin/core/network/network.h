@@ -55,19 +55,24 @@ class Network : public FeatureMap {
   Hyperparameters shape_;
   std::shared_ptr<const NetworkPlan> plan_;
   std::vector<std::shared_ptr<const Sample>> samples_;
-  int width_;    // of channels
-  int count_;    // features of an atom
+  std::vector<Matrix> radial1_;    // [layer], of all samples side by side
+  int width_;                      // of channels
+  int count_;                      // features of an atom
   std::vector<double> weights_;
 
   Network(const Hyperparameters &shape, std::shared_ptr<const NetworkPlan> plan,
           std::vector<std::shared_ptr<const Sample>> samples);
 
   int components() const { return (shape_.lmax + 1) * (shape_.lmax + 1); }
-  size_t row_of_q(int layer) const;    // doubles of one atom, all samples
-  size_t row_of_h() const;
+  size_t size_of_q(int layer) const;    // doubles of one sample
+  size_t size_of_h() const;
   void find_edges(const Neighbors &nb, NetworkState &state) const;
   void open(NetworkState &state, int layer, int atom) const;
-  void radial(NetworkState &state, int layer, int sample) const;
+  int chunk(const NetworkState &state, int layer) const;
+  template <class Visit>
+  void for_chunks(const NetworkState &state, int layer, const Visit &visit) const;
+  void radial(NetworkState &state, int layer, int first, int n, bool slopes) const;
+  Message message(int layer, int n, double *slots) const;
   void require_states(const Neighbors &nb, const NetworkState &state) const;
   void pass_states(const Neighbors &nb, NetworkState &state, int layer) const;
   void gather_messages(NetworkState &state, int layer, int atom, double *slots) const;
@@ -76,11 +81,14 @@ class Network : public FeatureMap {
   void final_features(const Neighbors &nb, NetworkState &state, double *sum,
                       double *per_atom) const;
 
+  void find_samples(NetworkState &state, const Seed &seed) const;
   void seed_final(const Neighbors &nb, NetworkState &state, const Seed &seed, Result &result) const;
   void update_backward(NetworkState &state, int layer, int first, int n, int species) const;
   void scatter_messages(NetworkState &state, int layer, int atom, const double *slots,
                         Result &result) const;
-  void radial_backward(NetworkState &state, int layer, int sample) const;
+  void messages_backward(NetworkState &state, int layer, int first, int n, double *slots) const;
+  void radial_backward(NetworkState &state, int layer, int first, int n) const;
+  void find_slopes(NetworkState &state) const;
   void pass_states_backward(const Neighbors &nb, NetworkState &state, int layer) const;
   void add_forces(const NetworkState &state, int atom, Result &result) const;
   template <class Visit> void for_blocks(const NetworkState &state, const Visit &visit) const;

@@ -130,8 +130,16 @@ void silu(size_t n, const double *z, double *s) {
   for (size_t i = 0; i < n; i += LANES) store(s + i, silu_of(load(z + i)));
 }
 
-void silu_slopes(size_t n, const double *z, double *s) {
-  for (size_t i = 0; i < n; i += LANES) store(s + i, load(s + i) * silu_slope(load(z + i)));
+void silu_slopes(size_t n, double *z, double *s) {
+  for (size_t i = 0; i < n; i += LANES) {
+    const Vec x = load(z + i), p = sigmoid(x);
+    store(s + i, x * p);
+    store(z + i, p * (1.0 + x * (1.0 - p)));
+  }
+}
+
+void scale(size_t n, const double *by, double *values) {
+  for (size_t i = 0; i < n; i += LANES) store(values + i, load(values + i) * load(by + i));
 }
 
 void gate(int width, int lmax, const double *q, double *h) {
@@ -164,19 +172,20 @@ void gate_backward(int width, int lmax, const double *q, const double *h_adjoint
 
 // ---------------------------------------------------------------------- messages
 
-// N1, N3: 2l + 1 of the neighbour's state and of the message; UNIT: M is the unit matrix.
+// N1, N3: 2l + 1 of the neighbour's state and of the message; UNIT: M is the unit matrix. Sample s,
+// V vectors of channels from u.
 template <int N1, int N3, bool UNIT, int V>
-inline void add_messages(const Edges &edges, const Message &message, int u) {
+inline void add_messages(const Edges &edges, const Message &message, int s, int u) {
   const Path &path = message.path;
   const double *coupling = UNIT ? nullptr : edges.coupling + path.entry * edges.stride;
   Vec sum[N3][V];
-  double *slots = message.slots + path.slot * message.width + u;
+  double *slots = message.slots + s * message.slots_sample + path.slot * message.width + u;
   const ptrdiff_t step = static_cast<ptrdiff_t>(path.slot_stride) * message.width;
   for (int m = 0; m < N3; m++)
-    for (int v = 0; v < V; v++) sum[m][v] = load(slots + m * step + v * LANES);
+    for (int v = 0; v < V; v++) sum[m][v] = fill(0.0);
   for (int e = 0; e < edges.n; e++) {
-    const double *g = message.g + edges.index[e] * message.g_stride + u;
-    const double *radial = message.radial + e * message.radial_stride + u;
+    const double *g = message.g + edges.index[e] * message.g_row + s * message.g_sample + u;
+    const double *radial = message.radial + e * message.radial_edge + s * message.radial_sample + u;
     for (int v = 0; v < V; v++) {
       const Vec r = load(radial + v * LANES);
       Vec rg[N1];
@@ -196,10 +205,12 @@ inline void add_messages(const Edges &edges, const Message &message, int u) {
 
 template <int N1, int N3, bool UNIT> void messages_of(const Edges &edges, const Message &message) {
   constexpr int V = LANES == 8 ? 2 : 1;
-  int u = 0;
-  for (; u + V * LANES <= message.width; u += V * LANES)
-    add_messages<N1, N3, UNIT, V>(edges, message, u);
-  for (; u < message.width; u += LANES) add_messages<N1, N3, UNIT, 1>(edges, message, u);
+  for (int s = 0; s < message.samples; s++) {
+    int u = 0;
+    for (; u + V * LANES <= message.width; u += V * LANES)
+      add_messages<N1, N3, UNIT, V>(edges, message, s, u);
+    for (; u < message.width; u += LANES) add_messages<N1, N3, UNIT, 1>(edges, message, s, u);
+  }
 }
 
 // Adds the lanes of n vectors to element e of the rows from `out`.
@@ -213,99 +224,103 @@ inline void add_sums(int n, const Vec *v, int stride, double *out) {
   }
 }
 
+// The adjoint of M gathers lanes over channels and samples before they are summed.
 template <int N1, int N3, bool UNIT>
-void backward_of(const Edges &edges, const Message &message, double *radial_adjoint,
-                 double *g_adjoint) {
+void backward_of(const Edges &edges, const Message &message, const MessageAdjoints &adjoints) {
   const Path &path = message.path;
   const int width = message.width;
-  const double *slots = message.slots + path.slot * width;
   const ptrdiff_t step = static_cast<ptrdiff_t>(path.slot_stride) * width;
   const ptrdiff_t first = static_cast<ptrdiff_t>(path.entry) * edges.stride;
   for (int e = 0; e < edges.n; e++) {
-    const double *g = message.g + edges.index[e] * message.g_stride;
-    double *d = g_adjoint ? g_adjoint + edges.index[e] * message.g_stride : nullptr;
     Vec adjoint[N3][N1] = {};
-    for (int u = 0; u < width; u += LANES) {
-      const Vec r = load(message.radial + e * message.radial_stride + u);
-      Vec back[N1] = {}, total = fill(0.0);
-      for (int m = 0; m < N3; m++) {
-        const Vec a = load(slots + m * step + u), ra = r * a;
-        for (int k = 0; k < N1; k++) {
-          if (UNIT) {
-            if (k == m) back[k] += a;
-            continue;
+    for (int s = 0; s < message.samples; s++) {
+      const double *slots = message.slots + s * message.slots_sample + path.slot * width;
+      const double *g = message.g + edges.index[e] * message.g_row + s * message.g_sample;
+      const ptrdiff_t at = e * message.radial_edge + s * message.radial_sample;
+      double *d = adjoints.g ? adjoints.g + edges.index[e] * adjoints.g_row + s * adjoints.g_sample
+                             : nullptr;
+      for (int u = 0; u < width; u += LANES) {
+        const Vec r = load(message.radial + at + u);
+        Vec back[N1] = {}, total = fill(0.0);
+        for (int m = 0; m < N3; m++) {
+          const Vec a = load(slots + m * step + u), ra = r * a;
+          for (int k = 0; k < N1; k++) {
+            if (UNIT) {
+              if (k == m) back[k] += a;
+              continue;
+            }
+            back[k] += edges.coupling[first + (m * N1 + k) * edges.stride + e] * a;
+            adjoint[m][k] += ra * load(g + k * width + u);
           }
-          back[k] += edges.coupling[first + (m * N1 + k) * edges.stride + e] * a;
-          adjoint[m][k] += ra * load(g + k * width + u);
         }
+        for (int k = 0; k < N1; k++) {
+          total += back[k] * load(g + k * width + u);
+          if (d) store(d + k * width + u, load(d + k * width + u) + r * back[k]);
+        }
+        store(adjoints.radial + at + u, total);
       }
-      for (int k = 0; k < N1; k++) {
-        total += back[k] * load(g + k * width + u);
-        if (d) store(d + k * width + u, load(d + k * width + u) + r * back[k]);
-      }
-      store(radial_adjoint + e * message.radial_stride + u, total);
     }
     if (!UNIT) add_sums(N1 * N3, adjoint[0], edges.stride, edges.coupling_adjoint + first + e);
   }
 }
 
 template <int N1, int N3, bool UNIT> struct Forward {
-  static void run(const Edges &edges, const Message &message, double *, double *) {
+  static void run(const Edges &edges, const Message &message, const MessageAdjoints *) {
     messages_of<N1, N3, UNIT>(edges, message);
   }
 };
 
 template <int N1, int N3, bool UNIT> struct Backward {
-  static void run(const Edges &edges, const Message &message, double *radial, double *g) {
-    backward_of<N1, N3, UNIT>(edges, message, radial, g);
+  static void run(const Edges &edges, const Message &message, const MessageAdjoints *adjoints) {
+    backward_of<N1, N3, UNIT>(edges, message, *adjoints);
   }
 };
 
 template <template <int, int, bool> class Pass>
-void dispatch(const Edges &edges, const Message &message, double *radial, double *g) {
+void dispatch(const Edges &edges, const Message &message, const MessageAdjoints *adjoints) {
   const Path &p = message.path;
   const int which = p.entry < 0 ? p.l1 : 3 + 3 * p.l1 + p.l3;
   switch (which) {
   case 0:
-    return Pass<1, 1, true>::run(edges, message, radial, g);
+    return Pass<1, 1, true>::run(edges, message, adjoints);
   case 1:
-    return Pass<3, 3, true>::run(edges, message, radial, g);
+    return Pass<3, 3, true>::run(edges, message, adjoints);
   case 2:
-    return Pass<5, 5, true>::run(edges, message, radial, g);
+    return Pass<5, 5, true>::run(edges, message, adjoints);
   case 4:
-    return Pass<1, 3, false>::run(edges, message, radial, g);
+    return Pass<1, 3, false>::run(edges, message, adjoints);
   case 5:
-    return Pass<1, 5, false>::run(edges, message, radial, g);
+    return Pass<1, 5, false>::run(edges, message, adjoints);
   case 6:
-    return Pass<3, 1, false>::run(edges, message, radial, g);
+    return Pass<3, 1, false>::run(edges, message, adjoints);
   case 7:
-    return Pass<3, 3, false>::run(edges, message, radial, g);
+    return Pass<3, 3, false>::run(edges, message, adjoints);
   case 8:
-    return Pass<3, 5, false>::run(edges, message, radial, g);
+    return Pass<3, 5, false>::run(edges, message, adjoints);
   case 9:
-    return Pass<5, 1, false>::run(edges, message, radial, g);
+    return Pass<5, 1, false>::run(edges, message, adjoints);
   case 10:
-    return Pass<5, 3, false>::run(edges, message, radial, g);
+    return Pass<5, 3, false>::run(edges, message, adjoints);
   case 11:
-    return Pass<5, 5, false>::run(edges, message, radial, g);
+    return Pass<5, 5, false>::run(edges, message, adjoints);
   }
 }
 
 void messages(const Edges &edges, const Message &message) {
-  dispatch<Forward>(edges, message, nullptr, nullptr);
+  dispatch<Forward>(edges, message, nullptr);
 }
 
-void messages_backward(const Edges &edges, const Message &message, double *radial_adjoint,
-                       double *g_adjoint) {
-  dispatch<Backward>(edges, message, radial_adjoint, g_adjoint);
+void messages_backward(const Edges &edges, const Message &message,
+                       const MessageAdjoints &adjoints) {
+  dispatch<Backward>(edges, message, &adjoints);
 }
 
 }    // namespace
 
 extern const Kernels kernel_table;
-const Kernels kernel_table = {LANES,         multiply,    normalise, functions,         couple,
-                              silu,          silu_slopes, messages,  messages_backward, gate,
-                              gate_backward, gradients};
+const Kernels kernel_table = {LANES, multiply,      normalise, functions, couple,
+                              silu,  silu_slopes,   scale,     messages,  messages_backward,
+                              gate,  gate_backward, gradients};
 
 }    // namespace UQ_SIMD_LEVEL
 }    // namespace network

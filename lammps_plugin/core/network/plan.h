@@ -50,15 +50,24 @@ struct Edges {
   double *coupling, *coupling_adjoint;    // M and its adjoint, [entries][stride]
 };
 
-// One path of one sample at one centre; strides in doubles.
+// One path of some samples at one centre; strides in doubles, from edge to edge and from sample to
+// sample.
 struct Message {
   Path path;
-  int width;               // of channels
-  const double *radial;    // R [n][radial_stride]
-  ptrdiff_t radial_stride;
+  int width, samples;      // width: of channels
+  const double *radial;    // R of edge 0
+  ptrdiff_t radial_edge, radial_sample;
   const double *g;    // component (l1, 0) of row 0
-  ptrdiff_t g_stride;
+  ptrdiff_t g_row, g_sample;
   double *slots;    // A, [slots][width]: sums or their adjoints
+  ptrdiff_t slots_sample;
+};
+
+// What the reverse pass of a message makes: R̄ laid out as R, ḡ (null: not wanted).
+struct MessageAdjoints {
+  double *radial;
+  double *g;
+  ptrdiff_t g_row, g_sample;
 };
 
 struct Kernels {
@@ -71,12 +80,13 @@ struct Kernels {
   void (*functions)(const Radial &radial, int lmax, const Edges &edges);    // Y, b, b'
   void (*couple)(int nterms, const Term *terms, int entries, const Edges &edges);
   void (*silu)(size_t n, const double *z, double *s);
-  void (*silu_slopes)(size_t n, const double *z, double *s);    // s *= SiLU'(z)
-  // A += Σ_e R_e M_e g_e
+  void (*silu_slopes)(size_t n, double *z, double *s);    // z becomes SiLU'(z) too
+  void (*scale)(size_t n, const double *by, double *values);
+  // A = Σ_e R_e M_e g_e
   void (*messages)(const Edges &edges, const Message &message);
-  // From Ā: R̄ (=), ḡ (+=, null: not wanted), M̄ (+=)
-  void (*messages_backward)(const Edges &edges, const Message &message, double *radial_adjoint,
-                            double *g_adjoint);
+  // From Ā: R̄ (=), ḡ (+=), M̄ (+=)
+  void (*messages_backward)(const Edges &edges, const Message &message,
+                            const MessageAdjoints &adjoints);
   // h⁰ = SiLU(q⁰), h^l = q^l SiLU(block l of q⁰): q [1 + lmax blocks, then (2l+1) blocks of each l
   // from 1].
   void (*gate)(int width, int lmax, const double *q, double *h);

@@ -18,6 +18,9 @@ struct NetworkState : FeatureMap::State {
   std::vector<int> atoms;      // and their atoms
   std::vector<int> species;    // [atom]
 
+  // The samples of the pass under way. Arrays of the reverse pass hold no others.
+  int first_sample = 0, samples = 0;
+
   // Edges of all centres, each run padded to whole vectors (index -1).
   std::vector<size_t> first;    // [atom + 1]
   std::vector<int> counts;      // [atom], without padding
