@@ -152,8 +152,9 @@ class TrajectoryAnalysis:
         Raises
         ------
         ValueError
-            Parameters that do not go together, what :func:`iterate_trajectory` refuses, a group that has no atoms,
-            a species without charge, no velocities, too few frames. The message names the file.
+            Parameters that do not go together, a dump that names other units, what :func:`iterate_trajectory`
+            refuses, a group that has no atoms, a species without charge, no velocities, too few frames. The message
+            names the file.
         """
         self._check()
         try:
@@ -200,6 +201,10 @@ class _Record:
 
     def __init__(self, analysis: TrajectoryAnalysis, piece: Trajectory):
         self.analysis = analysis
+        if piece.units not in (None, analysis.units):
+            raise ValueError(
+                f"the dump is in units {piece.units}, the analysis in units {analysis.units}: expected the same"
+            )
         self.groups = _groups(analysis, piece)
         self.reference = _Reference.choose(analysis.framework, piece, self.groups)
         self.charges = _charges(analysis.charges, piece, self.groups)

@@ -69,6 +69,8 @@ class LammpsDump:
     pbc : tuple of bool
     unwrapped : bool
         Whether positions are ``xu`` or ``xsu``.
+    units : str, or None
+        LAMMPS's unit style, where the dump names it (``dump_modify units yes``).
     elements : tuple of str, or None
         Of the atoms sorted by id, where the dump has a column ``element``.
 
@@ -88,6 +90,7 @@ class LammpsDump:
             raise ValueError(f"{self.path}: the first frame is cut short, found {len(text)} bytes")
         self.columns = header.columns
         self.pbc = header.pbc
+        self.units = header.units
         self._slots, self._names, self.scaled, self.unwrapped = self._choose_columns()
         self._n_atoms = header.n_atoms
         self._sorted_ids: np.ndarray | None = None
@@ -297,6 +300,7 @@ class _Header:
     cell: np.ndarray
     origin: np.ndarray
     pbc: tuple[bool, bool, bool]
+    units: str | None
     columns: list[str]
     table: int
 
@@ -316,6 +320,7 @@ class _Header:
             cell=cell,
             origin=origin,
             pbc=tuple(word == "pp" for word in boundary) if boundary else (True, True, True),
+            units=lines[items["UNITS"] + 1].strip() if "UNITS" in items else None,
             columns=columns,
             table=table,
         )

@@ -47,6 +47,8 @@ class Trajectory:
         Rows a, b, c, Å.
     velocities : ndarray, shape (T, N, 3), or None
         Å/ps.
+    units : str, or None
+        LAMMPS's unit style, where a dump names it.
     """
 
     steps: np.ndarray
@@ -55,6 +57,7 @@ class Trajectory:
     positions: np.ndarray
     cells: np.ndarray
     velocities: np.ndarray | None
+    units: str | None = None
 
     @property
     def spacing(self) -> int:
@@ -171,6 +174,7 @@ def iterate_trajectory(
             positions=positions[keep],
             cells=np.stack([batch[k].cell for k in keep]),
             velocities=velocities,
+            units=source.units,
         )
     steps.finish(seen)
 
@@ -301,6 +305,7 @@ class _Source:
     species: np.ndarray
     pbc: tuple[bool, ...]
     unwrapped: bool
+    units: str | None = None
 
     def __iter__(self) -> Iterator[Frame]:
         return iter(self.frames)
@@ -313,7 +318,7 @@ def _source(path, elements: Sequence[str] | None, partial: bool) -> _Source:
     if Path(name).suffix in (".xyz", ".extxyz", ".traj", ".db") or Path(name).name == "XDATCAR":
         return _from_ase(path)
     dump = LammpsDump(path, partial=partial)
-    return _Source(dump, _dump_species(dump, elements), dump.pbc, dump.unwrapped)
+    return _Source(dump, _dump_species(dump, elements), dump.pbc, dump.unwrapped, dump.units)
 
 
 def _dump_species(dump: LammpsDump, elements: Sequence[str] | None) -> np.ndarray:

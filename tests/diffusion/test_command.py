@@ -95,6 +95,15 @@ def test_units_and_groups(dump, tmp_path):
     assert same == pytest.approx(value)
 
 
+def test_units_that_a_dump_names(dump, tmp_path, capsys):
+    """``dump_modify units yes time yes`` adds items to the header."""
+    text = dump.read_text().replace("ITEM: NUMBER", "ITEM: TIME\n0.5\nITEM: NUMBER")
+    dump.write_text("ITEM: UNITS\nreal\n" + text)
+    assert command(tmp_path, dump, *BASIC) is None
+    assert "in units real, the analysis in units metal" in capsys.readouterr().err
+    assert command(tmp_path, dump, *BASIC, "--units", "real") is not None
+
+
 def test_formats_and_pieces_agree(dump, tmp_path):
     expected = TrajectoryAnalysis(TIMESTEP, elements=("Ag", "I"), species=["Ag"]).compute(dump)
     positions, types = conductor(0)
