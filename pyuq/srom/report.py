@@ -15,7 +15,7 @@ from pyuq.srom.propagate import CONVERGENCE, NOMINAL, SAMPLE, full_diffusivity, 
 from pyuq.srom.settings import Case, Study
 from pyuq.srom.statistics import Spread, spread
 
-SLOPE = 0.7  # least ln MSD / ln t slope at which a D is reported
+SLOPE = 0.7  # least part of the MSD at the longest lag that 6 D t must explain; at most its inverse
 USABLE = 0.9  # least part of the samples that must give a D for an interval
 SIGMAS = 3.0  # difference of reduced and full dynamics beyond statistics
 
@@ -114,12 +114,21 @@ class Findings:
         }
 
 
+def is_line(diffusion: dict) -> bool:
+    """Whether D differs from zero and 6 D t is most of the MSD: the slope of ln MSD against ln t is near 1.
+
+    Parameters
+    ----------
+    diffusion : dict
+        Of :meth:`pyuq.diffusion.Diffusivity.to_dict`.
+    """
+    growth = 6.0 * diffusion["diffusivity"] * diffusion["times"][-1]
+    return diffusion["resolved"] and SLOPE <= growth / sum(diffusion["msd"][-1]) <= 1 / SLOPE
+
+
 def diffuses(run: dict) -> bool:
-    """Whether the MSD of a run is near enough to a line through the origin of its log-log plot."""
-    if not run["ok"]:
-        return False
-    d = run["diffusion"]
-    return d["resolved"] and d["log_slope"] >= SLOPE
+    """Whether a run gives a diffusivity."""
+    return run["ok"] and is_line(run["diffusion"])
 
 
 def verdicts(found: Findings) -> list[str]:
@@ -131,8 +140,7 @@ def verdicts(found: Findings) -> list[str]:
         lines.append(f"{len(failed)} of {len(samples)} samples failed: {failed[0]['error']}")
     if caged:
         lines.append(
-            f"{len(caged)} of {len(samples)} samples do not diffuse: the slope of ln MSD against ln t is "
-            f"below {SLOPE}"
+            f"{len(caged)} of {len(samples)} samples do not diffuse: 6 D t is not the MSD within a factor of {SLOPE}"
         )
     if found.spread is None:
         lines.append("no interval is given: too few samples have a diffusivity")
@@ -141,9 +149,15 @@ def verdicts(found: Findings) -> list[str]:
         for r in found.of_kind(NOMINAL)
         if not r["ok"]
     ]
-    changed = [line for label in found.full if (line := _compare(found, label))]
+    moving = [label for label, d in found.full.items() if is_line(d.to_dict())]
+    lines += [
+        f"{label} does not diffuse in full dynamics either: there is no D of it"
+        for label in found.full
+        if label not in moving
+    ]
+    changed = [line for label in moving if (line := _compare(found, label))]
     lines += changed
-    if caged or changed:
+    if moving and (caged or changed):
         lines.append(_advice(found))
     lines.append(
         "samples interpolate between the models: an error that all models share is invisible here"

@@ -55,11 +55,22 @@ def run(value, error=0.01, slope=0.95, ok=True):
         "error": "" if ok else "Lost atoms",
         "driver": "a",
         "modes": 4,
-        "diffusion": {"diffusivity": value, "error": error, "log_slope": slope, "resolved": True},
+        "diffusion": diffusion(value, error, slope),
     }
 
 
-def findings(samples, nominal, free=()):
+def diffusion(value, error=0.01, slope=0.95):
+    msd = [6 * value * 10.0 / slope / 3] * 3
+    return {
+        "diffusivity": value,
+        "error": error,
+        "times": [1.0, 10.0],
+        "msd": [msd, msd],
+        "resolved": True,
+    }
+
+
+def findings(samples, nominal, free=(), full=0.3, full_slope=0.95):
     kinds = {"sample": samples, "nominal": nominal}
     settings = SimpleNamespace(
         basis=BasisTable(modes=4, free=free), diffusion=DiffusionTable(species="Ag")
@@ -73,7 +84,11 @@ def findings(samples, nominal, free=()):
             "model_distance": 5.0,
             "labels": ["a", "b", "c"],
         },
-        full={"a": SimpleNamespace(value=0.3, error=0.01)},
+        full={
+            "a": SimpleNamespace(
+                value=full, error=0.01, to_dict=lambda: diffusion(full, slope=full_slope)
+            )
+        },
         reduced={"a": [r["diffusion"] for r in nominal if r["ok"]]},
         spread=object() if all(diffuses(r) for r in samples) else None,
         of_kind=lambda kind: kinds[kind],
@@ -104,3 +119,18 @@ def test_caged_and_failed_samples_are_counted():
     assert "1 of 3 samples do not diffuse" in text
     assert "no interval is given" in text
     assert "cannot carry the hops of single ions" in text
+
+
+def test_crystal_that_does_not_diffuse_needs_no_advice():
+    caged = [run(1e-4, slope=0.1)] * 3
+    text = " ".join(verdicts(findings(caged, [run(1e-5)], full=1e-3, full_slope=0.1)))
+    assert "a does not diffuse in full dynamics either" in text
+    assert "3 of 3 samples do not diffuse" in text
+    assert "free =" not in text
+    assert "the reduction itself" not in text
+
+
+@pytest.mark.parametrize(("slope", "line"), [(0.5, False), (0.8, True), (1.2, True), (3.0, False)])
+def test_fit_must_explain_the_displacement(slope, line):
+    """A slope above one: an oscillating MSD whose fitted line has nothing to do with its height."""
+    assert diffuses(run(0.3, slope=slope)) is line
