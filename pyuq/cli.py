@@ -4,7 +4,7 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 
 import pyuq
 
@@ -95,12 +95,17 @@ def add_fit(verbs) -> None:
         metavar="KEY=VALUE",
         help="change a setting, e.g. solver.kind=ard; may be repeated",
     )
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="add new structures of the training files to the last fit in the output folder, exactly",
+    )
 
     def run(args) -> int:
         from pyuq.lmp import world
         from pyuq.models.run_fit import run_fit
 
-        run_fit(args.settings, output=args.out, comm=world(), assignments=args.set)
+        run_fit(args.settings, args.out, world(), args.set, resume=args.resume)
         return 0
 
     parser.set_defaults(run=run)
@@ -432,8 +437,24 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def share_cores(environment: MutableMapping[str, str]) -> None:
+    """Give the linear algebra of each rank on a node its share of the cores, unless the user says how many.
+
+    To be called before numpy is imported. Otherwise every rank starts as many threads as there are cores, and they
+    take turns.
+    """
+    ranks = environment.get("MPI_LOCALNRANKS") or environment.get("OMPI_COMM_WORLD_LOCAL_SIZE")
+    if ranks is None or int(ranks) < 2:
+        return
+    share = max(1, len(os.sched_getaffinity(0)) // int(ranks))
+    if "OMP_NUM_THREADS" not in environment:
+        environment.setdefault("OPENBLAS_NUM_THREADS", str(share))
+        environment.setdefault("MKL_NUM_THREADS", str(share))
+
+
 def main(argv: list[str] | None = None) -> int:
     """Entry point; errors that a user can mend are one line on stderr, exit code 1."""
+    share_cores(os.environ)
     args = build_parser().parse_args(argv)
     try:
         return args.run(args) or 0

@@ -5,7 +5,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -17,10 +17,11 @@ from pyuq.io.extxyz import is_labelled
 from pyuq.io.files import write_text
 from pyuq.models.basis import ACEBasis
 from pyuq.models.evaluator import Evaluator
+from pyuq.models.fit_state import FitState
 from pyuq.models.mtp import MTPBasis
 from pyuq.models.mtp_radial import refine
 from pyuq.models.posterior import Posterior, PosteriorFile, sha256
-from pyuq.models.regression import ARDRegression, BayesianRidge, NormalEquations
+from pyuq.models.regression import ARDRegression, BayesianRidge, Conditioning, NormalEquations
 from pyuq.models.yace import Repulsion, repulsion_inside, shortest_distances
 
 SOLVERS = ("ridge", "ard")
@@ -117,6 +118,15 @@ class FitSettings:
     repulsion: RepulsionSettings = field(default_factory=RepulsionSettings)
     one_body: dict[str, float] | None = None
     max_force: float = np.inf
+
+    def table(self) -> dict:
+        """Settings as a JSON table."""
+        table = {f.name: getattr(self, f.name) for f in fields(self)} | {
+            "basis": self.basis.table()
+        }
+        return json.loads(
+            json.dumps(table, default=lambda x: asdict(x) if is_dataclass(x) else str(x))
+        )
 
 
 def fit_one_body(structures: Sequence[Atoms], elements: Sequence[str]) -> dict[str, float]:
@@ -223,6 +233,24 @@ class FitResult:
         result.__dict__["features"] = self.features
         return result
 
+    def state(self, asked: FitSettings) -> FitState:
+        """Return what `fit` needs to go on with further structures; `asked`: the settings that it was given."""
+        mtp = self.basis.family == "mtp"
+        return FitState(
+            settings=asked.table(),
+            one_body=self.one_body,
+            repulsion=self.repulsion,
+            hashes=tuple(map(structure_hash, self.structures)),
+            normal=self.normal,
+            radial=self.basis.radial if mtp else None,
+            min_dist=self.basis.min_dist if mtp else None,
+        )
+
+    def conditioning(self) -> Conditioning:
+        """How well the data determine the weights."""
+        normal = self.normal.scaled(1.0 / self.posterior.noise_variance)
+        return Conditioning.of(normal, self.posterior.prior_variance)
+
     def predict(self, atoms: Atoms) -> dict:
         """Energy, forces (N, 3), virial (6,) and the standard deviation of the energy, eV and eV/Å."""
         result = self.features.compute(atoms, weights=self.posterior.mean)
@@ -260,8 +288,6 @@ class FitResult:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         native = self.export()
-        settings = asdict(self.settings)
-        settings["basis"] = self.basis.table()
         posterior = PosteriorFile(
             model=self.basis.text(None, self.one_body, self.repulsion).encode(),
             mean=self.posterior.mean,
@@ -272,7 +298,7 @@ class FitResult:
             training_sha256=training_hash(self.structures),
             provenance={
                 "pyuq": pyuq.__version__,
-                "settings": json.loads(json.dumps(settings, default=str)),
+                "settings": self.settings.table(),
                 "structures": len(self.structures),
                 "rows": self.normal.nrows,
                 "noise_variance": self.posterior.noise_variance,
@@ -382,7 +408,12 @@ def check_structures(structures: Iterable[Atoms], elements: Sequence[str], first
             raise ValueError(f"{where}: positions are not finite")
 
 
-def fit(structures: Sequence[Atoms], settings: FitSettings, comm=None) -> FitResult:
+def fit(
+    structures: Sequence[Atoms],
+    settings: FitSettings,
+    comm=None,
+    earlier: FitState | None = None,
+) -> FitResult:
     """Fit a potential and its posterior.
 
     Parameters
@@ -392,6 +423,9 @@ def fit(structures: Sequence[Atoms], settings: FitSettings, comm=None) -> FitRes
     settings : FitSettings
     comm : mpi4py.MPI.Comm, optional
         Ranks that share the assembly of the rows; all return the same result.
+    earlier : FitState, optional
+        Of a fit with the same settings to a part of the structures: only the rows of the others are made. Its
+        one-body energies, repulsion and radial coefficients are kept.
 
     Returns
     -------
@@ -400,26 +434,38 @@ def fit(structures: Sequence[Atoms], settings: FitSettings, comm=None) -> FitRes
     Raises
     ------
     ValueError
-        No structures, or one that `check_structures` refuses.
+        No structures, one that `check_structures` refuses, or an earlier fit that does not match.
     """
     structures = list(structures)
     basis = settings.basis
     if not structures:
         raise ValueError("no training structures")
     check_structures(structures, basis.elements)
+    new = structures
+    if earlier is not None:
+        hashes = [structure_hash(atoms) for atoms in structures]
+        new = earlier.further(structures, hashes, settings.table())
     one_body = (
-        settings.one_body
+        (earlier.one_body if earlier is not None else settings.one_body)
         or isolated_atoms(structures, basis.elements, basis.largest_cutoff)
         or fit_one_body(structures, basis.elements)
     )
     if basis.family == "mtp":
-        basis = refine(basis, structures, settings, comm)
+        basis = (
+            earlier.basis(basis)
+            if earlier is not None
+            else refine(basis, structures, settings, comm)
+        )
         settings = replace(settings, basis=basis)
-    repulsion = settings.repulsion.choose(structures, basis)
+    repulsion = (
+        earlier.repulsion if earlier is not None else settings.repulsion.choose(structures, basis)
+    )
     features = feature_evaluator(basis, one_body, repulsion)
     normal = NormalEquations(basis.nfunctions)
     rank, size = (comm.rank, comm.size) if comm is not None else (0, 1)
-    for atoms in structures[rank::size]:
+    if earlier is not None and rank == 0:
+        normal.merge(earlier.normal)
+    for atoms in new[rank::size]:
         normal.add(*centered_rows(features, atoms, settings, one_body))
     if comm is not None:
         normal.allreduce(comm)

@@ -32,7 +32,7 @@ from pyuq.models.fit import Weights, joined_hash
 from pyuq.models.maxvol import describe, flat_inverses, select_active_sets
 from pyuq.models.posterior import Posterior, PosteriorFile, sha256
 from pyuq.models.readout_sums import KINDS, Components, Partial, accumulate, blocks, my_share
-from pyuq.models.regression import BayesianRidge, NormalEquations, condition
+from pyuq.models.regression import BayesianRidge, Conditioning, NormalEquations, condition
 
 FloatArray = NDArray[np.float64]
 
@@ -69,49 +69,6 @@ class PosteriorSettings:
             raise ValueError(f"mean = {self.mean!r}; expected one of {', '.join(MEANS)}")
         if not 0 <= self.holdout < 1:
             raise ValueError(f"holdout = {self.holdout}; expected a part of 0 or more, below 1")
-
-
-@dataclass(frozen=True)
-class Conditioning:
-    """How well the data determine the weights.
-
-    Attributes
-    ----------
-    effective : float
-        Number of weights that the data determine, Σ_k λ_k/(1 + λ_k) with the eigenvalues λ_k of the precision that the
-        data add to a prior precision of 1; the others keep the prior.
-    condition : float
-        Of the equations that are solved, (1 + max λ)/(1 + min λ). Beyond 1e15 rounding shows in the worst determined
-        directions.
-    absent : tuple of str
-        Elements of the model that the data do not hold.
-    """
-
-    effective: float
-    condition: float
-    absent: tuple[str, ...] = ()
-
-    @classmethod
-    def of(
-        cls, normal: NormalEquations, prior: FloatArray, absent: Sequence[str] = ()
-    ) -> "Conditioning":
-        """Find it for normal equations of noise variance 1 and prior variances (M,)."""
-        root = np.sqrt(prior)
-        values = np.linalg.eigvalsh(root[:, None] * normal.gram * root).clip(min=0.0)
-        effective = float(np.sum(values / (1.0 + values)))
-        return cls(effective, float((1.0 + values[-1]) / (1.0 + values[0])), tuple(absent))
-
-    def text(self, nreadout: int) -> str:
-        """Sentences for the report."""
-        words = f"the data determine {self.effective:.1f} of {nreadout} weights; "
-        words += f"condition number {self.condition:.1e}"
-        if self.condition > 1e15:
-            words += (
-                ", rounding shows in the worst determined directions: more data, or fewer features"
-            )
-        if self.absent:
-            words += f"; no {', '.join(self.absent)} in the data: these weights keep the prior"
-        return words
 
 
 @dataclass(frozen=True)

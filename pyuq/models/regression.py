@@ -29,7 +29,8 @@ C. M. Bishop, *Pattern Recognition and Machine Learning* (Springer, 2006), secti
 """
 
 import os
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -149,10 +150,14 @@ class NormalEquations:
         """Return an independent copy."""
         return NormalEquations(self.nfeatures).merge(self)
 
+    def tensors(self) -> dict[str, FloatArray]:
+        """Return XᵀX, Xᵀy and (yᵀy, number of rows) for `from_sums`."""
+        scalars = np.array([self.yty, float(self.nrows)])
+        return {"gram": np.ascontiguousarray(self.gram), "rhs": self.rhs, "scalars": scalars}
+
     def to_bytes(self) -> bytes:
         """Serialise (safetensors)."""
-        scalars = np.array([self.yty, float(self.nrows)])
-        return save({"gram": np.ascontiguousarray(self.gram), "rhs": self.rhs, "scalars": scalars})
+        return save(self.tensors())
 
     def save(self, path: str | os.PathLike) -> None:
         """Write to a safetensors file, atomically."""
@@ -175,6 +180,49 @@ class NormalEquations:
         normal.rhs = rhs.copy()
         normal.yty, normal.nrows = float(scalars[0]), round(scalars[1])
         return normal
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """How well the data determine the weights.
+
+    Attributes
+    ----------
+    effective : float
+        Number of weights that the data determine, Σ_k λ_k/(1 + λ_k) with the eigenvalues λ_k of the precision that the
+        data add to a prior precision of 1; the others keep the prior.
+    condition : float
+        Of the equations that are solved, (1 + max λ)/(1 + min λ). Beyond 1e15 rounding shows in the worst determined
+        directions.
+    absent : tuple of str
+        Elements of the model that the data do not hold.
+    """
+
+    effective: float
+    condition: float
+    absent: tuple[str, ...] = ()
+
+    @classmethod
+    def of(
+        cls, normal: NormalEquations, prior: FloatArray, absent: Sequence[str] = ()
+    ) -> "Conditioning":
+        """Find it for normal equations of noise variance 1 and prior variances (M,)."""
+        root = np.sqrt(prior)
+        values = np.linalg.eigvalsh(root[:, None] * normal.gram * root).clip(min=0.0)
+        effective = float(np.sum(values / (1.0 + values)))
+        return cls(effective, float((1.0 + values[-1]) / (1.0 + values[0])), tuple(absent))
+
+    def text(self, nreadout: int) -> str:
+        """Sentences for the report."""
+        words = f"the data determine {self.effective:.1f} of {nreadout} weights; "
+        words += f"condition number {self.condition:.1e}"
+        if self.condition > 1e15:
+            words += (
+                ", rounding shows in the worst determined directions: more data, or fewer features"
+            )
+        if self.absent:
+            words += f"; no {', '.join(self.absent)} in the data: these weights keep the prior"
+        return words
 
 
 def condition(

@@ -13,6 +13,7 @@ from pyuq.io.files import atomic_write, write_text
 from pyuq.io.structures import expand, read_structures
 from pyuq.models.basis import ACEBasis
 from pyuq.models.fit import FitResult, FitSettings, RepulsionSettings, Solver, Weights, fit
+from pyuq.models.fit_state import FitState
 from pyuq.models.maxvol import describe, flat_inverses, select_active_sets
 from pyuq.models.metrics import Predictions, error_table, format_table, predict
 from pyuq.models.mtp import MTPBasis
@@ -129,7 +130,9 @@ def basis_from_table(table: dict, where: str, family: str = "ace") -> ACEBasis |
         raise ValueError(f"{where}: {error}") from error
 
 
-def run_fit(path, output=None, comm=None, assignments: Iterable[str] = ()) -> FitResult:
+def run_fit(
+    path, output=None, comm=None, assignments: Iterable[str] = (), resume: bool = False
+) -> FitResult:
     """Fit as a TOML file says, and write potential, posterior, error tables and parity plots.
 
     Parameters
@@ -141,6 +144,9 @@ def run_fit(path, output=None, comm=None, assignments: Iterable[str] = ()) -> Fi
         Ranks that share the work; rank 0 writes.
     assignments : iterable of str, optional
         Settings to change: ``solver.kind=ard``.
+    resume : bool
+        Begin with the normal equations that the last run left in the output folder: only structures that are new
+        in the training files cost time.
 
     Returns
     -------
@@ -159,20 +165,22 @@ def run_fit(path, output=None, comm=None, assignments: Iterable[str] = ()) -> Fi
     elements = settings.basis.elements
     train = read_structures((expand(p, path.parent) for p in file.train), elements)
     test = read_structures((expand(p, path.parent) for p in file.test), elements)
+    folder = Path(output) if output is not None else path.parent / file.output
+    earlier = FitState.load(folder / f"{file.name}.fit") if resume else None
     start = time.perf_counter()
-    result = fit(train, settings, comm)
+    result = fit(train, settings, comm, earlier)
     seconds = time.perf_counter() - start
     active = select_active_sets(result.features, train, comm=comm) if file.active_set else []
     if comm is None or comm.rank == 0:
-        folder = Path(output) if output is not None else path.parent / file.output
         result.save(folder, file.name, flat_inverses(active) if active else None)
+        result.state(settings).save(folder / f"{file.name}.fit")
         sets = {"train": predict(result, train)} | ({"test": predict(result, test)} if test else {})
         print(write_report(folder, result, sets, seconds))
         if active:
             print(describe(active, elements))
         print(
-            f"written: {folder / file.name}{settings.basis.suffix}, {file.name}.uq, report.md, "
-            "errors.csv, parity.png"
+            f"written: {folder / file.name}{settings.basis.suffix}, {file.name}.uq, {file.name}.fit, "
+            "report.md, errors.csv, parity.png"
         )
     return result
 
@@ -187,6 +195,7 @@ def write_report(
         f"{result.normal.nrows} rows; assembly and fit {seconds:.2f} s",
         f"log evidence {posterior.log_evidence:.1f}, noise {posterior.noise_variance**0.5:.3g} "
         "times the weights' deviations",
+        result.conditioning().text(result.basis.nfunctions),
         "",
     ]
     rows = []

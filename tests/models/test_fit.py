@@ -2,6 +2,7 @@
 """The fit pipeline on labels whose potential is known."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.lj import LennardJones
 
-from pyuq.cli import main
+from pyuq.cli import main, share_cores
 from pyuq.io import extxyz
 from pyuq.models.basis import ACEBasis
 from pyuq.models.evaluator import Evaluator
@@ -21,6 +22,7 @@ from pyuq.models.fit import (
     fit,
     weighted_rows,
 )
+from pyuq.models.fit_state import FitState
 from pyuq.models.metrics import error_table, predict
 from pyuq.models.posterior import PosteriorFile
 from pyuq.models.regression import NormalEquations, condition
@@ -228,8 +230,64 @@ def write_files(folder, text=TOML):
 def test_run_fit_writes_everything(tmp_path, capsys):
     run_fit(write_files(tmp_path))
     names = {p.name for p in (tmp_path / "fit").iterdir()}
-    assert names == {"ar.yace", "ar.uq", "report.md", "errors.csv", "parity.png"}
-    assert "test errors" in capsys.readouterr().out
+    assert names == {"ar.yace", "ar.uq", "ar.fit", "report.md", "errors.csv", "parity.png"}
+    out = capsys.readouterr().out
+    assert "test errors" in out
+    assert "condition number" in out
+
+
+@pytest.mark.parametrize("family", ["ace", "mtp"])
+def test_resume_equals_the_fit_of_everything(tmp_path, capsys, family):
+    """New structures in the training files; without one-body energies of the data, which the first fit fixes."""
+    text = TOML + "[one_body]\nAr = 0.01\n[repulsion]\nzbl = false\n"
+    if family == "mtp":  # radial coefficients that do not depend on the data
+        table = "cutoff = 6.0\nlevel = 6\nrefine = 0\nmin_dist = 2.5\n"
+        text = 'family = "mtp"\n' + text.replace(
+            "cutoff = 6.0\norder = 2\ndegree = [8, 3]\n", table
+        )
+    path = write_files(tmp_path, text)
+    run_fit(path)
+    extxyz.write(tmp_path / "train.xyz", labelled_argon(6, 1) + labelled_argon(3, 9))
+    assert main(["fit", str(path), "--resume"]) == 0
+    resumed = FitState.load(tmp_path / "fit/ar.fit")
+    whole = run_fit(path, output=tmp_path / "whole")
+    assert resumed.normal.nrows == whole.normal.nrows
+    assert len(resumed.hashes) == 9
+    scale = np.abs(whole.normal.gram).max()
+    np.testing.assert_allclose(resumed.normal.gram, whole.normal.gram, rtol=0, atol=1e-13 * scale)
+    one, other = (PosteriorFile.read(tmp_path / d / "ar.uq") for d in ("fit", "whole"))
+    features = whole.features.features(labelled_argon(1, 5)[0])
+    np.testing.assert_allclose(features @ one.mean, features @ other.mean, rtol=0, atol=1e-8)
+
+
+def test_what_cannot_be_resumed_is_refused(tmp_path, capsys):
+    path = write_files(tmp_path)
+    assert main(["fit", str(path), "--resume"]) == 1
+    assert "fit once without resuming" in capsys.readouterr().err
+    run_fit(path)
+    assert main(["fit", str(path), "--resume", "--set", "weights.force=0.2"]) == 1
+    assert "weights changed since the fit" in capsys.readouterr().err
+    extxyz.write(tmp_path / "train.xyz", labelled_argon(6, 3))
+    assert main(["fit", str(path), "--resume"]) == 1
+    assert "6 of the 6 structures" in capsys.readouterr().err
+    (tmp_path / "fit/ar.fit").write_bytes(b"nothing")
+    with pytest.raises(ValueError, match=r"ar\.fit"):
+        run_fit(path, resume=True)
+
+
+def test_ranks_share_the_cores():
+    """Threads of the linear algebra, unless the user asks for a number."""
+    cores = len(os.sched_getaffinity(0))
+    alone, two, asked = (
+        {},
+        {"MPI_LOCALNRANKS": "2"},
+        {"MPI_LOCALNRANKS": "2", "OMP_NUM_THREADS": "3"},
+    )
+    for environment in (alone, two, asked):
+        share_cores(environment)
+    assert alone == {}
+    assert two["OPENBLAS_NUM_THREADS"] == str(max(1, cores // 2))
+    assert "OPENBLAS_NUM_THREADS" not in asked
 
 
 def test_settings_from_the_command_line(tmp_path, capsys):

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a fit leaves for the next one: its normal equations, to which further structures are added exactly.
+
+``NAME.fit`` (safetensors) holds XᵀX, Xᵀy, yᵀy and the number of rows, of an MTP its radial coefficients; as metadata
+the settings, the one-body energies, the repulsion and a hash of every structure. A resumed fit keeps all of these, so
+that it equals the fit of all structures with them; the hyperparameters maximise the evidence anew.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+from safetensors import SafetensorError, safe_open
+
+from pyuq.io.files import write_tensors
+from pyuq.models.regression import NormalEquations
+from pyuq.models.yace import Repulsion
+
+FORMAT = "pyuq-fit"
+
+
+@dataclass(frozen=True)
+class FitState:
+    """Everything but the structures.
+
+    Attributes
+    ----------
+    settings : dict
+        What the user asked for, :meth:`pyuq.models.fit.FitSettings.table`.
+    one_body : dict
+        One-body energies, eV.
+    repulsion : Repulsion or None
+    hashes : tuple of str
+        :func:`pyuq.models.fit.structure_hash` of the structures taken in.
+    normal : NormalEquations
+    radial : ndarray or None
+        Radial coefficients of an MTP, and
+    min_dist : float or None
+        the distance at which its polynomials begin, Å.
+    """
+
+    settings: dict
+    one_body: dict[str, float]
+    repulsion: Repulsion | None
+    hashes: tuple[str, ...]
+    normal: NormalEquations
+    radial: np.ndarray | None = None
+    min_dist: float | None = None
+
+    def save(self, path) -> Path:
+        """Write atomically."""
+        repulsion = self.repulsion and {
+            "inner": {"-".join(pair): r for pair, r in self.repulsion.inner.items()},
+            "width": self.repulsion.width,
+        }
+        record = {
+            "settings": self.settings,
+            "one_body": self.one_body,
+            "repulsion": repulsion,
+            "hashes": self.hashes,
+            "min_dist": self.min_dist,
+        }
+        tensors = self.normal.tensors()
+        if self.radial is not None:
+            tensors["radial"] = np.ascontiguousarray(self.radial)
+        write_tensors(path, tensors, {"format": FORMAT, "record": json.dumps(record)})
+        return Path(path)
+
+    @classmethod
+    def load(cls, path) -> "FitState":
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        FileNotFoundError
+            There is no such file.
+        ValueError
+            It is no such file.
+        """
+        if not Path(path).is_file():
+            raise FileNotFoundError(f"no file {path}: fit once without resuming")
+        try:
+            with safe_open(path, "numpy") as file:
+                metadata = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except SafetensorError as error:
+            raise ValueError(f"{path}: {error}") from error
+        if metadata.get("format") != FORMAT:
+            raise ValueError(f"{path}: format is {metadata.get('format')!r}, expected {FORMAT!r}")
+        record = json.loads(metadata["record"])
+        if repulsion := record["repulsion"]:
+            inner = {tuple(pair.split("-")): r for pair, r in repulsion["inner"].items()}
+            repulsion = Repulsion(inner, repulsion["width"])
+        return cls(
+            settings=record["settings"],
+            one_body=record["one_body"],
+            repulsion=repulsion or None,
+            hashes=tuple(record["hashes"]),
+            normal=NormalEquations.from_sums(tensors["gram"], tensors["rhs"], tensors["scalars"]),
+            radial=tensors.get("radial"),
+            min_dist=record["min_dist"],
+        )
+
+    def basis(self, basis):
+        """Return the basis with the radial functions of this fit."""
+        if self.radial is None:
+            return basis
+        return replace(basis, radial=self.radial, min_dist=self.min_dist)
+
+    def further(
+        self, structures: Sequence[Atoms], hashes: Sequence[str], settings: Mapping
+    ) -> list[Atoms]:
+        """Structures that are not taken in yet.
+
+        Raises
+        ------
+        ValueError
+            The settings are others, or a structure that was taken in is missing now.
+        """
+        if changed := sorted(k for k in settings if settings[k] != self.settings.get(k)):
+            raise ValueError(
+                f"{', '.join(changed)} changed since the fit that is to be resumed: fit without resuming"
+            )
+        if missing := set(self.hashes) - set(hashes):
+            raise ValueError(
+                f"{len(missing)} of the {len(self.hashes)} structures of the fit that is to be resumed are not in "
+                "the training set: rows cannot be taken out, fit without resuming"
+            )
+        known = set(self.hashes)
+        return [atoms for atoms, h in zip(structures, hashes, strict=True) if h not in known]
