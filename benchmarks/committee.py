@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Cost of what is asked beside the forces: per-atom uncertainty and extrapolation grade, committees, threads.
 
-``python benchmarks/committee.py`` prints µs per atom and step of one rank and the ratio to the plain step. The
+``python benchmarks/committee.py`` prints µs per atom and step of one rank and the ratio to the plain step: processor
+time, so that other jobs on the machine disturb little; of threads the time on the wall. The
 variants of a table alternate inside one LAMMPS run. The linear ACE is random, with a random covariance and active
 set: the arithmetic does not depend on the numbers. The committee are five NEPs of C-H from the data folder; without
 it, five random NEPs for bcc Ta.
@@ -57,17 +58,18 @@ def add_active_set(path: Path, m: int, rng: np.random.Generator) -> None:
     save_file(tensors, path, metadata=metadata)
 
 
-def loops(script: str, folder: Path, threads: int = 1) -> list[float]:
-    """Run a script on one rank; wall µs per atom and step of each loop of more than one step."""
+def loops(script: str, folder: Path, threads: int = 1, cpu: bool = True) -> list[float]:
+    """Run a script on one rank; µs per atom and step of each second loop, which the first has warmed up."""
     (folder / "in.bench").write_text(script)
     env = launcher.environment() | {"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": "1"}
     command = [str(launcher.lammps_executable()), "-in", "in.bench", "-log", "none"]
     out = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
     if out.returncode:
         raise RuntimeError(out.stdout[-2000:] + out.stderr[-2000:])
-    pattern = r"Loop time of (\S+) on \d+ procs for (\d+) steps with (\d+) atoms"
-    found = [(float(t), int(s), int(n)) for t, s, n in re.findall(pattern, out.stdout)]
-    return [1e6 * t / (s * n) for t, s, n in found if s > 1]
+    pattern = r"Loop time of (\S+) on \d+ procs for (\d+) steps with (\d+) atoms.*?(\S+)% CPU use"
+    found = [[float(x) for x in loop] for loop in re.findall(pattern, out.stdout, re.DOTALL)]
+    share = 0.01 if cpu else 0.0
+    return [1e6 * t * (share * use or 1) / (s * n) for t, s, n, use in found[1::2]]
 
 
 def table(title: str, names: list[str], times: list[float]) -> None:
@@ -86,7 +88,7 @@ def alternate(
     script = system + "fix n all nve\n"
     for _ in range(repeats):
         for style, setup in variants.values():
-            script += f"pair_style uq {style}\npair_coeff * * {coeff}\n{setup}\nrun 1\n"
+            script += f"pair_style uq {style}\npair_coeff * * {coeff}\n{setup}\nrun 10\n"
             script += f"run {steps}\n" + ("unfix s\n" if setup else "")
     return script
 
@@ -134,7 +136,9 @@ def main() -> None:
         table("five NEPs", list(COMMITTEE), loops(script, folder))
 
         script = alternate(system, coeff, {"plain": ("", "")}, args.steps, 1)
-        times = [loops(script, folder, n)[0] for _ in range(args.repeats) for n in (1, 2, 4)]
+        times = [
+            loops(script, folder, n, cpu=False)[0] for _ in range(args.repeats) for n in (1, 2, 4)
+        ]
         table("threads of one rank, plain step", ["1 thread", "2 threads", "4 threads"], times)
 
 

@@ -132,8 +132,9 @@ static void cholesky(int n, std::vector<double> &a) {
     double *row = &a[static_cast<size_t>(j) * n];
     for (int k = 0; k <= j; k++) {
       const double *other = &a[static_cast<size_t>(k) * n];
-      double value = row[k];
-      for (int q = 0; q < k; q++) value -= row[q] * other[q];
+      double done;
+      matrix().times_vector(1, k, row, other, &done);
+      const double value = row[k] - done;
       if (k < j)
         row[k] = other[k] > 0.0 ? value / other[k] : 0.0;
       else
