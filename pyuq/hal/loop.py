@@ -317,22 +317,28 @@ class Loop:
     def _plan(self) -> list[tuple[Atoms, Conditions]]:
         """Start structure and conditions of each walker."""
         starts, loop, stop = self._frames(START), self.settings.loop, self.settings.stop
+        noise, beliefs = self.model().noise, self.state.beliefs
         shortest = stop.min_distance
         if shortest is None:
             shortest = SHORTEST * min(shortest_distance(atoms) for atoms in starts)
         plan = []
         for walker in range(loop.walkers):
             atoms = starts[(self.state.iteration * loop.walkers + walker) % len(starts)]
+            n = len(atoms)
             c = conditions(
                 self.settings,
                 self.state.iteration,
                 walker,
                 atoms.info["start"],
                 shortest,
-                len(atoms) * energy_limit(stop, self.state.beliefs),
-                force_limits(stop, self.state.beliefs, self.settings.elements),
+                n * energy_limit(stop, beliefs, noise["energy"] / np.sqrt(n)),
+                force_limits(stop, beliefs, noise["force"], self.settings.elements),
             )
             plan.append((atoms, c))
+        if any(0.0 in (c.largest_sigma, *c.largest_gradient.values()) for _, c in plan):
+            say(
+                "  the potential misses `energy_error` or `force_error` everywhere: all frames are uncertain"
+            )
         return plan
 
     def _learn(self, new: list[Atoms]) -> dict:
@@ -340,11 +346,13 @@ class Loop:
         model, beliefs = self.model(), self.state.beliefs
         found = predict(model, new)
         rmse = errors("new", found, np.ones(len(new), dtype=bool))
-        beliefs = learn_energies(beliefs, np.diff(found.energies)[:, 0], found.deviations[:, 0])
+        wrong = np.diff(found.energies)[:, 0]
+        beliefs = learn_energies(beliefs, wrong, *found.deviations.T)
         if self.settings.stop.force_error is not None:
             for atoms, forces in zip(new, found.forces, strict=True):
                 sigmas = gradient_lengths(model.features, model.posterior, atoms)
-                beliefs = learn_forces(beliefs, atoms, np.diff(forces).reshape(-1, 3), sigmas)
+                wrong = np.diff(forces).reshape(-1, 3)
+                beliefs = learn_forces(beliefs, atoms, wrong, sigmas, model.noise["force"])
         self.state.beliefs = beliefs
         return {"new_energy": rmse.energy_rmse, "new_force": rmse.force_rmse} | factors(beliefs)
 

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 r"""When a frame is to be labelled: its energy or a force may be wrong by more than the user allows.
 
-What a walker sees in LAMMPS is σ_E, and :math:`|\nabla_i\sigma_E|` of each atom. How large the errors behind them are
-is learnt from the errors of new labels, of the energy and of the forces on each species
-(:class:`pyuq.calibration.StudentScale`): any model with error bars can drive the loop.
+What a walker sees in LAMMPS is σ_E, and :math:`|\nabla_i\sigma_E|` of each atom. The error behind them also holds what
+the features cannot describe: the noise that the fit finds, added in square. How large errors then are is learnt from
+those of new labels, of the energy and of the forces on each species (:class:`pyuq.calibration.StudentScale`): any
+model with error bars can drive the loop.
 """
 
 from collections.abc import Sequence
@@ -22,7 +23,8 @@ from pyuq.models.posterior import Posterior
 START_LABELS = 10.0  # that a calibration counts for at most: the potentials of the loop are others
 SMALLEST = 1e-6  # of the largest |∇σ_E| of a structure: what symmetry makes zero
 
-Beliefs = dict[str, dict[str, float]]  # {"energy" or species: parameters of a StudentScale}
+# {"energy" or species: parameters of a StudentScale}; without a floor, which a calibration brings, it is the noise.
+Beliefs = dict[str, dict[str, float]]
 
 
 def start_beliefs(path: Path | None, elements: Sequence[str]) -> Beliefs:
@@ -44,32 +46,48 @@ def start_beliefs(path: Path | None, elements: Sequence[str]) -> Beliefs:
     return {key: asdict(one.student.tempered(START_LABELS)) for key, one in found.items()}
 
 
-def energy_limit(stop: Stop, beliefs: Beliefs) -> float:
-    """σ_E, eV/atom, above which the energy may be wrong by more than `energy_error`; infinite without."""
+def energy_limit(stop: Stop, beliefs: Beliefs, noise: float) -> float:
+    """σ_E, eV/atom, above which the energy may be wrong by more than `energy_error`; infinite without.
+
+    noise: of the energy of the structure, eV/atom. 0 is returned where it alone is too much.
+    """
     if stop.energy_error is None:
         return inf
-    return _belief(beliefs, "energy").largest_sigma(stop.energy_error, stop.confidence)
+    return _belief(beliefs, "energy", noise).largest_sigma(stop.energy_error, stop.confidence)
 
 
-def force_limits(stop: Stop, beliefs: Beliefs, elements: Sequence[str]) -> dict[str, float]:
-    """{species: length of ∇_i σ_E above which a force component may be wrong by more than `force_error`}, eV/Å."""
+def force_limits(
+    stop: Stop, beliefs: Beliefs, noise: float, elements: Sequence[str]
+) -> dict[str, float]:
+    """{species: length of ∇_i σ_E above which a force component may be wrong by more than `force_error`}, eV/Å.
+
+    noise: of a force component, eV/Å.
+    """
     allowed = stop.force_error
     if allowed is None:
         return {}
     if not isinstance(allowed, dict):
         allowed = dict.fromkeys(elements, allowed)
     return {
-        species: _belief(beliefs, species).largest_sigma(error, stop.confidence)
+        species: _belief(beliefs, species, noise).largest_sigma(error, stop.confidence)
         for species, error in allowed.items()
     }
 
 
-def learn_energies(beliefs: Beliefs, errors: np.ndarray, sigmas: np.ndarray) -> Beliefs:
-    """Take in the energy errors of new labels (eV/atom), which were predicted before they were learnt."""
-    return beliefs | {"energy": asdict(_belief(beliefs, "energy").update(errors, sigmas))}
+def learn_energies(
+    beliefs: Beliefs, errors: np.ndarray, sigmas: np.ndarray, noises: np.ndarray
+) -> Beliefs:
+    """Take in the energy errors of new labels, σ_E and noise, eV/atom, predicted before they were learnt."""
+    found = dict(beliefs)
+    for error, sigma, noise in zip(errors, sigmas, noises, strict=True):
+        scale = _belief(found, "energy", noise).update([error], [sigma])
+        found["energy"] = _kept(scale, beliefs, "energy")
+    return found
 
 
-def learn_forces(beliefs: Beliefs, atoms: Atoms, errors: np.ndarray, sigmas: np.ndarray) -> Beliefs:
+def learn_forces(
+    beliefs: Beliefs, atoms: Atoms, errors: np.ndarray, sigmas: np.ndarray, noise: float
+) -> Beliefs:
     """Take in the force errors of a new label; those on one species count as one label, as they resemble each other.
 
     Parameters
@@ -80,21 +98,22 @@ def learn_forces(beliefs: Beliefs, atoms: Atoms, errors: np.ndarray, sigmas: np.
         eV/Å.
     sigmas : ndarray, shape (N,)
         Length of ∇_i σ_E, eV/Å.
+    noise : float
+        Of a force component, eV/Å.
     """
     sigmas = np.maximum(sigmas, max(SMALLEST * sigmas.max(), 1e-300))
     found, symbols = dict(beliefs), np.array(atoms.get_chemical_symbols())
-    for species in np.unique(symbols):
+    for species in map(str, np.unique(symbols)):
         mine = symbols == species
-        scale = _belief(beliefs, species)
-        scale = scale.update(
+        scale = _belief(beliefs, species, noise).update(
             errors[mine].ravel(), np.repeat(sigmas[mine], 3), weight=1.0 / (3 * mine.sum())
         )
-        found[str(species)] = asdict(scale)
+        found[species] = _kept(scale, beliefs, species)
     return found
 
 
 def factors(beliefs: Beliefs) -> dict[str, float]:
-    """Columns of the history: factor on σ_E, and the largest one on ∇σ_E of the species."""
+    """Columns of the history: factor on the error bars of the energy, and the largest one of the species' forces."""
     scales = {key: StudentScale(**value).scale for key, value in beliefs.items()}
     forces = [scale for key, scale in scales.items() if key != "energy"]
     found = {"scale": scales["energy"]} if "energy" in scales else {}
@@ -112,5 +131,13 @@ def gradient_lengths(features: Evaluator, posterior: Posterior, atoms: Atoms) ->
     return np.linalg.norm(forces, axis=1)
 
 
-def _belief(beliefs: Beliefs, key: str) -> StudentScale:
-    return StudentScale(**beliefs.get(key, {}))
+def _belief(beliefs: Beliefs, key: str, noise: float) -> StudentScale:
+    return StudentScale(**({"floor": float(noise)} | beliefs.get(key, {})))
+
+
+def _kept(scale: StudentScale, beliefs: Beliefs, key: str) -> dict[str, float]:
+    """Parameters that are kept: the noise belongs to the next fit."""
+    values = asdict(scale)
+    if "floor" not in beliefs.get(key, {}):
+        del values["floor"]
+    return values

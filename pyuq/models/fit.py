@@ -209,6 +209,12 @@ class FitResult:
         """Evaluator of the features: all weights are one."""
         return feature_evaluator(self.basis, self.one_body, self.repulsion)
 
+    @property
+    def noise(self) -> dict[str, float]:
+        """Standard deviation of the noise, misfit included: of energies (eV/√atom) and force components (eV/Å)."""
+        root, weights = np.sqrt(self.posterior.noise_variance), self.settings.weights
+        return {"energy": root * weights.energy, "force": root * weights.force}
+
     def update(self, structures: Sequence[Atoms]) -> "FitResult":
         """Take in further structures at fixed hyperparameters: exact, and without the old rows.
 

@@ -74,6 +74,11 @@ class ReadoutFit:
     posterior: Posterior
     structures: list[Atoms]
 
+    @property
+    def noise(self) -> dict[str, float]:
+        """Standard deviation of the noise, misfit included: of energies (eV/√atom) and force components (eV/Å)."""
+        return self.sums.deviations()
+
     def update(self, structures: Sequence[Atoms]) -> "ReadoutFit":
         """Take in further structures at the same noise and prior: exact, and without the old rows."""
         check_structures(structures, self.features.elements)

@@ -93,14 +93,16 @@ def test_killed_in_every_stage_and_run_again_gives_the_same_database(finished, t
 
 def test_energy_trigger_follows_the_errors_of_new_labels(tmp_path):
     """σ* of each iteration comes from the errors, before they were learnt, of all labels so far."""
-    path = make_inputs(tmp_path, TOML + "[stop]\nthreshold = inf\nenergy_error = 0.02\n")
+    path = make_inputs(tmp_path, TOML + "[stop]\nthreshold = inf\nenergy_error = 0.5\n")
     loop = make_loop(path)
     replay = StudentScale()
     limits = []
     label, walk_stage = loop.label, loop.walk
 
     def watched_walk():
-        limits.append(replay.largest_sigma(0.02))
+        noise = loop.model().predict(database(tmp_path / "run")[0])["noise"] / 4
+        total = replay.largest_sigma(0.5)
+        limits.append(np.sqrt(max(total**2 - noise**2, 0.0)))
         walk_stage()
 
     def watched_label():
@@ -109,21 +111,36 @@ def test_energy_trigger_follows_the_errors_of_new_labels(tmp_path):
         label()
         for atoms in database(tmp_path / "run")[before:]:
             found = model.predict(atoms)
-            replay = replay.update(
-                [found["energy"] - atoms.get_potential_energy()], [found["sigma"]]
-            )
+            total = np.hypot(found["sigma"], found["noise"])
+            replay = replay.update([found["energy"] - atoms.get_potential_energy()], [total])
 
     loop.walk, loop.label = watched_walk, watched_label
     loop.run()
     loop.close()
     assert replay.a == 1.5 + 8 / 2
-    assert loop.state.beliefs == {"energy": pytest.approx(dataclasses.asdict(replay), rel=1e-9)}
+    assert loop.state.beliefs == {"energy": pytest.approx({"a": replay.a, "b": replay.b}, rel=1e-9)}
+    assert max(limits) > 0
     for iteration, limit in enumerate(limits):
         script = (tmp_path / f"run/iterations/{iteration:04d}/walker0/in.hal").read_text()
         assert "f_watch[3] >" not in script
         found = float(script.split("(f_watch[5] > ")[1].split(")")[0])
         assert found == pytest.approx(4 * limit, rel=1e-9)  # four atoms
-    assert "wrong by more than 20 meV/atom" in (tmp_path / "run/report.md").read_text()
+    assert "wrong by more than 500 meV/atom" in (tmp_path / "run/report.md").read_text()
+
+
+def test_no_trigger_at_all_is_refused(tmp_path):
+    path = make_inputs(tmp_path, TOML + "[stop]\nthreshold = inf\n")
+    with pytest.raises(ValueError, match="leaves no trigger"):
+        make_loop(path)
+
+
+def test_a_goal_below_the_misfit_is_told(tmp_path, capsys):
+    """Where the noise alone is too much every frame is uncertain; the run says so."""
+    toml = TOML.replace("iterations = 4", "iterations = 1") + "[stop]\nenergy_error = 1e-9\n"
+    make_loop(make_inputs(tmp_path, toml)).run()
+    assert "misses `energy_error` or `force_error` everywhere" in capsys.readouterr().out
+    script = (tmp_path / "run/iterations/0000/walker0/in.hal").read_text()
+    assert "(f_watch[5] > 0)" in script
 
 
 # The readout of a model whose features stay, of each family; the species of an MTP get names.
@@ -170,18 +187,20 @@ class SpringLabeller(EMTLabeller):
 @pytest.mark.parametrize("family", ["ace", "nep", "mtp", "network"])
 def test_force_trigger_follows_the_errors_species_by_species(tmp_path, family):
     """Of every family: the limits of each iteration come from the force errors of the labels so far."""
-    stop = "[stop]\nthreshold = inf\nforce_error = { Ag = 0.1, I = 0.3 }\nmin_distance = 0.1\n"
+    stop = "[stop]\nthreshold = inf\nforce_error = { Ag = 1.0, I = 3.0 }\nmin_distance = 0.1\n"
     path = fixed_inputs(tmp_path, family, stop)
     loop = make_loop(path, labeller=SpringLabeller())
     replay = {"Ag": StudentScale(), "I": StudentScale()}
     limits, label, walk_stage = [], loop.label, loop.walk
 
     def watched_walk():
-        limits.append({e: replay[e].largest_sigma(x) for e, x in (("Ag", 0.1), ("I", 0.3))})
+        noise = loop.model().noise["force"]
+        total = {e: replay[e].largest_sigma(x) for e, x in (("Ag", 1.0), ("I", 3.0))}
+        limits.append({e: np.sqrt(max(x**2 - noise**2, 0.0)) for e, x in total.items()})
         walk_stage()
 
     def watched_label():
-        before = loop.state.batches[-1]
+        before, noise = loop.state.batches[-1], loop.model().noise["force"]
         calc = UQCalculator(tmp_path / "run/potential/cu.uq")
         label()
         for atoms in database(tmp_path / "run")[before:]:
@@ -189,7 +208,7 @@ def test_force_trigger_follows_the_errors_species_by_species(tmp_path, family):
             sigmas = np.linalg.norm(calc.results["bias_forces"], axis=1)
             for species in replay:
                 mine = atoms.symbols == species
-                z2 = np.mean((errors[mine] / sigmas[mine, None]) ** 2)
+                z2 = np.mean((errors[mine] / np.hypot(sigmas[mine, None], noise)) ** 2)
                 a, b = replay[species].a, replay[species].b
                 replay[species] = StudentScale(a + 0.5, b + 0.5 * z2)
 
@@ -199,7 +218,8 @@ def test_force_trigger_follows_the_errors_species_by_species(tmp_path, family):
     assert set(loop.state.beliefs) == {"energy", "Ag", "I"}
     for species, expected in replay.items():
         found = loop.state.beliefs[species]
-        assert found == pytest.approx(dataclasses.asdict(expected), rel=1e-6)
+        assert found == pytest.approx({"a": expected.a, "b": expected.b}, rel=1e-6)
+    assert any(limit["I"] > 0 for limit in limits)
     for iteration, limit in enumerate(limits):
         script = (tmp_path / f"run/iterations/{iteration:04d}/walker0/in.hal").read_text()
         assert "c_gradient_Ag c_gradient_I\n" in script
@@ -207,7 +227,7 @@ def test_force_trigger_follows_the_errors_species_by_species(tmp_path, family):
             found = float(script.split(f"(f_watch[{column}] > ")[1].split(")")[0])
             assert found == pytest.approx(limit[species], rel=1e-6)
     report = (tmp_path / "run/report.md").read_text()
-    assert "a force wrong by more than Ag 0.1, I 0.3 eV/Å" in report
+    assert "a force wrong by more than Ag 1, I 3 eV/Å" in report
     assert "force_scale" in report
     assert loop.state.history[-1]["new_force"] < 10 * loop.state.history[0]["new_force"]
 
@@ -295,12 +315,6 @@ def test_missing_model_and_calibration_cost_no_label(tmp_path):
     path.write_text(path.read_text().replace('"run"', '"other"'))
     with pytest.raises(ValueError, match="pyuq calibrate"):
         make_loop(path, labeller=None).run()
-
-
-def test_no_trigger_at_all_is_refused(tmp_path):
-    path = make_inputs(tmp_path, TOML + "[stop]\nthreshold = inf\n")
-    with pytest.raises(ValueError, match="leaves no trigger"):
-        make_loop(path)
 
 
 def test_a_larger_budget_goes_on_as_if_it_had_been_there(finished, tmp_path_factory):
