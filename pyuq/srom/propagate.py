@@ -50,13 +50,12 @@ def propagate(study: Study, comm=None, say=print) -> None:
         plan = dict(_plan(case, ensemble))
         for done, simulation in enumerate(run_all(list(plan), study.settings.runs, comm), 1):
             path = simulation.folder / RESULT
-            if path.exists():
-                continue
-            result = plan[simulation] | analyse(case, simulation)
-            write_text(path, json.dumps(result))
+            if not path.exists():
+                result = plan[simulation] | analyse(case, simulation)
+                write_text(path, json.dumps(result))
+                say(f"{case.temperature:g} K: {done}/{len(plan)} {_line(simulation, result)}")
             if not study.settings.runs.keep:
                 (simulation.folder / DUMP).unlink(missing_ok=True)
-            say(f"{case.temperature:g} K: {done}/{len(plan)} {_line(simulation, result)}")
         if comm is not None:
             comm.Barrier()
 

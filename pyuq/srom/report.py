@@ -2,12 +2,13 @@
 """What a study found: tables, pictures, and plain words on what it does not show."""
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from pyuq.diffusion import Diffusivity
+from pyuq.diffusion import Arrhenius, ArrheniusFit, Diffusivity
 from pyuq.io.files import atomic_write, write_text
 from pyuq.srom.build import warnings
 from pyuq.srom.ensemble import Ensemble
@@ -444,8 +445,36 @@ def plot_arrhenius(ax, found: list[Findings]) -> None:
     ax.legend(frameon=False, fontsize=7)
 
 
+def activation_energies(found: list[Findings]) -> dict[str, ArrheniusFit]:
+    """Arrhenius laws of the models' full dynamics and of the samples, where there is a D at two temperatures or more.
+
+    The error of the samples' medians is the standard deviation over samples.
+    """
+    series = {
+        f"{label}, full": [
+            (f.case.temperature, f.full[label].value, f.full[label].error)
+            for f in found
+            if is_line(f.full[label].to_dict())
+        ]
+        for label in found[0].full
+    }
+    series["samples"] = [
+        (f.case.temperature, f.spread.median, np.sqrt(f.spread.total)) for f in found if f.spread
+    ]
+    fits = {}
+    for name, points in series.items():
+        with suppress(ValueError):  # one temperature only, or errors too large for a logarithm
+            fits[name] = Arrhenius().compute(*zip(*points, strict=True)) if points else None
+    return {name: fit for name, fit in fits.items() if fit is not None}
+
+
 def _arrhenius(folder: Path, found: list[Findings]) -> list[str]:
     if len(found) < 2:
         return []
     _picture(folder / "arrhenius.png", plot_arrhenius, found)
-    return ["## Temperatures", "", "![arrhenius.png](arrhenius.png)", ""]
+    rows = [
+        f"| {name} | {fit.activation_energy:.3f} ± {fit.activation_energy_error:.2g} |"
+        for name, fit in activation_energies(found).items()
+    ]
+    table = ["| | activation energy (eV) |", "|---|---|", *rows, ""] if rows else []
+    return ["## Temperatures", "", *table, "![arrhenius.png](arrhenius.png)", ""]

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from pyuq.srom.report import diffuses, verdicts
+from pyuq.srom.report import activation_energies, diffuses, verdicts
 from pyuq.srom.settings import BasisTable, DiffusionTable
 from pyuq.srom.statistics import spread
 
@@ -134,3 +134,29 @@ def test_crystal_that_does_not_diffuse_needs_no_advice():
 def test_fit_must_explain_the_displacement(slope, line):
     """A slope above one: an oscillating MSD whose fitted line has nothing to do with its height."""
     assert diffuses(run(0.3, slope=slope)) is line
+
+
+def test_activation_energies_of_models_and_samples():
+    temperatures = np.array([500.0, 600.0, 800.0])
+    law = 40.0 * np.exp(-0.25 / (8.617333262e-5 * temperatures))
+    found = [
+        SimpleNamespace(
+            case=SimpleNamespace(temperature=t),
+            full={
+                "a": SimpleNamespace(
+                    value=d, error=1e-4 * d, to_dict=lambda d=d: diffusion(d, 1e-4 * d)
+                ),
+                "caged": SimpleNamespace(
+                    value=d, error=d, to_dict=lambda d=d: diffusion(d, slope=0.1)
+                ),
+            },
+            spread=SimpleNamespace(median=2 * d, total=(0.1 * d) ** 2),
+        )
+        for t, d in zip(temperatures, law, strict=True)
+    ]
+    fits = activation_energies(found)
+    assert list(fits) == ["a, full", "samples"]
+    assert fits["a, full"].activation_energy == pytest.approx(0.25, rel=1e-4)
+    assert fits["samples"].activation_energy == pytest.approx(0.25, rel=1e-2)
+    assert fits["samples"].activation_energy_error > 0.001
+    assert activation_energies(found[:1]) == {}
