@@ -14,7 +14,7 @@ import pyuq
 from pyuq.calculator import UQCalculator, force_deviations
 from pyuq.calibration.recalibration import Recalibration, Sample
 from pyuq.calibration.scores import LEVELS, Scores, coverage, reliability, scores
-from pyuq.io.files import atomic_write, write_text
+from pyuq.io.files import atomic_write, beside, write_text
 from pyuq.io.structures import StructureFiles, take
 from pyuq.models.fit import check_structures
 from pyuq.models.readout_posterior import species_names
@@ -356,11 +356,9 @@ def run_calibrate(
     }
     result = calibrate(samples, alpha, split, seed, models=files, provenance=record)
     if comm is None or comm.rank == 0:
-        first = calculator.members[0].path.with_suffix("")
-        stem = Path(out) if out else first
-        if not out and len(models) > 1:
-            stem = first.with_name(f"{first.name}-committee")
-        print(_write(result, stem))
+        first = calculator.members[0].path
+        name = first.stem if len(models) == 1 else f"{first.stem}-committee"
+        print(_write(result, Path(out) if out else beside(first, name)))
     return result
 
 

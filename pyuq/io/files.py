@@ -47,6 +47,12 @@ def atomic_write(path, mode: str = "w") -> Iterator[IO]:
     sync_folder(path.parent)
 
 
+def beside(path, name: str) -> Path:
+    """Where to write a file that belongs to another: beside it, or, where that folder is read-only, here."""
+    folder = Path(path).parent
+    return folder / name if os.access(folder, os.W_OK) else Path(name)
+
+
 def sync_folder(folder: Path) -> None:
     """Make renames inside a folder durable."""
     descriptor = os.open(folder, os.O_RDONLY)

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 import pyuq
 from pyuq.calibration import StudentScale, scores
+from pyuq.io.files import beside
 from pyuq.io.files import sha256 as file_hash
 from pyuq.io.structures import StructureFiles, take
 from pyuq.models.evaluator import Evaluator
@@ -262,7 +263,8 @@ def run_posterior(
         Names of the species of a file that stores none. Where the data number their species too they may stay
         unnamed; ``pair_coeff`` then names them.
     out : str or Path, optional
-        Default: beside the model; of a refit ``NAME-refit.uq``, since ``NAME.uq`` speaks for the native file.
+        Default: beside the model, or here where that folder is read-only; of a refit ``NAME-refit.uq``, since
+        ``NAME.uq`` speaks for the native file.
     active_set : bool
         Also choose the active set of the extrapolation grade, from all structures.
     settings
@@ -308,8 +310,7 @@ def run_posterior(
 
 
 def _default_output(path: Path, mean: str) -> Path:
-    stem = path.with_suffix("") if mean == "model" else path.with_name(f"{path.stem}-refit")
-    return stem.with_suffix(".uq")
+    return beside(path, f"{path.stem}.uq" if mean == "model" else f"{path.stem}-refit.uq")
 
 
 def _partial(

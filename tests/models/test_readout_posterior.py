@@ -2,6 +2,7 @@
 """Posteriors of existing potentials of every family, on labels whose truth is a readout nearby."""
 
 import gc
+import os
 import shutil
 import subprocess
 import sys
@@ -353,6 +354,18 @@ def test_interrupted_sums_go_on(on_disk, monkeypatch):
     np.testing.assert_array_equal(found.covariance, whole.covariance)
     assert found.training_sha256 == whole.training_sha256
     assert not partial.exists()
+
+
+def test_read_only_folder_of_a_model(on_disk, tmp_path, monkeypatch):
+    """The posterior then comes to lie here."""
+    path, data, _ = on_disk
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.setattr(os, "access", lambda folder, mode: Path(folder) != path.parent)
+    run_posterior(path, data)
+    assert PosteriorFile.read(here / "agi.uq").family == "nep"
+    assert not path.with_suffix(".uq").exists()
 
 
 def test_held_out_structures():
