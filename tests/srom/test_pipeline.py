@@ -376,18 +376,27 @@ def test_framework_is_everything_else(finished):
     assert framework.tolist() == [True, False, True]
 
 
-def test_ranks_share_the_work(tmp_path):
-    path = write_study(tmp_path)
-    command = [lmp.mpirun(), "-np", "2", sys.executable, "-m", "pyuq", "srom", "all", str(path)]
-    done = subprocess.run(
-        command,
+def on_two_ranks(action, path):
+    return subprocess.run(
+        [lmp.mpirun(), "-np", "2", sys.executable, "-m", "pyuq", "srom", action, str(path)],
         env=lmp.environment(launched=False),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         timeout=120,
     )
+
+
+def test_ranks_share_the_work(tmp_path):
+    done = on_two_ranks("all", write_study(tmp_path))
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads((tmp_path / "srom" / "results.json").read_text())[0]
     assert found["samples"] == 3
     assert found["failed"] == []
+
+
+def test_error_of_one_rank_ends_the_job(tmp_path):
+    done = on_two_ranks("report", write_study(tmp_path))  # rank 0 reports, the other waits
+    assert done.returncode != 0
+    assert "rank 0" in done.stderr
+    assert "`pyuq srom propagate`" in done.stderr
