@@ -79,6 +79,12 @@ def test_newton(potential):
         run("newton off\n" + atoms(potential) + "run 0")
 
 
+def test_atom_ids(potential):
+    script = atoms(potential).replace("atom_modify map yes", "atom_modify id no")
+    with pytest.raises(Exception, match="requires atom IDs"):
+        run(script.replace("velocity all create 600 4", "") + "run 0")
+
+
 @pytest.mark.parametrize("units", ["lj", "si", "electron"])
 def test_units(potential, units):
     with pytest.raises(Exception, match=f"`units {units}`.*metal"):

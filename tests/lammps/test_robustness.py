@@ -132,6 +132,35 @@ def test_no_atoms_and_one(model):
     assert lone.last_thermo()["c_u[6]"] == np.inf
 
 
+SETTINGS = {
+    "nsq": "neighbor 1.0 nsq",
+    "multi": "neighbor 1.0 multi\ncomm_modify mode multi",
+    "no skin": "neighbor 0.0 bin",
+    "respa": "run_style respa 2 2 pair 2",
+}
+
+
+@pytest.mark.parametrize("setting", SETTINGS.values(), ids=SETTINGS)
+def test_neighbor_lists_and_levels(model, setting):
+    """How neighbours are found, and a multiple time step with the pair style in the outer level, change nothing."""
+    end = "fix n all nve\nrun 5 post no"
+    plain, other = run(atoms(model) + end), run(atoms(model) + setting + "\n" + end)
+    assert other.get_thermo("etotal") == pytest.approx(plain.get_thermo("etotal"), rel=1e-10)
+    shift = positions(other) - positions(plain)
+    np.testing.assert_allclose(shift - 8.1 * np.round(shift / 8.1), 0.0, atol=1e-10)
+
+
+def test_hybrid_scaled(model):
+    """Half of the style has half its energy; the bias, which is not linear, is refused."""
+    coeff = f"pair_coeff * * uq {model} Al Si\npair_coeff * * zero"
+    half = atoms(model, pair="hybrid/scaled 0.5 uq 0.5 zero 4.0", coeff=coeff)
+    lmp, plain = run(half + "run 0"), run(atoms(model) + "run 0")
+    assert lmp.get_thermo("pe") == pytest.approx(0.5 * plain.get_thermo("pe"), rel=1e-12)
+    np.testing.assert_allclose(forces(lmp), 0.5 * forces(plain), rtol=1e-12, atol=1e-12)
+    with pytest.raises(Exception, match="use hybrid/overlay"):
+        run(half + "fix h all uq/hal tau 1\nrun 0")
+
+
 def test_minimize(model):
     """A minimisation ends where the forces vanish, biased too."""
     for bias in ("", "fix h all uq/hal tau 0.2\n"):
