@@ -147,6 +147,17 @@ class ReadoutPosterior:
         return "\n".join(lines)
 
 
+def other_zero(calibration: dict[str, dict]) -> str:
+    """Say it where the labels' energies are as good as a constant away from the model's; else nothing."""
+    row = calibration.get("energy", {"bias": 0.0})
+    if abs(row["bias"]) < 0.02 or abs(row["bias"]) < 0.95 * row["total"]["rmse"]:
+        return ""
+    return (
+        f"labels lie {row['bias']:+.3g} eV/atom from the model's energies: another zero of energy? The noise of "
+        "energies now holds it, and they teach nothing; shift the labels"
+    )
+
+
 def held_out(n: int, part: float, seed: int) -> NDArray[np.bool_]:
     """Structures that only judge, (n,)."""
     chosen = np.zeros(n, dtype=bool)
@@ -300,6 +311,8 @@ def run_posterior(
             + ", ".join(f"{k} {v:.3g} {NOISE_UNITS[k]}" for k, v in result.noise.items())
         )
         print(result.conditioning.text(len(result.mean)))
+        if told := other_zero(result.calibration):
+            print(told)
         if sets:
             print(describe(sets, result.elements or [str(z) for z in range(len(sets))]))
         if result.calibration:
@@ -407,5 +420,6 @@ def judge(
             "total": asdict(scores(error, np.maximum(total, floor))),
             "posterior": asdict(scores(error, np.maximum(sigma, floor))),
             "factor": StudentScale().update(error, np.maximum(total, floor)).scale,
+            "bias": float(error.mean()),
         }
     return result

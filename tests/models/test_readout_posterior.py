@@ -356,6 +356,17 @@ def test_interrupted_sums_go_on(on_disk, monkeypatch):
     assert not partial.exists()
 
 
+def test_another_zero_of_energy_is_told(on_disk, tmp_path, capsys):
+    path, data, structures = on_disk
+    run_posterior(path, data)
+    assert "another zero of energy" not in capsys.readouterr().out
+    for atoms in structures:
+        atoms.calc.results["energy"] += 1.5 * len(atoms)
+    extxyz.write(tmp_path / "shifted.xyz", structures)
+    run_posterior(path, [tmp_path / "shifted.xyz"])
+    assert "labels lie +1.5 eV/atom from the model's energies" in capsys.readouterr().out
+
+
 def test_read_only_folder_of_a_model(on_disk, tmp_path, monkeypatch):
     """The posterior then comes to lie here."""
     path, data, _ = on_disk
