@@ -74,7 +74,7 @@ std::vector<double> Network::sample_weights(int k) const {
 }
 
 int Network::exchange_width() const {
-  return shape_.layers > 1 ? static_cast<int>(nsamples() * size_of_h()) : 0;
+  return shape_.layers > 1 ? static_cast<int>(row_of_g(nsamples())) : 0;
 }
 
 size_t Network::size_of_h() const {
@@ -83,6 +83,11 @@ size_t Network::size_of_h() const {
 
 size_t Network::size_of_q(int layer) const {
   return static_cast<size_t>(plan_->layers[layer].blocks()) * width_;
+}
+
+// An odd number of cache lines: rows of neighbours, read out of order, share the cache evenly.
+size_t Network::row_of_g(int samples) const {
+  return (samples * size_of_h() / widest | 1) * widest;
 }
 
 std::unique_ptr<FeatureMap::State> Network::new_state() const {
@@ -231,7 +236,7 @@ void Network::for_blocks(const NetworkState &state, const Visit &visit) const {
 // g = h W1 of owned atoms, then of ghosts.
 void Network::pass_states(const Neighbors &nb, NetworkState &state, int layer) const {
   const Kernels &k = *state.kernels;
-  const size_t size = size_of_h(), row = nsamples() * size, q_size = size_of_q(layer - 1);
+  const size_t size = size_of_h(), row = row_of_g(nsamples()), q_size = size_of_q(layer - 1);
   state.g[layer].reserve(nb.ntotal * row);
   state.h.reserve(size);
   for (size_t a = 0; a < state.atoms.size(); a++)
@@ -269,7 +274,7 @@ Message Network::message(int layer, int n, double *slots) const {
   message.radial_sample = static_cast<ptrdiff_t>(plan.paths.size()) * width_;
   message.radial_edge = n * message.radial_sample;
   message.g_sample = static_cast<ptrdiff_t>(layer == 0 ? width_ : size_of_h());
-  message.g_row = nsamples() * message.g_sample;
+  message.g_row = static_cast<ptrdiff_t>(layer ? row_of_g(nsamples()) : nsamples() * width_);
   message.slots_sample = static_cast<ptrdiff_t>(plan.slots) * width_;
   message.slots = slots;
   return message;
@@ -484,7 +489,8 @@ void Network::messages_backward(NetworkState &state, int layer, int first, int n
   const double *g = (layer == 0 ? state.sources.data() : state.g[layer].data()) +
                     (state.first_sample + first) * message.g_sample;
   state.radial_adjoint.reserve(state.edges.stride * message.radial_edge);
-  MessageAdjoints adjoints = {nullptr, nullptr, state.samples * message.g_sample, message.g_sample};
+  MessageAdjoints adjoints = {nullptr, nullptr, static_cast<ptrdiff_t>(row_of_g(state.samples)),
+                              message.g_sample};
   for (size_t p = 0; p < plan.paths.size(); p++) {
     message.path = plan.paths[p];
     const int at = message.path.l1 * message.path.l1 * width_;
@@ -556,7 +562,7 @@ void Network::add_forces(const NetworkState &state, int atom, Result &result) co
 
 // Reverse exchange of ḡ, then its part of h̄.
 void Network::pass_states_backward(const Neighbors &nb, NetworkState &state, int layer) const {
-  const size_t size = size_of_h(), row = state.samples * size;
+  const size_t size = size_of_h(), row = row_of_g(state.samples), next_row = state.samples * size;
   if (nb.exchange) nb.exchange->reverse(static_cast<int>(row), state.g_adjoint.data());
   for (size_t a = 0; a < state.atoms.size(); a++)
     for (int s = 0; s < state.samples; s++)
@@ -565,7 +571,7 @@ void Network::pass_states_backward(const Neighbors &nb, NetworkState &state, int
         const Matrix &w = samples_[state.first_sample + s]->layer(layer).linear1[l];
         state.kernels->multiply(
             2 * l + 1, width_, width_, state.g_adjoint.data() + state.atoms[a] * row + at, width_,
-            1, w.backward.data(), width_, state.next.data() + a * row + at, width_, true);
+            1, w.backward.data(), width_, state.next.data() + a * next_row + at, width_, true);
       }
 }
 
@@ -576,12 +582,11 @@ void Network::backward(const Neighbors &nb, State &base, int nseeds, const Seed 
     find_samples(state, seeds[i]);
     if (state.samples == 0) continue;
     seed_final(nb, state, seeds[i], results[i]);
-    const size_t row = state.samples * size_of_h();
     for (int t = shape_.layers - 1; t >= 0; t--) {
       const size_t slot_row = static_cast<size_t>(state.samples) * plan_->layers[t].slots * width_;
       if (t > 0) {
-        state.g_adjoint.zero(nb.ntotal * row);
-        state.next.zero(state.atoms.size() * row);
+        state.g_adjoint.zero(nb.ntotal * row_of_g(state.samples));
+        state.next.zero(state.atoms.size() * state.samples * size_of_h());
       }
       for_blocks(state, [&](int first, int n, int species) {
         update_backward(state, t, first, n, species);

@@ -66,6 +66,7 @@ class Network : public FeatureMap {
   int components() const { return (shape_.lmax + 1) * (shape_.lmax + 1); }
   size_t size_of_q(int layer) const;    // doubles of one sample
   size_t size_of_h() const;
+  size_t row_of_g(int samples) const;    // doubles of one atom
   void find_edges(const Neighbors &nb, NetworkState &state) const;
   void open(NetworkState &state, int layer, int atom) const;
   int chunk(const NetworkState &state, int layer) const;
