@@ -12,7 +12,7 @@ molecules, labelled here with GFN2-xTB through tblite: trained at 300 K, tested 
 is skipped, and said so. Labels, checkpoints and results stay in ``--out``: the same command goes on where it ended.
 
 ``--short`` takes about five minutes on two cores. Without it, networks are larger and the budget is 60,000 gradients:
-about a day on two cores.
+some eight hours on two cores.
 """
 
 # ruff: noqa: E402
@@ -181,7 +181,11 @@ def network_results(data: dict[str, list[Atoms]], plan: Plan, folder: Path) -> d
             found[method] = json.loads((path / "results.json").read_text())
             continue
         start = time.perf_counter()
-        draws = sampler.run(target, 1, path)
+        try:
+            draws = sampler.run(target, 1, path)
+        except FloatingPointError as error:
+            found[method] = {"failed": str(error)}
+            continue
         result = {"gradients": draws.gradients, "seconds": time.perf_counter() - start}
         file = NetworkFile(shape, target.tensors(draws.flat()))
         for kind in data.keys() - {"train"}:
@@ -261,7 +265,8 @@ def tables(name: str, found: dict) -> str:
             energy, force = (cells(r[kind][q], 1e3) for q in ("energy", "force"))
             lines.append(f"| {method} | {energy} | {force} | {r['seconds']:.0f} |")
         lines.append("")
-    lines += [f"{method}: {r['chains']}." for method, r in found.items() if "chains" in r]
+    for method, r in found.items():
+        lines += [f"{method}: {r[note]}." for note in ("failed", "chains") if note in r]
     return "\n".join(lines) + "\n"
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.special import logsumexp
 
 from pyuq.bnn.architecture import NetworkFile
-from pyuq.bnn.network import Batch, force_noise, predict, sample_weights
+from pyuq.bnn.network import Batch, label_noise, predict, sample_weights
 from pyuq.calibration import scores
 
 FloatArray = NDArray[np.float64]
@@ -68,7 +68,7 @@ def predict_all(file: NetworkFile, structures: Sequence[Atoms]) -> list[Ensemble
             if architecture.noise_hidden:
                 noise_e[k] = math.exp(w["energy_noise"].item()) * math.sqrt(n)
                 with torch.no_grad():
-                    noise_f[k] = force_noise(w, p.features).numpy()
+                    noise_f[k] = label_noise(w, p.features).numpy()
         found.append(Ensemble(energies, forces, noise_e, noise_f))
     return found
 

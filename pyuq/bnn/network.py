@@ -317,6 +317,17 @@ def force_noise(w: Weights, h: Tensor) -> Tensor:
     return torch.exp(hidden @ w["force_noise.1.weight"] + w["force_noise.1.bias"])
 
 
+LEAST_NOISE = 1e-3  # eV/Å
+
+
+def label_noise(w: Weights, h: Tensor) -> Tensor:
+    """`force_noise` with a floor, shape (N,), eV/Å.
+
+    Without one, atoms whose forces vanish by symmetry, predicted without any error, make the likelihood infinite.
+    """
+    return torch.sqrt(force_noise(w, h) ** 2 + LEAST_NOISE**2)
+
+
 def sample_weights(file: NetworkFile, k: int, dtype: torch.dtype = torch.float64) -> Weights:
     """Weights of one sample of a file."""
     return {name: torch.from_numpy(np.array(v)).to(dtype) for name, v in file.sample(k).items()}

@@ -26,7 +26,7 @@ from pyuq.bnn.network import (
     Batch,
     Prediction,
     Weights,
-    force_noise,
+    label_noise,
     predict,
     predict_heads,
     radial_basis,
@@ -267,7 +267,7 @@ class NetworkTarget:
         """Standard deviations of energies (structures,) and of the force components of each atom (N,)."""
         roots = torch.bincount(frames.structure, minlength=frames.count).to(h).sqrt()
         if self.architecture.noise_hidden:
-            return torch.exp(w["energy_noise"]) * roots, force_noise(w, h)
+            return torch.exp(w["energy_noise"]) * roots, label_noise(w, h)
         return self.likelihood.energy * roots, torch.full_like(h[:, 0], self.likelihood.force)
 
     def log_likelihood(

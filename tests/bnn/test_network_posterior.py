@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed: pip install
 
 from pyuq.bnn.architecture import Architecture, NetworkFile, read_network, write_network  # noqa: E402
 from pyuq.bnn.evaluate import judge, predict_all  # noqa: E402
-from pyuq.bnn.network import Batch, force_noise, predict, predict_heads  # noqa: E402
+from pyuq.bnn.network import Batch, label_noise, predict, predict_heads  # noqa: E402
 from pyuq.bnn.target import Likelihood, NetworkTarget  # noqa: E402
 from pyuq.cli import main  # noqa: E402
 from pyuq.io import extxyz  # noqa: E402
@@ -82,7 +82,7 @@ def test_loss_is_the_written_formula(target, theta):
     for k in (1, 4):
         atoms = copper(6, 0)[k]
         p = predict(SMALL, w, target.batches[k])
-        sigma = force_noise(w, p.features).numpy()[:, None]
+        sigma = label_noise(w, p.features).numpy()[:, None]
         error = p.forces.numpy() - atoms.get_forces()
         total += (-0.5 * (error / sigma) ** 2 - np.log(sigma) - 0.5 * np.log(2 * np.pi)).sum()
         s = 2 * np.exp(w["energy_noise"].item())
@@ -96,6 +96,20 @@ def test_loss_is_the_written_formula(target, theta):
     expected = 0.5 * float((theta**2).sum()) / 6 - total / 2
     found = target.loss(theta, torch.tensor([1, 4])).item()
     assert found == pytest.approx(expected, rel=1e-10)
+
+
+def test_forces_without_error_do_not_make_the_likelihood_infinite(target, theta):
+    """Perfect crystals: forces vanish by symmetry, in the labels and in every network."""
+    atoms = bulk("Cu", cubic=True)
+    extra = extxyz.labelled(atoms, 0.1, np.zeros((4, 3)), np.zeros(6))
+    perfect = NetworkTarget(SMALL, [*copper(2, 0), extra], dtype=torch.float32)
+    theta = theta.float()
+    names = dict(zip(perfect.names, torch.split(theta, perfect.sizes), strict=True))
+    names["force_noise.1.bias"].fill_(-200.0)  # σ underflows
+    heads = theta[perfect.readout].repeat(3, 1)
+    leaf = theta.requires_grad_(True)
+    (slope,) = torch.autograd.grad(perfect.heads_loss(leaf, heads, torch.tensor([2])), leaf)
+    assert torch.isfinite(slope).all()
 
 
 def test_gradient_of_the_loss(target, theta):
