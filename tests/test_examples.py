@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from pyuq import lmp
+from pyuq.hal.settings import load_settings
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -94,6 +95,11 @@ def test_quickstart_scripts_match_the_reference():
 
     text = quickstart.production_script(quickstart.FAST, "reference")
     assert all(command in text for command in systems.reference_commands())
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*/hal.toml")), ids=lambda p: p.parent.name)
+def test_settings_of_loops_are_valid(path):
+    assert load_settings(path).elements
 
 
 def test_error_bars_for_copper(tmp_path):
