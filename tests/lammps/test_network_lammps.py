@@ -6,13 +6,34 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase import Atoms
-from crystal import ELEMENTS, atoms, forces, mpirun, network_file, positions, run
+from ase.calculators.singlepoint import SinglePointCalculator
+from crystal import (
+    ELEMENTS,
+    atoms,
+    forces,
+    mpirun,
+    native_posterior,
+    network_file,
+    positions,
+    run,
+)
 from test_parallel import CELLS, OUTPUT, frame, from_file, thermo
 
 from pyuq.bnn.architecture import read_network, write_network
+from pyuq.calculator import UQCalculator
 from pyuq.models.evaluator import Evaluator
+from pyuq.models.readout_posterior import PosteriorSettings, readout_posterior
 
 FLAT = dict(size=(2, 2, 2), tilt=(1.3, -0.8, 0.9))
+
+
+OUTPUT_PLAIN = """
+thermo_style custom step pe press
+thermo_modify format float %.16g
+fix n all nve
+run 5
+write_dump all custom frame id x y z fx fy fz modify sort id format float %.17g
+"""
 
 
 @pytest.fixture(scope="module", params=[1, 2], ids=["l1", "l2"])
@@ -103,6 +124,64 @@ def test_driver_and_deviation(network, singles, tmp_path):
     spread = np.sqrt(apart.var(axis=0).sum(axis=-1))
     row = np.loadtxt(tmp_path / "model_devi.out", ndmin=2)[0]
     np.testing.assert_allclose(row[4:7], [spread.max(), spread.min(), spread.mean()], rtol=3e-6)
+
+
+@pytest.mark.parametrize("mode", ["global", "local"])
+def test_last_layer(tmp_path, mode):
+    """A posterior of the readout: Python's uncertainty and bias, on one rank and on four."""
+    native_posterior(network_file(tmp_path / "net.safetensors", samples=1))
+    script = from_file(tmp_path / "net.safetensors", tmp_path, **FLAT)
+    bias = f"fix h all uq/hal tau 2.0 mode {mode} every 1\ncompute u all uq\n"
+    bias += "compute a all uq/atom energy\nthermo_style custom step pe c_u[1]\n"
+    bias += "thermo_modify format float %.16g\nrun 0\nwrite_dump all custom frame id fx fy fz c_a "
+    bias += "modify sort id format float %.17g\n"
+    for ranks in (1, 4):
+        values = thermo(mpirun(ranks, script + bias, tmp_path))[0]
+        columns = frame(tmp_path)
+        structure = frame_of(run(script + "run 0 post no"))
+        structure.calc = UQCalculator(tmp_path / "net.uq", forces_uncertainty=False)
+        found = structure.calc.get_property
+        sigma = found("energy_uncertainty", structure)
+        assert values[1] == pytest.approx(sigma, rel=1e-9)
+        np.testing.assert_allclose(columns[:, 4], found("energies_uncertainty"), rtol=1e-9)
+        if mode == "global":
+            expected = structure.get_forces() - 2.0 * found("bias_forces")
+            assert values[0] == pytest.approx(structure.get_potential_energy() - 2.0 * sigma)
+            np.testing.assert_allclose(columns[:, 1:4], expected, atol=1e-9)
+
+
+def test_posterior_from_data(tmp_path):
+    """Labels of a network with another readout: the regression finds it, with small error bars."""
+    path = network_file(tmp_path / "net.safetensors", samples=1)
+    model, rng = Evaluator(path), np.random.default_rng(3)
+    truth = model.model.weights + rng.normal(scale=0.1, size=model.nreadout)
+    frames = []
+    for formula in 4 * ("Al2Si2", "AlSi3"):
+        atoms_ = Atoms(formula, rng.uniform(0, 4.5, (4, 3)), cell=[4.5] * 3, pbc=True)
+        found = model.compute(atoms_, weights=truth)
+        forces_ = found["forces"] + rng.normal(scale=1e-3, size=(4, 3))
+        labels = SinglePointCalculator(atoms_, energy=found["energy"], forces=forces_)
+        atoms_.calc = labels
+        frames.append(atoms_)
+    posterior = readout_posterior(path, frames, PosteriorSettings(mean="refit"))
+    assert posterior.noise["force"] < 5e-3
+    change = posterior.mean - model.model.weights
+    wanted = truth - model.model.weights
+    spread = np.sqrt(np.diag(posterior.covariance))
+    assert (np.abs(change - wanted) < 6 * spread + 1e-3).all()
+    assert np.linalg.norm(change - wanted) < 0.3 * np.linalg.norm(wanted)
+
+
+def test_tiled_communication(network, tmp_path):
+    """Subdomains of any shape exchange as bricks do."""
+    commands = from_file(network, tmp_path, **CELLS["triclinic"])
+    tiled = commands.replace("read_data", "comm_style tiled\nread_data")
+    tiled += "balance 1.0 rcb\n"
+    (tmp_path / "tiled").mkdir()
+    one = thermo(mpirun(1, commands + OUTPUT_PLAIN, tmp_path))
+    four = thermo(mpirun(4, tiled + OUTPUT_PLAIN, tmp_path / "tiled"))
+    np.testing.assert_allclose(four, one, rtol=1e-10, atol=1e-9)
+    np.testing.assert_allclose(frame(tmp_path / "tiled"), frame(tmp_path), rtol=1e-10, atol=1e-10)
 
 
 def noise_of(path, atoms_) -> np.ndarray:
