@@ -2,6 +2,9 @@
 """The native kernel against numbers of the torch twin that lie in tests/data/network (make_reference.py)."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -69,3 +72,30 @@ def test_rows_are_derivatives_of_the_features(reference, single):
         forces = (rows.forces @ w).reshape(-1, 3)
         np.testing.assert_allclose(forces, wanted[0]["forces"], atol=1e-11)
         assert rows.energy @ w == pytest.approx(np.sum(wanted[0]["energies"]), abs=1e-11)
+
+
+ENERGIES = """
+import json, sys
+from ase import Atoms
+from pyuq.models.evaluator import Evaluator
+evaluator = Evaluator(sys.argv[1])
+rows = json.load(open(sys.argv[2]))
+keys = ("positions", "cell", "pbc")
+found = [evaluator.compute(Atoms(r["symbols"], **{k: r[k] for k in keys})) for r in rows]
+print(json.dumps([[f["energies"].tolist(), f["forces"].tolist()] for f in found]))
+"""
+
+
+@pytest.mark.parametrize("level", ["baseline", "avx2"])
+def test_instruction_sets(reference, single, level):
+    """The kernels for less than this machine has."""
+    out = subprocess.run(
+        [sys.executable, "-c", ENERGIES, str(single[0]), str(DATA / "agi.json")],
+        env=os.environ | {"PYUQ_SIMD": level},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for (energies, forces), (_, wanted) in zip(json.loads(out.stdout), reference, strict=True):
+        np.testing.assert_allclose(energies, wanted[0]["energies"], atol=1e-11)
+        np.testing.assert_allclose(forces, wanted[0]["forces"], atol=1e-11)
