@@ -94,8 +94,10 @@ def test_instruction_sets(reference, single, level):
         env=os.environ | {"PYUQ_SIMD": level},
         capture_output=True,
         text=True,
-        check=True,
     )
+    if "this processor offers" in out.stderr:
+        pytest.skip(f"this processor has no {level}")
+    assert out.returncode == 0, out.stderr
     for (energies, forces), (_, wanted) in zip(json.loads(out.stdout), reference, strict=True):
         np.testing.assert_allclose(energies, wanted[0]["energies"], atol=1e-11)
         np.testing.assert_allclose(forces, wanted[0]["forces"], atol=1e-11)
