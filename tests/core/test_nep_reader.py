@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given
 from test_readers import FUZZ, check_survival, damage, load
 
+from pyuq import _core
+
 SMALL = naive.nep_text(elements=("Ag", "I"), zbl="0.9 1.9", l_max="3 1 1", neurons=2)
 
 
@@ -100,6 +102,13 @@ def test_readout_is_that_of_the_file(tmp_path):
     for (_, _, w1, bias), (offset, count) in zip(potential["networks"], model.blocks, strict=True):
         wanted = [*w1, -potential["b1"] - bias]
         np.testing.assert_allclose(model.weights[offset : offset + count], wanted, rtol=1e-15)
+
+
+def test_names_that_are_no_text(tmp_path):
+    path = tmp_path / "damaged.nep"
+    path.write_bytes(b"nep4_zbl 2 \xc1g I\nzbl 0.9 2\n")
+    with pytest.raises(RuntimeError, match=r"needs chemical elements; found '\?g'"):
+        _core.Model(path)
 
 
 @FUZZ

@@ -112,7 +112,8 @@ constexpr int radii[] = {
 double typewise_radius(const Lines &lines, const std::string &element) {
   const int z = atomic_number(element);
   if (z < 1 || z > static_cast<int>(std::size(radii)))
-    lines.fail("element '" + element + "' has no radius for typewise cutoffs, expected H to Pu");
+    lines.fail("element " + excerpt(element) +
+               " has no radius for typewise cutoffs, expected H to Pu");
   const double radius = radii[z - 1] / 75.0, unit = radius < 1.0 ? 1e-6 : 1e-5;
   return std::round(radius / unit) * unit;
 }
@@ -151,7 +152,7 @@ void read_zbl(Lines &lines, Header &header, const Potential &potential) {
   lines.expect("zbl", 2, 3);
   for (const std::string &element : potential.elements)
     if (atomic_number(element) < 1)
-      lines.fail("ZBL repulsion needs chemical elements; found '" + element + "'");
+      lines.fail("ZBL repulsion needs chemical elements; found " + excerpt(element));
   header.r_in = lines.length(1);
   header.r_out = lines.length(2);
   header.flexible = header.r_in == 0.0 && header.r_out == 0.0;

@@ -6,6 +6,7 @@
 #include "error.h"
 #include "math/elements.h"
 #include "safetensors.h"
+#include "text.h"
 
 #include <cmath>
 #include <cstdlib>
@@ -54,7 +55,7 @@ static Hyperparameters read_shape(const SafeTensors &file) {
     file.fail("metadata elements is '" + file.metadata("elements") +
               "', expected different chemical symbols");
   for (const std::string &element : s.elements)
-    if (!atomic_number(element)) file.fail("unknown element '" + element + "'");
+    if (!atomic_number(element)) file.fail("unknown element " + excerpt(element));
   const std::string cutoff = file.metadata("cutoff");
   s.cutoff = std::atof(cutoff.c_str());
   if (!(s.cutoff > 0.0) || !(s.cutoff < 1000.0))

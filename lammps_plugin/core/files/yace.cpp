@@ -202,7 +202,7 @@ void ace::check(const std::string &file, const Potential &potential) {
       fail("found the element " + excerpt(element) +
            ", expected a short name of letters and digits");
     if (std::count(potential.elements.begin(), potential.elements.end(), element) > 1)
-      fail("the element " + element + " appears twice");
+      fail("the element " + excerpt(element) + " appears twice");
   }
   for (int i = 0; i < potential.nelements(); i++) {
     for (int j = 0; j < potential.nelements(); j++) {
