@@ -11,8 +11,8 @@ Data sets: silicon and germanium from DFT (mlearn: name its folder by ``--mlearn
 molecules, labelled here with GFN2-xTB through tblite: trained at 300 K, tested at 300 K and at 600 K. What is absent
 is skipped, and said so. Labels, checkpoints and results stay in ``--out``: the same command goes on where it ended.
 
-``--short`` takes about five minutes on two cores. Without it, networks are larger and the budget is 60,000 gradients:
-some eight hours on two cores.
+``--short`` takes seven minutes of CPU time, about four on two cores. Without it, networks are larger and the budget
+is 60,000 gradients: some eight hours on two cores.
 """
 
 # ruff: noqa: E402
@@ -199,7 +199,7 @@ def network_results(data: dict[str, list[Atoms]], plan: Plan, folder: Path) -> d
 
 def ace_results(data: dict[str, list[Atoms]], plan: Plan) -> dict:
     """Scores of the posterior of a linear ACE, by 64 draws from it."""
-    from pyuq.bnn.evaluate import Ensemble, judge
+    from pyuq.bnn.evaluate import SamplePredictions, judge
     from pyuq.models.basis import ACEBasis
     from pyuq.models.fit import FitSettings, Weights, fit
 
@@ -212,13 +212,13 @@ def ace_results(data: dict[str, list[Atoms]], plan: Plan) -> dict:
     weights = result.posterior.sample(64, 1)
     scale = np.sqrt(result.posterior.noise_variance)
 
-    def predict(atoms: Atoms) -> Ensemble:
+    def predict(atoms: Atoms) -> SamplePredictions:
         rows = result.features.rows(atoms)
         forces = weights @ rows.forces.T + rows.fixed_forces
         noise = np.full((64, len(atoms)), scale * settings.weights.force)
         energy_noise = np.full(64, scale * settings.weights.energy * np.sqrt(len(atoms)))
         energies = weights @ rows.energy + rows.fixed_energy
-        return Ensemble(energies, forces.reshape(64, -1, 3), energy_noise, noise)
+        return SamplePredictions(energies, forces.reshape(64, -1, 3), energy_noise, noise)
 
     kinds = data.keys() - {"train"}
     found = {kind: judge([predict(a) for a in data[kind]], data[kind]) for kind in kinds}

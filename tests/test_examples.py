@@ -47,6 +47,14 @@ def test_silver_iodide(script, columns, tmp_path):
     assert (table[:, names.index("sigma_E")] > 0).all()
 
 
+def test_network_of_silicon(tmp_path):
+    lines = run_example("bnn-si", "in.hal", tmp_path, "-var", "steps", "60")
+    assert "network" in "\n".join(lines)
+    series = np.loadtxt(tmp_path / "biased.dat")
+    assert len(series) > 5
+    assert (series[:, 1:3] > 0).all()
+
+
 def test_committee_of_two_families(tmp_path):
     lines = run_example("mgsbbi", "in.committee", tmp_path, "-var", "steps", "40")
     text = "\n".join(lines)

@@ -19,7 +19,7 @@ FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Ensemble:
+class SamplePredictions:
     """Predictions of K samples for one structure of N atoms.
 
     Attributes
@@ -53,7 +53,7 @@ class Ensemble:
         return self.forces.mean(axis=0), self.forces.var(axis=0), noise
 
 
-def predict_all(file: NetworkFile, structures: Sequence[Atoms]) -> list[Ensemble]:
+def predict_all(file: NetworkFile, structures: Sequence[Atoms]) -> list[SamplePredictions]:
     """Evaluate every sample of a file on every structure."""
     architecture = file.architecture
     weights = [sample_weights(file, k) for k in range(file.samples)]
@@ -69,11 +69,11 @@ def predict_all(file: NetworkFile, structures: Sequence[Atoms]) -> list[Ensemble
                 noise_e[k] = math.exp(w["energy_noise"].item()) * math.sqrt(n)
                 with torch.no_grad():
                     noise_f[k] = label_noise(w, p.features).numpy()
-        found.append(Ensemble(energies, forces, noise_e, noise_f))
+        found.append(SamplePredictions(energies, forces, noise_e, noise_f))
     return found
 
 
-def judge(predictions: Sequence[Ensemble], structures: Sequence[Atoms]) -> dict[str, dict]:
+def judge(predictions: Sequence[SamplePredictions], structures: Sequence[Atoms]) -> dict[str, dict]:
     """Scores of energies (eV/atom) and force components (eV/Å).
 
     Returns
