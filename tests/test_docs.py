@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What the documentation says exists: names, verbs; and its Python compiles."""
+"""What the documentation says exists: names, verbs, links; and its Python compiles."""
 
 import importlib
 import re
@@ -18,7 +18,9 @@ PAGES = sorted(
         *ROOT.glob("examples/*/README.md"),
     ]
 )
+MATH = re.compile(r"\$\$.*?\$\$|\$[^$\n]+\$", re.DOTALL)
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 NAME = re.compile(r"`(pyuq(?:\.\w+)+)`")
 OPTIONAL = {"torch", "nequip"}
 
@@ -30,6 +32,13 @@ def ids(path: Path) -> str:
 def prose(text: str) -> str:
     """Text without code blocks."""
     return FENCE.sub("", text)
+
+
+def anchors(path: Path) -> set[str]:
+    """Anchors of the headings of a page, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", prose(path.read_text()), re.MULTILINE)
+    plain = (re.sub(r"[^\w\- ]", "", heading.lower()).strip() for heading in headings)
+    return {heading.replace(" ", "-") for heading in plain}
 
 
 def resolve(name: str) -> None:
@@ -99,16 +108,32 @@ def test_verbs_exist(page):
     assert found <= set(verbs.choices)
 
 
+@pytest.mark.parametrize("page", PAGES, ids=ids)
+def test_links_resolve(page):
+    broken = []
+    for target in LINK.findall(MATH.sub("", prose(page.read_text()))):
+        if re.match(r"\w+:", target):
+            continue
+        name, _, anchor = target.partition("#")
+        path = (page.parent / name).resolve() if name else page
+        if not path.exists() or (anchor and path.suffix == ".md" and anchor not in anchors(path)):
+            broken.append(target)
+    assert not broken
+
+
 def test_the_checks_find_what_is_wrong(tmp_path):
     """No check is blind."""
     page = tmp_path / "page.md"
     page.write_text(
         "# One & two\n\n[a](no.md) [b](#no) [c](#one--two)\n\n`pyuq.no.module` `pyuq.lmp.no`\n"
     )
+    assert anchors(page) == {"one--two"}
     with pytest.raises(AttributeError):
         resolve("pyuq.no.module")
     with pytest.raises(AttributeError):
         resolve("pyuq.lmp.no")
+    with pytest.raises(AssertionError, match=r"no\.md"):
+        test_links_resolve(page)
     page.write_text("```\n$ pyuq nonsense x\n```\n")
     with pytest.raises(AssertionError, match="nonsense"):
         test_verbs_exist(page)
