@@ -17,6 +17,7 @@ from pyuq.srom.settings import Case, Study
 from pyuq.srom.statistics import Spread, spread
 
 SLOPE = 0.7  # least part of the MSD at the longest lag that 6 D t must explain; at most its inverse
+ENOUGH = 40  # samples whose range holds 95 % of the distribution on average
 USABLE = 0.9  # least part of the samples that must give a D for an interval
 SIGMAS = 3.0  # difference of reduced and full dynamics beyond statistics
 
@@ -145,6 +146,12 @@ def verdicts(found: Findings) -> list[str]:
         )
     if found.spread is None:
         lines.append("no interval is given: too few samples have a diffusivity")
+    elif found.spread.count < ENOUGH:
+        count = found.spread.count
+        lines.append(
+            f"{count} samples: even their whole range holds only {(count - 1) / (count + 1):.0%} of the distribution on "
+            f"average; a 95 % interval needs {ENOUGH} or more"
+        )
     lines += [
         f"reduced dynamics of {r['driver']} failed: {r['error']}"
         for r in found.of_kind(NOMINAL)
@@ -324,6 +331,8 @@ def _picture(path: Path, draw, *arguments) -> None:
 
 def plot_msd(ax, found: Findings) -> None:
     """MSD of the samples as a band, of the models' full dynamics as lines."""
+    from matplotlib.ticker import NullFormatter
+
     from pyuq.plotting import GREY
 
     good = [r["diffusion"] for r in found.of_kind(SAMPLE) if r["ok"]]
@@ -338,6 +347,7 @@ def plot_msd(ax, found: Findings) -> None:
         ax.fill_between(times, low, high, color=GREY, alpha=0.3, lw=0, label="95 % of samples")
         ax.plot(times, middle, color=GREY)
     ax.set(xlabel="time (ps)", ylabel="MSD (Å²)", xscale="log", yscale="log")
+    ax.xaxis.set_minor_formatter(NullFormatter())  # less than a decade would crowd the axis
     ax.legend(frameon=False, fontsize=7)
 
 

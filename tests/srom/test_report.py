@@ -90,13 +90,18 @@ def findings(samples, nominal, free=(), full=0.3, full_slope=0.95):
             )
         },
         reduced={"a": [r["diffusion"] for r in nominal if r["ok"]]},
-        spread=object() if all(diffuses(r) for r in samples) else None,
+        spread=SimpleNamespace(count=len(samples)) if all(map(diffuses, samples)) else None,
         of_kind=lambda kind: kinds[kind],
     )
 
 
+def test_few_samples_have_no_tails():
+    text = " ".join(verdicts(findings([run(0.3)] * 3, [run(0.31)])))
+    assert "3 samples: even their whole range holds only 50% of the distribution" in text
+
+
 def test_sound_study_has_one_caveat():
-    lines = verdicts(findings([run(0.3)] * 3, [run(0.31)]))
+    lines = verdicts(findings([run(0.3)] * 40, [run(0.31)]))
     assert lines == [
         "samples interpolate between the models: an error that all models share is invisible here"
     ]
