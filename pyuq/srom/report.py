@@ -149,8 +149,8 @@ def verdicts(found: Findings) -> list[str]:
     elif found.spread.count < ENOUGH:
         count = found.spread.count
         lines.append(
-            f"{count} samples: even their whole range holds only {(count - 1) / (count + 1):.0%} of the distribution on "
-            f"average; a 95 % interval needs {ENOUGH} or more"
+            f"{count} samples: even their whole range holds only {(count - 1) / (count + 1):.0%} of the "
+            f"distribution on average; a 95 % interval needs {ENOUGH} or more"
         )
     lines += [
         f"reduced dynamics of {r['driver']} failed: {r['error']}"
