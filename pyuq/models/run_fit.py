@@ -3,11 +3,12 @@
 
 import csv
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
+from ase import Atoms
 
 from pyuq.io.files import atomic_write, write_text
 from pyuq.io.structures import expand, read_structures
@@ -17,6 +18,7 @@ from pyuq.models.fit_state import FitState
 from pyuq.models.maxvol import describe, flat_inverses, select_active_sets
 from pyuq.models.metrics import Predictions, error_table, format_table, predict
 from pyuq.models.mtp import MTPBasis
+from pyuq.models.yace import shortest_distances
 from pyuq.settings import assign, from_table, load_toml
 
 FAMILIES = ("ace", "mtp")
@@ -175,7 +177,7 @@ def run_fit(
         result.save(folder, file.name, flat_inverses(active) if active else None)
         result.state(settings).save(folder / f"{file.name}.fit")
         sets = {"train": predict(result, train)} | ({"test": predict(result, test)} if test else {})
-        print(write_report(folder, result, sets, seconds))
+        print(write_report(folder, result, sets, seconds, repulsion_note(result, test)))
         if active:
             print(describe(active, elements))
         print(
@@ -185,8 +187,30 @@ def run_fit(
     return result
 
 
+def repulsion_note(result: FitResult, structures: Sequence[Atoms]) -> str:
+    """Say which pairs of a test set are so close that the repulsion acts, where no training structure has been."""
+    if result.repulsion is None:
+        return ""
+    reached, closest = 0, {}
+    for atoms in structures:
+        found = shortest_distances([atoms], result.basis.elements, result.basis.largest_cutoff)
+        inside = {p: d for p, d in found.items() if d < result.repulsion.distance(*p)}
+        reached += bool(inside)
+        closest |= {p: min(d, closest.get(p, d)) for p, d in inside.items()}
+    if not reached:
+        return ""
+    pairs = ", ".join(
+        f"{a}-{b} {d:.2f} Å (repulsion from {result.repulsion.distance(a, b):.2f} Å)"
+        for (a, b), d in closest.items()
+    )
+    return (
+        f"{reached} of {len(structures)} test structures have atoms closer than any training structure: {pairs}. "
+        "There the repulsion acts and errors are its own: train on such structures, or set zbl = false in [repulsion]"
+    )
+
+
 def write_report(
-    folder: Path, result: FitResult, sets: dict[str, Predictions], seconds: float
+    folder: Path, result: FitResult, sets: dict[str, Predictions], seconds: float, note: str = ""
 ) -> str:
     """Write report.md, errors.csv and parity.png; return the report's text."""
     posterior = result.posterior
@@ -203,6 +227,8 @@ def write_report(
         table = error_table(predictions)
         rows += [{"set": name} | asdict(row) for row in table]
         lines += [f"{name} errors", "", format_table(table), ""]
+    if note:
+        lines += [note, ""]
     text = "\n".join(lines)
     write_text(folder / "report.md", f"# Fit\n\n{text}\n![parity](parity.png)\n")
     with atomic_write(folder / "errors.csv") as file:

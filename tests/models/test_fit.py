@@ -26,7 +26,7 @@ from pyuq.models.fit_state import FitState
 from pyuq.models.metrics import error_table, predict
 from pyuq.models.posterior import PosteriorFile
 from pyuq.models.regression import NormalEquations, condition
-from pyuq.models.run_fit import basis_from_table, run_fit
+from pyuq.models.run_fit import basis_from_table, repulsion_note, run_fit
 
 BASIS = ACEBasis(("Ar",), 6.0, order=2, degree=(10, 4))
 SETTINGS = FitSettings(BASIS)
@@ -175,6 +175,20 @@ def test_repulsion_closes_the_hole(trained):
     assert energies[0] < energies[1] < energies[2]
     bare = fit(labelled_argon(4, 1), FitSettings(BASIS, repulsion=RepulsionSettings(zbl=False)))
     assert bare.repulsion is None
+
+
+def test_pairs_that_only_the_test_set_brings_together_are_named(trained):
+    start = trained.repulsion.distance("Ar", "Ar")
+    near, far = (
+        Atoms("Ar2", [[0, 0, 0], [start + shift, 0, 0]], cell=[30] * 3, pbc=True)
+        for shift in (-0.2, 0.2)
+    )
+    note = repulsion_note(trained, [near, far])
+    assert (
+        f"1 of 2 test structures have atoms closer than any training structure: Ar-Ar {start - 0.2:.2f} Å"
+        in note
+    )
+    assert repulsion_note(trained, [far]) == ""
 
 
 @pytest.mark.parametrize("pbc", [True, False])
