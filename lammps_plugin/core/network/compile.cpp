@@ -62,8 +62,10 @@ NetworkPlan::NetworkPlan(const Hyperparameters &shape) {
   for (int t = 0; t < shape.layers; t++) {
     LayerPlan layer;
     layer.lmax = shape.highest(t);
+    layer.width = width_of(t == 0 ? shape.hidden : shape.channels);
     const std::vector<PathDegrees> found = network::paths(shape, t);
-    for (const PathDegrees &p : found) layer.to[p.l3]++;
+    layer.functions = t == 0 ? 1 : static_cast<int>(found.size());
+    for (const PathDegrees &p : found) layer.to[p.l3] += t == 0 ? shape.nspecies() : 1;
     for (int l = 0; l <= layer.lmax; l++) {
       layer.first[l] = layer.slots;
       layer.slots += (2 * l + 1) * layer.to[l];
@@ -134,13 +136,23 @@ Matrix network::side_by_side(const std::vector<const Matrix *> &parts) {
   return joint;
 }
 
+// [species][hidden] → outputs: Σ_u V2[hidden][l][u] g_species[u] W2[u][output], path (0, l, l).
+static Matrix first_mixing(const Hyperparameters &s, const Weights &weights, int l) {
+  const LayerWeights &w = weights.layers[0];
+  const int c = s.channels, outputs = s.outputs(0, l), npaths = s.highest(0) + 1;
+  return matrix(s.nspecies(), s.hidden, width_of(s.hidden), outputs / c, c, width_of(c),
+                [&](int z, int h, int q, int o) {
+                  double sum = 0.0;
+                  for (int u = 0; u < c; u++)
+                    sum += w.radial2[(h * npaths + l) * c + u] * weights.sources[z * c + u] *
+                           w.linear2[l][u * outputs + q * c + o];
+                  return sum;
+                });
+}
+
 Sample::Sample(const Hyperparameters &s, const NetworkPlan &plan, const Weights &weights)
-    : width_(width_of(s.channels)), channels_(s.channels), readout_(weights.readout),
-      noise_(weights.noise) {
-  const int c = s.channels, wide = width_;
-  sources_.zero(static_cast<size_t>(s.nspecies()) * wide);
-  for (int z = 0; z < s.nspecies(); z++)
-    std::copy_n(weights.sources.data() + z * c, c, sources_.data() + z * wide);
+    : channels_(s.channels), readout_(weights.readout), noise_(weights.noise) {
+  const int c = s.channels, wide = width_of(c);
   layers_.resize(s.layers);
   for (int t = 0; t < s.layers; t++) {
     const LayerWeights &w = weights.layers[t];
@@ -148,10 +160,14 @@ Sample::Sample(const Hyperparameters &s, const NetworkPlan &plan, const Weights 
     const int npaths = static_cast<int>(plan.layers[t].paths.size());
     layer.radial1 = matrix(1, s.bessels, s.bessels, 1, s.hidden, s.hidden,
                            [&](int, int i, int, int o) { return w.radial1[i * s.hidden + o]; });
+    if (t == 0) {
+      for (int l = 0; l <= plan.layers[0].lmax; l++) layer.linear2[l] = first_mixing(s, weights, l);
+      continue;
+    }
     layer.radial2 = matrix(1, s.hidden, s.hidden, npaths, c, wide, [&](int, int i, int q, int o) {
       return w.radial2[(i * npaths + q) * c + o];
     });
-    for (int l = 0; l <= s.lmax && t > 0; l++)
+    for (int l = 0; l <= s.lmax; l++)
       layer.linear1[l] = matrix(1, c, wide, 1, c, wide,
                                 [&](int, int i, int, int o) { return w.linear1[l][i * c + o]; });
     for (int l = 0; l <= plan.layers[t].lmax; l++) {
@@ -160,7 +176,7 @@ Sample::Sample(const Hyperparameters &s, const NetworkPlan &plan, const Weights 
           matrix(plan.layers[t].to[l], c, wide, blocks, c, wide, [&](int p, int i, int q, int o) {
             return w.linear2[l][(p * c + i) * outputs + q * c + o];
           });
-      for (int z = 0; z < s.nspecies() && t > 0; z++)
+      for (int z = 0; z < s.nspecies(); z++)
         layer.self[l].push_back(matrix(1, c, wide, blocks, c, wide, [&](int, int i, int q, int o) {
           return w.self[l][(z * c + i) * outputs + q * c + o];
         }));

@@ -16,10 +16,13 @@ namespace network {
 // Paths of one layer.
 struct LayerPlan {
   std::vector<Path> paths;
-  int to[max_l + 1] = {};       // paths to each l
-  int first[max_l + 1] = {};    // slot of (l, m3 = 0, first path)
-  int slots = 0;
-  int lmax = 0;    // that it emits
+  int to[max_l + 1] = {};                           // paths to each l; in the first layer species
+  int first[max_l + 1] = {};                        // slot of (l, m3 = 0, first path)
+  int slots = 0, width = 0;                         // width: of a slot and of a radial function
+  int functions = 0;                                // radial functions
+  int lmax = 0;                                     // that it emits
+  int messages() const { return slots * width; }    // doubles of one sample
+  int radial() const { return functions * width; }
   int components() const { return (lmax + 1) * (lmax + 1); }
   int blocks() const { return lmax + components(); }    // of q: scalars and gates, then the others
 };
@@ -52,19 +55,18 @@ class Sample {
   Sample(const Hyperparameters &shape, const NetworkPlan &plan, const Weights &weights);
 
   struct Layer {
-    Matrix radial1, radial2;                // bessels → hidden → [path][channel width]
-    Matrix linear1[max_l + 1];              // channels → channels
-    Matrix linear2[max_l + 1];              // [path][channel width] → [output block][channel width]
+    Matrix radial1;               // bessels → hidden
+    Matrix radial2;               // hidden → [path][channel width]; not in the first layer
+    Matrix linear1[max_l + 1];    // channels → channels
+    Matrix linear2[max_l + 1];    // [path][slot width] → [output block][channel width]
     std::vector<Matrix> self[max_l + 1];    // of each species
   };
-  const double *sources(int species) const { return sources_.data() + species * width_; }
   const Layer &layer(int t) const { return layers_[t]; }
   const double *readout(int species) const { return readout_.data() + species * (channels_ + 1); }
   double noise(const double *scalars) const;    // variance, (eV/Å)²
 
  private:
-  int width_, channels_;
-  AlignedArray sources_;
+  int channels_;
   std::vector<Layer> layers_;
   std::vector<double> readout_;
   NoiseHead noise_;

@@ -95,11 +95,9 @@ std::unique_ptr<FeatureMap::State> Network::new_state() const {
   state->kernels = &kernels();
   state->g.resize(shape_.layers);
   state->q.resize(shape_.layers);
-  const size_t row = static_cast<size_t>(nsamples()) * width_;
-  state->sources.zero(shape_.nspecies() * row);
-  for (int z = 0; z < shape_.nspecies(); z++)
-    for (int s = 0; s < nsamples(); s++)
-      std::copy_n(samples_[s]->sources(z), width_, state->sources.data() + z * row + s * width_);
+  const int width = plan_->layers[0].width;
+  state->ones.reserve(width);
+  std::fill_n(state->ones.data(), width, 1.0);
   return state;
 }
 
@@ -119,7 +117,7 @@ void Network::find_edges(const Neighbors &nb, NetworkState &state) const {
   state.species.clear();
   state.counts.clear();
   state.index.clear();
-  state.neighbor_species.clear();
+  state.runs.clear();
   state.first.assign(1, 0);
   double *x = state.x.data(), *y = state.y.data(), *z = state.z.data(), *r = state.r.data();
   const double cut2 = shape_.cutoff * shape_.cutoff;
@@ -129,24 +127,27 @@ void Network::find_edges(const Neighbors &nb, NetworkState &state) const {
     const double *xi = nb.x + 3 * static_cast<size_t>(i);
     state.atoms.push_back(i);
     state.species.push_back(nb.species[i]);
-    for (int k = 0; k < nb.counts[i]; k++) {
-      const int j = nb.neighbors[i][k] & nb.mask;
-      const double *xj = nb.x + 3 * static_cast<size_t>(j);
-      const double dx = xj[0] - xi[0], dy = xj[1] - xi[1], dz = xj[2] - xi[2],
-                   r2 = dx * dx + dy * dy + dz * dz;
-      if (nb.species[j] < 0 || r2 >= cut2) continue;    // NaN stays
-      const size_t e = state.index.size();
-      x[e] = dx, y[e] = dy, z[e] = dz, r[e] = r2;
-      state.index.push_back(j);
-      state.neighbor_species.push_back(nb.species[j]);
-      closest = std::min(closest, r2);
+    for (int species = 0; species < shape_.nspecies(); species++) {
+      state.runs.push_back(static_cast<int>(state.index.size() - state.first.back()));
+      for (int k = 0; k < nb.counts[i]; k++) {
+        const int j = nb.neighbors[i][k] & nb.mask;
+        if (nb.species[j] != species) continue;
+        const double *xj = nb.x + 3 * static_cast<size_t>(j);
+        const double dx = xj[0] - xi[0], dy = xj[1] - xi[1], dz = xj[2] - xi[2],
+                     r2 = dx * dx + dy * dy + dz * dz;
+        if (r2 >= cut2) continue;    // NaN stays
+        const size_t e = state.index.size();
+        x[e] = dx, y[e] = dy, z[e] = dz, r[e] = r2;
+        state.index.push_back(j);
+        closest = std::min(closest, r2);
+      }
     }
     state.counts.push_back(static_cast<int>(state.index.size() - state.first.back()));
+    state.runs.push_back(state.counts.back());
     while (state.index.size() % widest) {
       const size_t e = state.index.size();
       x[e] = r[e] = cut2, y[e] = z[e] = 0.0;
       state.index.push_back(-1);
-      state.neighbor_species.push_back(0);
     }
     state.first.push_back(state.index.size());
   }
@@ -157,12 +158,12 @@ void Network::find_edges(const Neighbors &nb, NetworkState &state) const {
 }
 
 // Functions of the edges of one atom.
-void Network::open(NetworkState &state, int layer, int atom) const {
+void Network::open(NetworkState &state, int atom) const {
   const size_t first = state.first[atom];
   Edges &edges = state.edges;
   edges.n = state.counts[atom];
   edges.stride = static_cast<int>(state.first[atom + 1] - first);
-  edges.index = (layer == 0 ? state.neighbor_species.data() : state.index.data()) + first;
+  edges.index = state.index.data() + first;
   edges.x = state.x.data() + first;
   edges.y = state.y.data() + first;
   edges.z = state.z.data() + first;
@@ -182,9 +183,8 @@ void Network::open(NetworkState &state, int layer, int atom) const {
 
 // Samples that take part in the work on one atom together: few enough for the fastest cache.
 int Network::chunk(const NetworkState &state, int layer) const {
-  const size_t bytes =
-      sizeof(double) * state.edges.stride *
-      (2 * plan_->layers[layer].paths.size() * width_ + 3 * width_of(shape_.hidden));
+  const size_t bytes = sizeof(double) * state.edges.stride *
+                       (2 * plan_->layers[layer].radial() + 3 * width_of(shape_.hidden));
   return std::clamp(static_cast<int>(fast_cache / bytes), 1, state.samples);
 }
 
@@ -197,21 +197,23 @@ void Network::for_chunks(const NetworkState &state, int layer, const Visit &visi
     visit(first, std::min(most, state.samples - first));
 }
 
-// R = SiLU(b V1) V2, [edge][sample][path][width]; slopes: leaves SiLU' in z1.
+// R = SiLU(b V1) V2, [edge][sample][path][width]; slopes: leaves SiLU' in z1. The first layer takes
+// R = SiLU(b V1).
 void Network::radial(NetworkState &state, int layer, int first, int n, bool slopes) const {
   const Kernels &k = *state.kernels;
   const Edges &edges = state.edges;
   const Matrix &v1 = radial1_[layer];
   const size_t hidden = v1.out_width / nsamples(), row = n * hidden,
-               paths = plan_->layers[layer].paths.size() * width_, stride = edges.stride;
+               paths = plan_->layers[layer].radial(), stride = edges.stride;
   state.z1.reserve(stride * row);
   state.s1.reserve(stride * row);
-  state.radial.reserve(stride * n * paths);
   k.multiply(edges.n, static_cast<int>(row), v1.in, edges.basis, 1, edges.stride,
              v1.forward.data() + (state.first_sample + first) * hidden, v1.out_width,
              state.z1.data(), row, false);
   (slopes ? k.silu_slopes(edges.n * row, state.z1.data(), state.s1.data())
           : k.silu(edges.n * row, state.z1.data(), state.s1.data()));
+  if (layer == 0) return;
+  state.radial.reserve(stride * n * paths);
   for (int s = 0; s < n; s++) {
     const Matrix &v2 = samples_[state.first_sample + first + s]->layer(layer).radial2;
     k.multiply(edges.n, v2.out_width, v2.in, state.s1.data() + s * hidden, row, 1,
@@ -265,38 +267,68 @@ void Network::require_states(const Neighbors &nb, const NetworkState &state) con
                 " atoms come with neighbours, and no exchange between owners and ghosts");
 }
 
-// The part of a message that all paths have in common, of n samples; slots [sample][slot][width].
-Message Network::message(int layer, int n, double *slots) const {
+// The part of a message that all paths have in common, of n samples from `first` of the pass; slots
+// [sample][slot][width].
+Message Network::message(const NetworkState &state, int layer, int first, int n,
+                         double *slots) const {
   const LayerPlan &plan = plan_->layers[layer];
   Message message;
-  message.width = width_;
+  message.width = plan.width;
   message.samples = n;
-  message.radial_sample = static_cast<ptrdiff_t>(plan.paths.size()) * width_;
+  message.radial = (layer ? state.radial : state.s1).data();
+  message.radial_sample = plan.radial();
   message.radial_edge = n * message.radial_sample;
-  message.g_sample = static_cast<ptrdiff_t>(layer == 0 ? width_ : size_of_h());
-  message.g_row = static_cast<ptrdiff_t>(layer ? row_of_g(nsamples()) : nsamples() * width_);
-  message.slots_sample = static_cast<ptrdiff_t>(plan.slots) * width_;
-  message.slots = slots;
+  message.g_sample = static_cast<ptrdiff_t>(layer ? size_of_h() : 0);
+  message.g_row = static_cast<ptrdiff_t>(layer ? row_of_g(nsamples()) : 0);
+  message.g = (layer ? state.g[layer] : state.ones).data() +
+              (state.first_sample + first) * message.g_sample;
+  message.slots_sample = plan.messages();
+  message.slots = slots + first * message.slots_sample;
   return message;
+}
+
+// Visits the messages at one atom: visit(edges, message). Those of the first layer are divided by
+// the species of the neighbour.
+template <class Visit>
+void Network::for_messages(const NetworkState &state, int layer, int atom, Message message,
+                           const Visit &visit) const {
+  const double *radial = message.radial, *g = message.g;
+  const int nspecies = shape_.nspecies();
+  const int *runs = state.runs.data() + static_cast<size_t>(atom) * (nspecies + 1);
+  for (int z = 0; z < nspecies && layer == 0; z++) {
+    Edges edges = state.edges;
+    edges.n = runs[z + 1] - runs[z];
+    edges.index += runs[z];
+    edges.coupling += runs[z];
+    edges.coupling_adjoint += runs[z];
+    message.radial = radial + runs[z] * message.radial_edge;
+    for (const Path &path : plan_->layers[0].paths) {
+      message.path = path;
+      message.path.slot += z;
+      visit(edges, message);
+    }
+  }
+  for (const Path &path : plan_->layers[layer].paths) {
+    if (layer == 0) break;
+    message.path = path;
+    message.radial = radial;
+    message.g = g + path.l1 * path.l1 * width_;
+    visit(state.edges, message);
+    radial += width_;
+  }
 }
 
 // Sums over the neighbours of one atom, [sample][slot][width].
 void Network::gather_messages(NetworkState &state, int layer, int atom, double *slots) const {
-  const LayerPlan &plan = plan_->layers[layer];
-  const double *g = layer == 0 ? state.sources.data() : state.g[layer].data();
-  open(state, layer, atom);
-  if (state.edges.n == 0)
-    std::fill_n(slots, static_cast<size_t>(state.samples) * plan.slots * width_, 0.0);
+  open(state, atom);
+  if (state.edges.n == 0) {
+    const size_t size = static_cast<size_t>(state.samples) * plan_->layers[layer].messages();
+    std::fill_n(slots, size, 0.0);
+  }
   for_chunks(state, layer, [&](int first, int n) {
     radial(state, layer, first, n, false);
-    Message message =
-        this->message(layer, n, slots + static_cast<size_t>(first) * plan.slots * width_);
-    for (size_t p = 0; p < plan.paths.size(); p++) {
-      message.path = plan.paths[p];
-      message.radial = state.radial.data() + p * width_;
-      message.g = g + first * message.g_sample + message.path.l1 * message.path.l1 * width_;
-      state.kernels->messages(state.edges, message);
-    }
+    for_messages(state, layer, atom, message(state, layer, first, n, slots),
+                 state.kernels->messages);
   });
 }
 
@@ -309,10 +341,9 @@ static int block_of(const LayerPlan &plan, int l, int m) {
 void Network::update(NetworkState &state, int layer, int first, int n, int species) const {
   const Kernels &k = *state.kernels;
   const LayerPlan &plan = plan_->layers[layer];
-  const size_t slot_size = static_cast<size_t>(plan.slots) * width_,
-               slot_row = nsamples() * slot_size, q_size = size_of_q(layer),
-               q_row = nsamples() * q_size, before = layer ? size_of_q(layer - 1) : 0,
-               h_size = size_of_h();
+  const size_t slot_size = plan.messages(), slot_row = nsamples() * slot_size,
+               q_size = size_of_q(layer), q_row = nsamples() * q_size,
+               before = layer ? size_of_q(layer - 1) : 0, h_size = size_of_h();
   state.slots.reserve(n * slot_row);
   state.h.reserve(n * h_size);
   for (int a = 0; a < n; a++)
@@ -328,7 +359,7 @@ void Network::update(NetworkState &state, int layer, int first, int n, int speci
         double *out =
             state.q[layer].data() + first * q_row + s * q_size + block_of(plan, l, m) * width_;
         const double *sums =
-            state.slots.data() + s * slot_size + (plan.first[l] + m * plan.to[l]) * width_;
+            state.slots.data() + s * slot_size + (plan.first[l] + m * plan.to[l]) * plan.width;
         const Matrix &mix = w.linear2[l];
         k.multiply(n, mix.out, mix.in, sums, slot_row, 1, mix.forward.data(), mix.out_width, out,
                    q_row, false);
@@ -432,9 +463,8 @@ void Network::seed_final(const Neighbors &nb, NetworkState &state, const Seed &s
 void Network::update_backward(NetworkState &state, int layer, int first, int n, int species) const {
   const Kernels &k = *state.kernels;
   const LayerPlan &plan = plan_->layers[layer];
-  const size_t slot_size = static_cast<size_t>(plan.slots) * width_,
-               slot_row = state.samples * slot_size, q_size = size_of_q(layer),
-               q_row = state.samples * q_size,
+  const size_t slot_size = plan.messages(), slot_row = state.samples * slot_size,
+               q_size = size_of_q(layer), q_row = state.samples * q_size,
                h_size = static_cast<size_t>(plan.components()) * width_, before = size_of_h();
   state.slots.reserve(n * slot_row);
   state.q_adjoint.reserve(n * q_row);
@@ -451,7 +481,8 @@ void Network::update_backward(NetworkState &state, int layer, int first, int n, 
         const double *q = state.q_adjoint.data() + s * q_size + block_of(plan, l, m) * width_;
         const Matrix &mix = w.linear2[l];
         k.multiply(n, mix.in, mix.out, q, q_row, 1, mix.backward.data(), mix.in_width,
-                   state.slots.data() + s * slot_size + (plan.first[l] + m * plan.to[l]) * width_,
+                   state.slots.data() + s * slot_size +
+                       (plan.first[l] + m * plan.to[l]) * plan.width,
                    slot_row, false);
         if (layer == 0) continue;
         const Matrix &self = w.self[l][species];
@@ -463,15 +494,15 @@ void Network::update_backward(NetworkState &state, int layer, int first, int n, 
 }
 
 // Ā of one atom: R̄, ḡ and forces.
-void Network::scatter_messages(NetworkState &state, int layer, int atom, const double *slots,
+void Network::scatter_messages(NetworkState &state, int layer, int atom, double *slots,
                                Result &result) const {
-  open(state, layer, atom);
+  open(state, atom);
   Edges &edges = state.edges;
   if (edges.n == 0) return;
   std::fill_n(edges.coupling_adjoint, static_cast<size_t>(plan_->entries) * edges.stride, 0.0);
   for_chunks(state, layer, [&](int first, int n) {
     radial(state, layer, first, n, true);
-    messages_backward(state, layer, first, n, const_cast<double *>(slots));
+    messages_backward(state, layer, atom, first, n, slots);
     radial_backward(state, layer, first, n);
   });
   find_slopes(state);
@@ -481,25 +512,19 @@ void Network::scatter_messages(NetworkState &state, int layer, int atom, const d
   add_forces(state, atom, result);
 }
 
-void Network::messages_backward(NetworkState &state, int layer, int first, int n,
+void Network::messages_backward(NetworkState &state, int layer, int atom, int first, int n,
                                 double *slots) const {
-  const LayerPlan &plan = plan_->layers[layer];
-  Message message =
-      this->message(layer, n, slots + static_cast<size_t>(first) * plan.slots * width_);
-  const double *g = (layer == 0 ? state.sources.data() : state.g[layer].data()) +
-                    (state.first_sample + first) * message.g_sample;
-  state.radial_adjoint.reserve(state.edges.stride * message.radial_edge);
-  MessageAdjoints adjoints = {nullptr, nullptr, static_cast<ptrdiff_t>(row_of_g(state.samples)),
-                              message.g_sample};
-  for (size_t p = 0; p < plan.paths.size(); p++) {
-    message.path = plan.paths[p];
-    const int at = message.path.l1 * message.path.l1 * width_;
-    message.radial = state.radial.data() + p * width_;
-    message.g = g + at;
-    adjoints.radial = state.radial_adjoint.data() + p * width_;
-    adjoints.g = layer ? state.g_adjoint.data() + first * message.g_sample + at : nullptr;
-    state.kernels->messages_backward(state.edges, message, adjoints);
-  }
+  const Message all = message(state, layer, first, n, slots);
+  state.radial_adjoint.reserve(state.edges.stride * all.radial_edge);
+  MessageAdjoints adjoints = {nullptr, false, nullptr, 0, all.g_sample};
+  adjoints.g_row = static_cast<ptrdiff_t>(row_of_g(state.samples));
+  double *g = layer ? state.g_adjoint.data() + first * all.g_sample : nullptr;
+  for_messages(state, layer, atom, all, [&](const Edges &edges, const Message &message) {
+    adjoints.radial = state.radial_adjoint.data() + (message.radial - all.radial);
+    adjoints.add = layer == 0 && message.path.l3 > 0;
+    adjoints.g = g ? g + (message.g - all.g) : nullptr;
+    state.kernels->messages_backward(edges, message, adjoints);
+  });
 }
 
 // Adds b̄ of n samples to the sum over all.
@@ -508,11 +533,11 @@ void Network::radial_backward(NetworkState &state, int layer, int first, int n) 
   const Edges &edges = state.edges;
   const Matrix &v1 = radial1_[layer];
   const size_t hidden = v1.out_width / nsamples(), row = n * hidden,
-               paths = plan_->layers[layer].paths.size() * width_;
+               paths = plan_->layers[layer].radial();
   state.s1_adjoint.reserve(edges.stride * row);
   state.basis_adjoint.reserve(static_cast<size_t>(edges.stride) * v1.in_width);
-  double *s1 = state.s1_adjoint.data();
-  for (int s = 0; s < n; s++) {
+  double *s1 = (layer ? state.s1_adjoint : state.radial_adjoint).data();
+  for (int s = 0; s < n && layer; s++) {
     const Matrix &v2 = samples_[state.first_sample + first + s]->layer(layer).radial2;
     k.multiply(edges.n, v2.in_width, v2.out, state.radial_adjoint.data() + s * paths, n * paths, 1,
                v2.backward.data(), v2.in_width, s1 + s * hidden, row, false);
@@ -583,7 +608,7 @@ void Network::backward(const Neighbors &nb, State &base, int nseeds, const Seed 
     if (state.samples == 0) continue;
     seed_final(nb, state, seeds[i], results[i]);
     for (int t = shape_.layers - 1; t >= 0; t--) {
-      const size_t slot_row = static_cast<size_t>(state.samples) * plan_->layers[t].slots * width_;
+      const size_t slot_row = static_cast<size_t>(state.samples) * plan_->layers[t].messages();
       if (t > 0) {
         state.g_adjoint.zero(nb.ntotal * row_of_g(state.samples));
         state.next.zero(state.atoms.size() * state.samples * size_of_h());

@@ -68,12 +68,15 @@ class Network : public FeatureMap {
   size_t size_of_h() const;
   size_t row_of_g(int samples) const;    // doubles of one atom
   void find_edges(const Neighbors &nb, NetworkState &state) const;
-  void open(NetworkState &state, int layer, int atom) const;
+  void open(NetworkState &state, int atom) const;
   int chunk(const NetworkState &state, int layer) const;
   template <class Visit>
   void for_chunks(const NetworkState &state, int layer, const Visit &visit) const;
   void radial(NetworkState &state, int layer, int first, int n, bool slopes) const;
-  Message message(int layer, int n, double *slots) const;
+  Message message(const NetworkState &state, int layer, int first, int n, double *slots) const;
+  template <class Visit>
+  void for_messages(const NetworkState &state, int layer, int atom, Message message,
+                    const Visit &visit) const;
   void require_states(const Neighbors &nb, const NetworkState &state) const;
   void pass_states(const Neighbors &nb, NetworkState &state, int layer) const;
   void gather_messages(NetworkState &state, int layer, int atom, double *slots) const;
@@ -85,9 +88,10 @@ class Network : public FeatureMap {
   void find_samples(NetworkState &state, const Seed &seed) const;
   void seed_final(const Neighbors &nb, NetworkState &state, const Seed &seed, Result &result) const;
   void update_backward(NetworkState &state, int layer, int first, int n, int species) const;
-  void scatter_messages(NetworkState &state, int layer, int atom, const double *slots,
+  void scatter_messages(NetworkState &state, int layer, int atom, double *slots,
                         Result &result) const;
-  void messages_backward(NetworkState &state, int layer, int first, int n, double *slots) const;
+  void messages_backward(NetworkState &state, int layer, int atom, int first, int n,
+                         double *slots) const;
   void radial_backward(NetworkState &state, int layer, int first, int n) const;
   void find_slopes(NetworkState &state) const;
   void pass_states_backward(const Neighbors &nb, NetworkState &state, int layer) const;

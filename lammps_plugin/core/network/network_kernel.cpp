@@ -241,7 +241,7 @@ void backward_of(const Edges &edges, const Message &message, const MessageAdjoin
                              : nullptr;
       for (int u = 0; u < width; u += LANES) {
         const Vec r = load(message.radial + at + u);
-        Vec back[N1] = {}, total = fill(0.0);
+        Vec back[N1] = {}, total = adjoints.add ? load(adjoints.radial + at + u) : fill(0.0);
         for (int m = 0; m < N3; m++) {
           const Vec a = load(slots + m * step + u), ra = r * a;
           for (int k = 0; k < N1; k++) {

@@ -4,7 +4,9 @@
 // Vocabulary. Channel width: channels rounded up to whole vectors of every instruction set.
 // Component (l, m) at l² + m. Edge coupling: M_e[m3][m1] = Σ_m2 C_{m1 m2 m3} Y_{l2 m2}(r̂_e), one
 // number for all channels, samples and layers; its entries of all paths follow each other. Slot: a
-// message component (l3, m3, path), those of one (l3, m3) side by side.
+// message component (l3, m3, path), those of one (l3, m3) side by side. In the first layer the
+// neighbour's state depends on its species alone: its channels are the hidden units of the radial
+// network, its paths the species, and R V2, the sources and W2 one matrix of the mixing.
 
 #ifndef UQ_NETWORK_PLAN_H
 #define UQ_NETWORK_PLAN_H
@@ -66,6 +68,7 @@ struct Message {
 // What the reverse pass of a message makes: R̄ laid out as R, ḡ (null: not wanted).
 struct MessageAdjoints {
   double *radial;
+  bool add;    // to R̄
   double *g;
   ptrdiff_t g_row, g_sample;
 };
@@ -84,7 +87,7 @@ struct Kernels {
   void (*scale)(size_t n, const double *by, double *values);
   // A = Σ_e R_e M_e g_e
   void (*messages)(const Edges &edges, const Message &message);
-  // From Ā: R̄ (=), ḡ (+=), M̄ (+=)
+  // From Ā: R̄ (= or +=), ḡ (+=), M̄ (+=)
   void (*messages_backward)(const Edges &edges, const Message &message,
                             const MessageAdjoints &adjoints);
   // h⁰ = SiLU(q⁰), h^l = q^l SiLU(block l of q⁰): q [1 + lmax blocks, then (2l+1) blocks of each l

@@ -24,10 +24,11 @@ struct NetworkState : FeatureMap::State {
   // Edges of all centres, each run padded to whole vectors (index -1).
   std::vector<size_t> first;    // [atom + 1]
   std::vector<int> counts;      // [atom], without padding
-  std::vector<int> index, neighbor_species;
+  std::vector<int> index;
+  std::vector<int> runs;    // [atom][species + 1]: edges of an atom by species of the neighbour
   AlignedArray x, y, z, r;
 
-  AlignedArray sources;            // g of the first layer, [species][sample][width]
+  AlignedArray ones;               // g of the first layer, [width]
   std::vector<AlignedArray> g;     // [layer], [ntotal][sample][component][width]
   std::vector<AlignedArray> q;     // [layer], [atom][sample][block][width], before the gate
   AlignedArray g_adjoint;          // as g
