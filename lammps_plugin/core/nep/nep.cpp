@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Orchestrates the kernels: blocks of atoms of one species go through neighbours → sums → network,
-// and back. evaluate() takes one block all the way before the next; forward() keeps neighbours,
-// sums and hidden layers of every block for backward().
+// and back. evaluate() takes one block all the way before the next; forward() keeps the indices of
+// neighbours, sums and hidden layers of every block for backward(), which makes the rest again: the
+// positions of all atoms stay in the cache, the displacements of all pairs do not.
 
 #include "nep.h"
 
@@ -78,6 +79,7 @@ Nep::fuse_with(const std::vector<const FeatureMap *> &maps) const {
 std::unique_ptr<FeatureMap::State> Nep::new_state() const {
   auto state = std::make_unique<NepState>();
   state->kernels = &kernels();
+  state->coordinates.resize(block_atoms);
   state->angular.resize(block_atoms);
   const size_t nm = members_.size(), wide = width_of(shape_.nangular), c = harmonics_.width;
   state->radial.zero(nm * width_of(shape_.nradial));
@@ -165,8 +167,28 @@ int Nep::find_neighbors(const Neighbors &nb, NepState &state, Environment &env) 
   return n;
 }
 
+// Room for the neighbours of a centre.
+static void place(Environment &env, AlignedArray &coordinates) {
+  coordinates.reserve(4 * static_cast<size_t>(env.size));
+  env.x = coordinates.data();
+  env.y = env.x + env.size;
+  env.z = env.y + env.size;
+  env.r = env.z + env.size;
+}
+
+// Neighbours that stand outside, at r² = `far`, in the slots [from, to).
+static void pad(Environment &env, int from, int to, double far) {
+  for (int k = from; k < to; k++) {
+    env.x[k] = env.y[k] = 0.0;
+    env.z[k] = 1.0;
+    env.r[k] = far;
+    env.index[k] = -1;
+  }
+}
+
 // Finds the neighbours of a centre and lays them out for the kernels.
-void Nep::gather(const Neighbors &nb, NepState &state, int center, Environment &env) const {
+void Nep::gather(const Neighbors &nb, NepState &state, int center, Environment &env,
+                 AlignedArray &coordinates) const {
   const int ns = shape_.nspecies();
   env.center = center;
   env.species = nb.species[center];
@@ -180,11 +202,7 @@ void Nep::gather(const Neighbors &nb, NepState &state, int center, Environment &
     env.angular_first[s + 1] += env.angular_first[s];
   }
   env.size = env.first[ns];
-  env.memory.reserve(4 * static_cast<size_t>(env.size));
-  env.x = env.memory.data();
-  env.y = env.x + env.size;
-  env.z = env.y + env.size;
-  env.r = env.z + env.size;
+  place(env, coordinates);
   env.index.resize(env.size);
   const Reach *reach = reach_.data() + env.species * (ns + 1);
   const double *d = state.displacements.data();
@@ -200,14 +218,31 @@ void Nep::gather(const Neighbors &nb, NepState &state, int center, Environment &
     closest = std::min(closest, d[4 * k + 3]);
   }
   env.min_distance = std::sqrt(closest);
-  for (int s = 0; s < ns; s++)    // padding stands outside
-    for (int k = state.next[2 * s + 1]; k < env.first[s + 1]; k++) {
-      env.x[k] = env.y[k] = 0.0;
-      env.z[k] = 1.0;
-      env.r[k] = 4.0 * reach[s + 1].all;
-      env.index[k] = -1;
-    }
+  for (int s = 0; s < ns; s++)
+    pad(env, state.next[2 * s + 1], env.first[s + 1], 4.0 * reach[s + 1].all);
   state.kernels->normalise(env.size, env.x, env.y, env.z, env.r);
+}
+
+// Lays out the neighbours that gather() has found, at the same positions.
+void Nep::gather_again(const Neighbors &nb, const Kernels &k, Environment &env,
+                       AlignedArray &coordinates) const {
+  place(env, coordinates);
+  const Reach *reach = reach_.data() + env.species * (shape_.nspecies() + 1);
+  const double *xi = nb.x + 3 * static_cast<size_t>(env.center);
+  const int *index = env.index.data();
+  for (int s = 0; s < shape_.nspecies(); s++) {
+    int j = env.first[s];
+    for (; j < env.first[s + 1] && index[j] >= 0; j++) {
+      const double *xj = nb.x + 3 * static_cast<size_t>(index[j]);
+      const double dx = xj[0] - xi[0], dy = xj[1] - xi[1], dz = xj[2] - xi[2];
+      env.x[j] = dx;
+      env.y[j] = dy;
+      env.z[j] = dz;
+      env.r[j] = dx * dx + dy * dy + dz * dz;
+    }
+    pad(env, j, env.first[s + 1], 4.0 * reach[s + 1].all);
+  }
+  k.normalise(env.size, env.x, env.y, env.z, env.r);
 }
 
 void Nep::add_repulsion(Environment &env) const {
@@ -332,7 +367,8 @@ void Nep::descriptors(NepState &state, const Environment &env, const double *s, 
   }
 }
 
-// From positions to the hidden layers of a block; slopes: those of the functions too, for forces.
+// From positions to the hidden layers of a block; slopes: those of the functions too, for forces,
+// and all that stays of every atom.
 void Nep::describe(const Neighbors &nb, NepState &state, const Block &block, bool slopes) const {
   const Kernels &k = *state.kernels;
   const int nm = static_cast<int>(members_.size()), wide_dim = width_of(shape_.dim());
@@ -341,10 +377,11 @@ void Nep::describe(const Neighbors &nb, NepState &state, const Block &block, boo
   for (int a = 0; a < block.natoms; a++) {
     Environment &env = state.environments[block.environment + a];
     double *s = state.sums.data() + block.sums + a * size;
-    gather(nb, state, nb.centers[block.rows[a]], env);
+    const int slot = slopes ? a : 0;
+    gather(nb, state, nb.centers[block.rows[a]], env, state.coordinates[slot]);
     add_repulsion(env);
-    evaluate_functions(env, k, slopes, state.angular[a]);
-    channel_sums(state, env, state.angular[a], s);
+    evaluate_functions(env, k, slopes, state.angular[slot]);
+    channel_sums(state, env, state.angular[slot], s);
     descriptors(state, env, s, q + a * wide_dim, block_atoms * wide_dim);
     state.min_distance = std::min(state.min_distance, env.min_distance);
     state.fixed_energy += env.repulsion;
@@ -580,9 +617,10 @@ void Nep::atom_forces(NepState &state, const Environment &env, const Angular &an
   add_forces(env, f, result);
 }
 
-// Energies and forces of a block that describe() has been through with slopes, or, again, without.
+// Energies and forces of a block that describe() has been through with slopes, or, with the atoms
+// to begin again from, without.
 void Nep::block_forces(NepState &state, const Block &block, int nseeds, const Seed *seeds,
-                       Result *results, bool again) const {
+                       Result *results, const Neighbors *again) const {
   const int stride = block_atoms * width_of(shape_.dim());
   const size_t one = members_.size() * stride;
   state.slopes.reserve(nseeds * one);
@@ -591,25 +629,29 @@ void Nep::block_forces(NepState &state, const Block &block, int nseeds, const Se
     network_backward(state, block, seeds[s], results[s], state.slopes.data() + s * one,
                      state.busy.data() + s * members_.size());
   for (int a = 0; a < block.natoms; a++) {
-    const Environment &env = state.environments[block.environment + a];
+    Environment &env = state.environments[block.environment + a];
     if (env.size == 0) continue;
-    if (again) evaluate_functions(env, *state.kernels, true, state.angular[a]);
+    Angular &angular = state.angular[again ? 0 : a];
+    if (again) {
+      gather_again(*again, *state.kernels, env, state.coordinates[0]);
+      evaluate_functions(env, *state.kernels, true, angular);
+    }
     const double *sums = state.sums.data() + block.sums + a * sums_size();
     for (int s = 0; s < nseeds; s++) {
       const AtomSlopes slopes = {state.slopes.data() + s * one + a * width_of(shape_.dim()), stride,
                                  state.busy.data() + s * members_.size(),
                                  seeds[s].fixed_of(block.rows[a])};
-      atom_forces(state, env, state.angular[a], sums, slopes, results[s]);
+      atom_forces(state, env, angular, sums, slopes, results[s]);
     }
   }
 }
 
-void Nep::backward(const Neighbors &, State &base, int nseeds, const Seed *seeds,
+void Nep::backward(const Neighbors &nb, State &base, int nseeds, const Seed *seeds,
                    Result *results) const {
   auto &state = static_cast<NepState &>(base);
   if (nseeds == 0) return;
   for (size_t b = state.blocks.size(); b-- > 0;)    // what forward() left last is still in cache
-    block_forces(state, state.blocks[b], nseeds, seeds, results, true);
+    block_forces(state, state.blocks[b], nseeds, seeds, results, &nb);
 }
 
 void Nep::evaluate(const Neighbors &nb, State &base, const Seed &seed, Result &result) const {
@@ -617,6 +659,6 @@ void Nep::evaluate(const Neighbors &nb, State &base, const Seed &seed, Result &r
   begin(nb, state, false);
   for (const Block &block : state.blocks) {
     describe(nb, state, block, true);
-    block_forces(state, block, 1, &seed, &result, false);
+    block_forces(state, block, 1, &seed, &result, nullptr);
   }
 }

@@ -76,7 +76,10 @@ class Nep : public FeatureMap {
 
   void begin(const Neighbors &nb, NepState &state, bool keep) const;
   int find_neighbors(const Neighbors &nb, NepState &state, Environment &env) const;
-  void gather(const Neighbors &nb, NepState &state, int center, Environment &env) const;
+  void gather(const Neighbors &nb, NepState &state, int center, Environment &env,
+              AlignedArray &coordinates) const;
+  void gather_again(const Neighbors &nb, const Kernels &k, Environment &env,
+                    AlignedArray &coordinates) const;
   void add_repulsion(Environment &env) const;
   void gather_angular(const Environment &env, Angular &angular) const;
   void evaluate_functions(const Environment &env, const Kernels &k, bool slopes,
@@ -99,7 +102,7 @@ class Nep : public FeatureMap {
   void atom_forces(NepState &state, const Environment &env, const Angular &angular, const double *s,
                    const AtomSlopes &slopes, Result &result) const;
   void block_forces(NepState &state, const Block &block, int nseeds, const Seed *seeds,
-                    Result *results, bool again) const;
+                    Result *results, const Neighbors *again) const;
 
   void radial_gradients(const Environment &env, const Kernels &k, const Member &member,
                         NepState &state) const;

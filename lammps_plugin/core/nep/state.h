@@ -14,10 +14,10 @@ namespace nep {
 struct Environment {
   int center = -1, species = -1;
   int size = 0;
-  AlignedArray memory;
-  double *x = nullptr, *y = nullptr, *z = nullptr, *r = nullptr;    // unit vector and distance, Å
-  std::vector<int> index;                                           // neighbour, -1: padding
-  std::vector<int> first;                                           // [species + 1]
+  // Unit vector and distance, Å, in NepState::coordinates; another centre may be there by now.
+  double *x = nullptr, *y = nullptr, *z = nullptr, *r = nullptr;
+  std::vector<int> index;            // neighbour, -1: padding
+  std::vector<int> first;            // [species + 1]
   std::vector<int> angular_first;    // [species + 1], the same among the angular neighbours alone
   double min_distance = 0.0;         // Å
   double repulsion = 0.0;            // eV
@@ -58,7 +58,10 @@ struct NepState : FeatureMap::State {
   std::vector<int> order;    // centres sorted by species
   std::vector<Nep::Block> blocks;
   std::vector<Environment> environments;    // of all blocks, or of one
-  std::vector<Angular> angular;             // [atoms of a block]
+  // Of the atoms of a block, or, where forward and backward pass are apart, of one after the other
+  // in the first place: what is kept of a centre is which its neighbours are, not where.
+  std::vector<AlignedArray> coordinates;
+  std::vector<Angular> angular;
   // Of all blocks, or of one: s [atom][member][channel][component width], hidden layers
   // [block][member][atom][width].
   AlignedArray sums, hidden;
