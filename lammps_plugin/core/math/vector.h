@@ -94,6 +94,18 @@ inline Vec square_root(Vec v) {
 #endif
 }
 
+// 1/√v of a positive, finite v, to two units in the last place.
+inline Vec inverse_root(Vec v) {
+#if defined(__AVX512F__)
+  // Fourteen bits, then Newton's iteration: half the time of a square root and a division.
+  Vec y = _mm512_maskz_rsqrt14_pd(0xff, v);
+  for (int n = 0; n < 2; n++) y += 0.5 * y * (1.0 - v * y * y);
+  return y;
+#else
+  return 1.0 / square_root(v);
+#endif
+}
+
 // Adding and subtracting 1.5 * 2^52 rounds to an integer, whose bits stand at the low end of the
 // sum.
 constexpr double ROUND = 6755399441055744.0;

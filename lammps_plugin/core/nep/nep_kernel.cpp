@@ -139,8 +139,8 @@ void normalise(int n, double *x, double *y, double *z, double *r) {
   for (int j = 0; j < n; j += LANES) {
     Vec r2 = load(r + j);
     r2 = select(r2 < 1e-24, fill(1e-24), r2);
-    const Vec distance = square_root(r2), inverse = 1.0 / distance;
-    store(r + j, distance);
+    const Vec inverse = inverse_root(r2);
+    store(r + j, r2 * inverse);
     store(x + j, load(x + j) * inverse);
     store(y + j, load(y + j) * inverse);
     store(z + j, load(z + j) * inverse);
