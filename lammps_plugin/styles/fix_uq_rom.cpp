@@ -29,6 +29,7 @@
 #include <cstdio>
 #include <cstring>
 #include <exception>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <mpi.h>
@@ -106,7 +107,8 @@ uq::ReducedBasis FixUQROM::read_basis(int modes) {
   if (comm->me == 0) {
     try {
       std::ifstream stream(file_, std::ios::binary);
-      if (!stream) throw uq::Error(file_ + ": no such file");
+      if (!stream || std::filesystem::is_directory(file_))
+        throw uq::Error(file_ + ": no such file");
       const std::string bytes((std::istreambuf_iterator<char>(stream)),
                               std::istreambuf_iterator<char>());
       basis = uq::ReducedBasis(file_, bytes, modes);

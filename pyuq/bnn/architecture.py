@@ -8,11 +8,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import safe_open
 
 import pyuq
 from pyuq.bnn.coupling import paths
-from pyuq.io.files import sha256, write_tensors
+from pyuq.io.files import read_tensors, sha256, write_tensors
 
 
 @dataclass(frozen=True)
@@ -169,19 +168,17 @@ def read_network(path) -> NetworkFile:
     ValueError
         Another format, or tensors that do not fit.
     """
-    with safe_open(Path(path), framework="numpy") as file:
-        found = file.metadata() or {}
-        if (found.get("format"), found.get("format_version")) != ("pyuq-network", "1"):
-            raise ValueError(
-                f"{path}: format {found.get('format')} version {found.get('format_version')}, "
-                "expected pyuq-network version 1"
-            )
-        architecture = Architecture(
-            tuple(found["elements"].split()),
-            float(found["cutoff"]),
-            **{name: int(found[name]) for name in INTEGERS},
+    tensors, found = read_tensors(path)
+    if (found.get("format"), found.get("format_version")) != ("pyuq-network", "1"):
+        raise ValueError(
+            f"{path}: format {found.get('format')} version {found.get('format_version')}, "
+            "expected pyuq-network version 1"
         )
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    architecture = Architecture(
+        tuple(found["elements"].split()),
+        float(found["cutoff"]),
+        **{name: int(found[name]) for name in INTEGERS},
+    )
     check(architecture, tensors, str(path))
     return NetworkFile(architecture, tensors)
 

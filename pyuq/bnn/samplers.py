@@ -38,12 +38,10 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.numpy import load_file
 from torch import Tensor
 from tqdm import tqdm
 
-from pyuq.io.files import write_tensors
+from pyuq.io.files import read_tensors, write_tensors
 from pyuq.models.posterior import Posterior
 
 
@@ -156,17 +154,16 @@ class Chain:
         Raises
         ------
         ValueError
-            It was written by a run with other settings.
+            It was written by a run with other settings, or is damaged.
         """
-        with safe_open(path, framework="numpy") as file:
-            found = file.metadata() or {}
+        tensors, found = read_tensors(path)
         if changed := sorted(k for k in metadata if found.get(k) != metadata[k]):
             raise ValueError(
                 f"{path} is the checkpoint of a run with other settings: "
                 + ", ".join(f"{k} ({found.get(k)} -> {metadata[k]})" for k in changed)
                 + "; put them back, or remove it"
             )
-        t = {k: torch.from_numpy(v) for k, v in load_file(path).items()}
+        t = {k: torch.from_numpy(v) for k, v in tensors.items()}
         generator = torch.Generator()
         generator.set_state(t["generator"])
         step, adaptations = (int(n) for n in t["counts"])

@@ -64,7 +64,10 @@ def read(path) -> list[Atoms]:
         # Under mpirun ASE would otherwise take reading for a collective operation.
         frames = ase.io.read(path, index=":", format=kind, parallel=False)
     except Exception as error:
-        raise ValueError(f"{path} cannot be read as structures: {error}") from error
+        raise ValueError(
+            f"{path} cannot be read as structures ({type(error).__name__}: {error}); expected extended XYZ "
+            "(.xyz, .extxyz) or another file that ASE knows by its name"
+        ) from error
     if not frames:
         raise ValueError(f"{path} holds no structure")
     return [adopt_gpumd(atoms) for atoms in frames]
@@ -108,8 +111,10 @@ def stream(path, wanted: Container[int]) -> Iterator[Atoms | None]:
     if not path.is_file():
         raise ValueError(f"no file {path}")
     with open(path, encoding="utf-8") as file:
-        while (line := file.readline()).strip():
+        while True:
             try:
+                if not (line := file.readline()).strip():
+                    return
                 lines = [line, *(file.readline() for _ in range(int(line) + 1))]
                 if not lines[-1]:
                     raise ValueError("the file ends before it")

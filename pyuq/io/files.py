@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 
@@ -30,8 +31,15 @@ def atomic_write(path, mode: str = "w") -> Iterator[IO]:
     Yields
     ------
     file object
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such folder.
     """
     path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"no folder {path.parent} to write {path.name} into: make it first")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     encoding = None if "b" in mode else "utf-8"
     try:
@@ -97,6 +105,24 @@ def write_tensors(path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str
     with atomic_write(path, "wb") as file:
         file.write(len(header).to_bytes(8, "little") + header)
         file.write(memoryview(data)[8 + size :])
+
+
+def read_tensors(path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Read a safetensors file: tensors by name, and metadata.
+
+    Raises
+    ------
+    ValueError
+        There is no such file, or it is damaged or of another format.
+    """
+    if not Path(path).is_file():
+        raise ValueError(f"no file {path}")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return tensors, file.metadata() or {}
+    except SafetensorError as error:
+        raise ValueError(f"{path}: not a safetensors file: {error}") from error
 
 
 def sha256(path) -> str:

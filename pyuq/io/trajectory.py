@@ -341,7 +341,13 @@ def _from_ase(path) -> _Source:
 
     if not Path(path).is_file():
         raise ValueError(f"no file {path}")
-    first = ase.io.read(path, index=0, parallel=False)
+    try:
+        first = ase.io.read(path, index=0, parallel=False)
+    except Exception as error:
+        raise ValueError(
+            f"{path} cannot be read as a trajectory ({type(error).__name__}: {error}); expected a LAMMPS dump, "
+            "extended XYZ or another file that ASE knows by its name"
+        ) from error
     symbols = np.array(first.get_chemical_symbols())
     ids = np.arange(1, len(first) + 1)
 

@@ -17,12 +17,11 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from safetensors import SafetensorError, safe_open
 from scipy.linalg import cholesky, solve_triangular
 from scipy.linalg.blas import dsyrk
 from scipy.linalg.lapack import dpstrf
 
-from pyuq.io.files import write_tensors
+from pyuq.io.files import read_tensors, write_tensors
 
 FloatArray = NDArray[np.float64]
 
@@ -259,12 +258,7 @@ class PosteriorFile:
         ValueError
             If it is not a posterior file of this format version.
         """
-        try:
-            with safe_open(path, framework="numpy") as file:
-                metadata = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except SafetensorError as error:
-            raise ValueError(f"{path}: not a safetensors file: {error}") from error
+        tensors, metadata = read_tensors(path)
         found = (metadata.get("format"), metadata.get("format_version"))
         if found != (cls.FORMAT, cls.VERSION):
             raise ValueError(

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import safe_open
 
-from pyuq.io.files import write_tensors
+from pyuq.io.files import read_tensors, write_tensors
 from pyuq.srom.system import System
 
 FloatArray = NDArray[np.float64]
@@ -50,9 +49,7 @@ class Snapshots:
         self.path = Path(path)
         if not (self.path / HEADER).is_file():
             raise ValueError(f"{path} holds no snapshots: make them with `pyuq srom snapshots`")
-        with safe_open(self.path / HEADER, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        tensors, metadata = read_tensors(self.path / HEADER)
         found = (metadata.get("format"), metadata.get("format_version"))
         if found != (FORMAT, VERSION):
             raise ValueError(f"{path}: format {found}, expected {(FORMAT, VERSION)}")

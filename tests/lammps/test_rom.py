@@ -367,3 +367,8 @@ def test_truncated_files(reference, rng, tmp_path):
         broken.write_bytes(content[:length])
         with pytest.raises(Exception, match=r"broken\.rom"):
             run(crystal() + f"fix r all uq/rom file {broken}\n")
+
+
+def test_a_folder_is_no_basis(tmp_path):
+    with pytest.raises(Exception, match=rf"{tmp_path}: no such file"):
+        run(crystal() + f"fix r all uq/rom file {tmp_path}\n")

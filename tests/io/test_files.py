@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Files that are missing, damaged or of another kind end in a message that names them."""
+
+import numpy as np
+import pytest
+
+from pyuq.bnn.architecture import read_network
+from pyuq.io import extxyz
+from pyuq.io.files import read_tensors, write_tensors, write_text
+from pyuq.io.trajectory import read_trajectory
+
+
+def test_tensors_come_back(tmp_path):
+    write_tensors(tmp_path / "a", {"x": np.arange(6.0).reshape(2, 3)}, {"format": "none"})
+    tensors, metadata = read_tensors(tmp_path / "a")
+    np.testing.assert_array_equal(tensors["x"], np.arange(6.0).reshape(2, 3))
+    assert metadata == {"format": "none"}
+
+
+@pytest.mark.parametrize("read", [read_tensors, read_network])
+@pytest.mark.parametrize("content", [b"", b"elements: [Ag, I]\n", "cut"])
+def test_damaged_tensors_are_named(tmp_path, read, content):
+    path = tmp_path / "net.safetensors"
+    if content == "cut":
+        write_tensors(path, {"x": np.ones(100)}, {})
+        content = path.read_bytes()[:-8]
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"net\.safetensors: not a safetensors file"):
+        read(path)
+
+
+@pytest.mark.parametrize("read", [read_tensors, read_network, extxyz.read, read_trajectory])
+def test_a_folder_is_no_file(tmp_path, read):
+    with pytest.raises(ValueError, match=f"no file {tmp_path}"):
+        read(tmp_path)
+
+
+def test_missing_folders_are_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=f"no folder {tmp_path / 'new'} to write a.uq into"):
+        write_text(tmp_path / "new" / "a.uq", "")
+
+
+@pytest.mark.parametrize("name", ["labels.txt", "labels.xyz"])
+def test_other_files_are_no_structures(tmp_path, name):
+    (tmp_path / name).write_bytes(b"\xa2 hello\n")
+    with pytest.raises(
+        ValueError, match=rf"{name} cannot be read as structures \(.*; expected extended XYZ"
+    ):
+        extxyz.read(tmp_path / name)
+
+
+def test_binary_data_in_a_stream_are_named(tmp_path):
+    (tmp_path / "labels.xyz").write_bytes(b"\xa2 hello\n")
+    with pytest.raises(ValueError, match=r"labels\.xyz: frame 0 cannot be read"):
+        extxyz.count(tmp_path / "labels.xyz")
+
+
+def test_an_empty_file_is_no_trajectory(tmp_path):
+    (tmp_path / "run.xyz").write_text("")
+    with pytest.raises(ValueError, match=r"run\.xyz cannot be read as a trajectory"):
+        read_trajectory(tmp_path / "run.xyz")
