@@ -18,6 +18,11 @@ STEP, SIGMA, WORST = 0, 3, 4  # columns of the tables
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else ".")
+    for name in ("plain", "biased"):
+        if not (folder / f"{name}.txt").is_file():
+            sys.exit(
+                f"no {folder / name}.txt: run in.hal with and without bias first, see README.md"
+            )
     fig, axes = figure(ncols=2)
     for name, color in (("plain", GREY), ("biased", BLUE)):
         table = np.loadtxt(folder / f"{name}.txt", ndmin=2)

@@ -14,7 +14,7 @@ import pyuq
 from pyuq.calculator import UQCalculator, force_deviations
 from pyuq.calibration.recalibration import Recalibration, Sample
 from pyuq.calibration.scores import LEVELS, Scores, coverage, reliability, scores
-from pyuq.io.files import atomic_write, beside, write_text
+from pyuq.io.files import atomic_write, beside, require_folder, write_text
 from pyuq.io.structures import StructureFiles, take
 from pyuq.models.fit import check_structures
 from pyuq.models.readout_posterior import species_names
@@ -342,6 +342,8 @@ def run_calibrate(
     ValueError, RuntimeError
         A file is missing or wrong, or there are too few structures.
     """
+    if out:
+        require_folder(out)
     names = tuple(elements)
     for path in map(Path, models):
         names = names or (species_names(path, data)[0] if path.is_file() else ())

@@ -34,12 +34,11 @@ def atomic_write(path, mode: str = "w") -> Iterator[IO]:
 
     Raises
     ------
-    FileNotFoundError
-        There is no such folder.
+    FileNotFoundError, PermissionError
+        See :func:`require_folder`.
     """
     path = Path(path)
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"no folder {path.parent} to write {path.name} into: make it first")
+    require_folder(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     encoding = None if "b" in mode else "utf-8"
     try:
@@ -53,6 +52,23 @@ def atomic_write(path, mode: str = "w") -> Iterator[IO]:
             temporary.unlink()
         raise
     sync_folder(path.parent)
+
+
+def require_folder(path) -> None:
+    """Refuse a file that could not be written: better before the work than after it.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such folder.
+    PermissionError
+        The folder is read-only.
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"no folder {path.parent} to write {path.name} into: make it first")
+    if not os.access(path.parent, os.W_OK):
+        raise PermissionError(f"folder {path.parent} is read-only: write {path.name} elsewhere")
 
 
 def beside(path, name: str) -> Path:

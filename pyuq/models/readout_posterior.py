@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 import pyuq
 from pyuq.calibration import StudentScale, scores
-from pyuq.io.files import beside
+from pyuq.io.files import beside, require_folder
 from pyuq.io.files import sha256 as file_hash
 from pyuq.io.structures import StructureFiles, take
 from pyuq.models.evaluator import Evaluator
@@ -288,9 +288,10 @@ def run_posterior(
     """
     path = Path(path)
     choice = PosteriorSettings(**settings)
+    written = Path(out or _default_output(path, choice.mean))
+    require_folder(written)
     names, meant = (tuple(elements), True) if elements else species_names(path, data)
     structures = StructureFiles(data, names)
-    written = Path(out or _default_output(path, choice.mean))
     partial = _partial(written, path, structures, choice, comm)
     result = readout_posterior(path, structures, choice, names, comm, partial)
     sets = []

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from pyuq.bnn.architecture import read_network
+from pyuq.cli import main
 from pyuq.io import extxyz
 from pyuq.io.files import read_tensors, write_tensors, write_text
 from pyuq.io.trajectory import read_trajectory
@@ -38,6 +39,13 @@ def test_a_folder_is_no_file(tmp_path, read):
 def test_missing_folders_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=f"no folder {tmp_path / 'new'} to write a.uq into"):
         write_text(tmp_path / "new" / "a.uq", "")
+
+
+def test_missing_folders_are_named_before_the_work(tmp_path, capsys):
+    out = tmp_path / "new" / "a.uq"
+    for verb in ("posterior", "calibrate"):
+        assert main([verb, "no.yace", "--data", "no.xyz", "--out", str(out)]) == 1
+        assert f"no folder {tmp_path / 'new'} to write a.uq into" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["labels.txt", "labels.xyz"])
