@@ -3,6 +3,7 @@
 
 import importlib
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -119,6 +120,22 @@ def test_links_resolve(page):
         if not path.exists() or (anchor and path.suffix == ".md" and anchor not in anchors(path)):
             broken.append(target)
     assert not broken
+
+
+@pytest.mark.parametrize("page", PAGES, ids=ids)
+def test_settings_are_toml_with_their_optional_keys_too(page):
+    for language, text in FENCE.findall(page.read_text()):
+        if language == "toml":
+            tomllib.loads(re.sub(r"^# (?=\w+ = )", "", text, flags=re.MULTILINE))
+
+
+def test_optional_settings_of_a_fit_are_at_the_top():
+    """Without their comment signs they belong to the top of the file, not to its last table."""
+    blocks = [
+        t for k, t in FENCE.findall((ROOT / "docs/guide/fitting.md").read_text()) if k == "toml"
+    ]
+    data = tomllib.loads(re.sub(r"^# (?=\w+ = )", "", blocks[0], flags=re.MULTILINE))
+    assert {"one_body", "max_force", "active_set"} <= data.keys()
 
 
 def test_the_checks_find_what_is_wrong(tmp_path):
