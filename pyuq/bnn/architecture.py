@@ -168,12 +168,7 @@ def read_network(path) -> NetworkFile:
     ValueError
         Another format, or tensors that do not fit.
     """
-    tensors, found = read_tensors(path)
-    if (found.get("format"), found.get("format_version")) != ("pyuq-network", "1"):
-        raise ValueError(
-            f"{path}: format {found.get('format')} version {found.get('format_version')}, "
-            "expected pyuq-network version 1"
-        )
+    tensors, found = read_tensors(path, ("pyuq-network", "1"))
     architecture = Architecture(
         tuple(found["elements"].split()),
         float(found["cutoff"]),

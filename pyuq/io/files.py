@@ -123,8 +123,18 @@ def write_tensors(path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str
         file.write(memoryview(data)[8 + size :])
 
 
-def read_tensors(path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+def read_tensors(
+    path, kind: tuple[str, str] | None = None, what: str = "a safetensors file"
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Read a safetensors file: tensors by name, and metadata.
+
+    Parameters
+    ----------
+    path : path
+    kind : (str, str), optional
+        Values that the metadata must have as ``format`` and ``format_version``.
+    what : str
+        What the file should be, for messages.
 
     Raises
     ------
@@ -132,13 +142,19 @@ def read_tensors(path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         There is no such file, or it is damaged or of another format.
     """
     if not Path(path).is_file():
-        raise ValueError(f"no file {path}")
+        raise ValueError(f"no file {path}: expected {what}")
     try:
         with safe_open(path, framework="numpy") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return tensors, file.metadata() or {}
+            metadata = file.metadata() or {}
     except SafetensorError as error:
-        raise ValueError(f"{path}: not a safetensors file: {error}") from error
+        raise ValueError(f"{path}: not {what}: {error}") from error
+    found = (metadata.get("format"), metadata.get("format_version"))
+    if kind is not None and found != kind:
+        raise ValueError(
+            f"{path}: format {found[0]!r} version {found[1]!r}, expected {kind[0]!r} version {kind[1]!r}"
+        )
+    return tensors, metadata
 
 
 def sha256(path) -> str:

@@ -13,9 +13,8 @@ from pathlib import Path
 
 import numpy as np
 from ase import Atoms
-from safetensors import SafetensorError, safe_open
 
-from pyuq.io.files import write_tensors
+from pyuq.io.files import read_tensors, write_tensors
 from pyuq.models.regression import NormalEquations
 from pyuq.models.yace import Repulsion
 
@@ -82,12 +81,7 @@ class FitState:
         """
         if not Path(path).is_file():
             raise FileNotFoundError(f"no file {path}: fit once without resuming")
-        try:
-            with safe_open(path, "numpy") as file:
-                metadata = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except SafetensorError as error:
-            raise ValueError(f"{path}: {error}") from error
+        tensors, metadata = read_tensors(path)
         if metadata.get("format") != FORMAT:
             raise ValueError(f"{path}: format is {metadata.get('format')!r}, expected {FORMAT!r}")
         record = json.loads(metadata["record"])

@@ -258,13 +258,7 @@ class PosteriorFile:
         ValueError
             If it is not a posterior file of this format version.
         """
-        tensors, metadata = read_tensors(path)
-        found = (metadata.get("format"), metadata.get("format_version"))
-        if found != (cls.FORMAT, cls.VERSION):
-            raise ValueError(
-                f"{path}: format {found[0]!r} version {found[1]!r}, "
-                f"expected {cls.FORMAT!r} version {cls.VERSION!r}"
-            )
+        tensors, metadata = read_tensors(path, (cls.FORMAT, cls.VERSION))
         if missing := {"model", "mean"} - tensors.keys():
             raise ValueError(f"{path}: lacks {' and '.join(sorted(missing))}")
         return cls(

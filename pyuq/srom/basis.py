@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 
 import pyuq
-from pyuq.io.files import write_tensors
+from pyuq.io.files import read_tensors, write_tensors
 from pyuq.srom.pod import POD, pod
 from pyuq.srom.snapshots import SnapshotMatrix, Snapshots
 from pyuq.srom.system import System
@@ -119,15 +118,7 @@ class Basis:
         ValueError
             It is not such a file.
         """
-        try:
-            with safe_open(path, framework="numpy") as file:
-                metadata = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (SafetensorError, FileNotFoundError) as error:
-            raise ValueError(f"{path}: not a basis file: {error}") from error
-        found = (metadata.get("format"), metadata.get("format_version"))
-        if found != (FORMAT, VERSION):
-            raise ValueError(f"{path}: format {found}, expected {(FORMAT, VERSION)}")
+        tensors, metadata = read_tensors(path, (FORMAT, VERSION), "a basis file")
         free = tensors.get("free")
         return cls(
             System.from_tensors(tensors, metadata["symbols"]),

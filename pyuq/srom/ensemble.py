@@ -13,10 +13,9 @@ from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 
 import pyuq
-from pyuq.io.files import write_tensors
+from pyuq.io.files import read_tensors, write_tensors
 from pyuq.srom.basis import Basis
 from pyuq.srom.sampling import (
     Frame,
@@ -154,17 +153,8 @@ class Ensemble:
         ValueError
             It is not such a file.
         """
-        try:
-            with safe_open(path, framework="numpy") as file:
-                metadata = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (SafetensorError, FileNotFoundError) as error:
-            raise ValueError(
-                f"{path}: not an ensemble of bases ({error}); make it with `pyuq srom sample`"
-            ) from error
-        found = (metadata.get("format"), metadata.get("format_version"))
-        if found != (FORMAT, VERSION):
-            raise ValueError(f"{path}: format {found}, expected {(FORMAT, VERSION)}")
+        what = "an ensemble of bases, as `pyuq srom sample` makes"
+        tensors, metadata = read_tensors(path, (FORMAT, VERSION), what)
         hashes = tuple(json.loads(metadata["model_sha256"]))
         free = tensors.get("free")
         nominal = Basis(

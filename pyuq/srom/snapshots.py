@@ -49,10 +49,7 @@ class Snapshots:
         self.path = Path(path)
         if not (self.path / HEADER).is_file():
             raise ValueError(f"{path} holds no snapshots: make them with `pyuq srom snapshots`")
-        tensors, metadata = read_tensors(self.path / HEADER)
-        found = (metadata.get("format"), metadata.get("format_version"))
-        if found != (FORMAT, VERSION):
-            raise ValueError(f"{path}: format {found}, expected {(FORMAT, VERSION)}")
+        tensors, metadata = read_tensors(self.path / HEADER, (FORMAT, VERSION))
         self.system = System.from_tensors(tensors, metadata["symbols"])
         self.timestep = float(metadata["timestep"])
         self.label = metadata["label"]
