@@ -4,6 +4,7 @@
 // around), into which periodic images have been folded. The switch f of the core repulsion is one
 // more component: φ = f φ'.
 
+#include "gradient_row.h"
 #include "state.h"
 
 using namespace uq;
@@ -77,20 +78,9 @@ int Ace::gradient_matrix(AceState &state, const Environment &env, const int *own
   const int width = (virial + 6 + k.lanes - 1) / k.lanes * k.lanes;
   state.matrix.zero(static_cast<size_t>(plan.products.ncomp + 1) * width);
   const auto add = [&](double *row, int q, double gx, double gy, double gz) {
-    double *there = row + 3 * state.slot[owner[env.index[q]]], *w = row + virial;
-    there[0] -= gx;
-    there[1] -= gy;
-    there[2] -= gz;
-    row[0] += gx;
-    row[1] += gy;
-    row[2] += gz;
-    const double dx = env.x[q] * env.r[q], dy = env.y[q] * env.r[q], dz = env.z[q] * env.r[q];
-    w[0] -= dx * gx;
-    w[1] -= dy * gy;
-    w[2] -= dz * gz;
-    w[3] -= dy * gz;
-    w[4] -= dx * gz;
-    w[5] -= dx * gy;
+    const double r = env.r[q];
+    add_gradient(r * env.x[q], r * env.y[q], r * env.z[q], gx, gy, gz, row,
+                 row + 3 * state.slot[owner[env.index[q]]], row + virial);
   };
   for (size_t s = 0; s < plan.bonds.size(); s++) {
     const BondPlan &bond = plan.bonds[s];

@@ -3,6 +3,7 @@
 // ∂(core moments)/∂x, whose columns are the coordinates of the owners around: periodic images have
 // been folded.
 
+#include "gradient_row.h"
 #include "math/matrix.h"
 #include "state.h"
 
@@ -31,22 +32,11 @@ int Mtp::gradient_matrix(MtpState &state, const Environment &env, const int *own
   for (int c = 0; c < ncore; c++) {
     const double *gx = state.core_gradients.data() + 3 * static_cast<size_t>(c) * n, *gy = gx + n,
                  *gz = gy + n;
-    double *row = state.matrix.data() + static_cast<size_t>(c) * width, *w = row + virial;
+    double *row = state.matrix.data() + static_cast<size_t>(c) * width;
     for (int j = 0; j < env.n; j++) {
-      double *there = row + 3 * state.slot[owner[env.index[j]]];
-      there[0] -= gx[j];
-      there[1] -= gy[j];
-      there[2] -= gz[j];
-      row[0] += gx[j];
-      row[1] += gy[j];
-      row[2] += gz[j];
-      const double r = env.r[j], dx = env.x[j] * r, dy = env.y[j] * r, dz = env.z[j] * r;
-      w[0] -= dx * gx[j];
-      w[1] -= dy * gy[j];
-      w[2] -= dz * gz[j];
-      w[3] -= dy * gz[j];
-      w[4] -= dx * gz[j];
-      w[5] -= dx * gy[j];
+      const double r = env.r[j];
+      add_gradient(r * env.x[j], r * env.y[j], r * env.z[j], gx[j], gy[j], gz[j], row,
+                   row + 3 * state.slot[owner[env.index[j]]], row + virial);
     }
   }
   return width;

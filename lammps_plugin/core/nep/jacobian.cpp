@@ -3,6 +3,7 @@
 // descriptors, with periodic images folded into their owners, multiply the hidden weights; the
 // slopes 1 - h² of the activations come last.
 
+#include "gradient_row.h"
 #include "state.h"
 
 #include <algorithm>
@@ -30,22 +31,11 @@ static void find_owners(const Environment &env, const int *owner, NepState &stat
 }
 
 // Adds g = ∂q/∂r_j of neighbour j to the row of a descriptor.
-static void add_gradient(const Environment &env, const NepState &state, int j, double gx, double gy,
-                         double gz, double *row) {
-  double *there = row + state.columns[j], *w = row + 3 * state.owners.size();
-  there[0] -= gx;
-  there[1] -= gy;
-  there[2] -= gz;
-  row[0] += gx;
-  row[1] += gy;
-  row[2] += gz;
-  const double dx = env.x[j] * env.r[j], dy = env.y[j] * env.r[j], dz = env.z[j] * env.r[j];
-  w[0] -= dx * gx;
-  w[1] -= dy * gy;
-  w[2] -= dz * gz;
-  w[3] -= dy * gz;
-  w[4] -= dx * gz;
-  w[5] -= dx * gy;
+static void add_to_descriptor(const Environment &env, const NepState &state, int j, double gx,
+                              double gy, double gz, double *row) {
+  const double r = env.r[j];
+  add_gradient(r * env.x[j], r * env.y[j], r * env.z[j], gx, gy, gz, row, row + state.columns[j],
+               row + 3 * state.owners.size());
 }
 
 void Nep::radial_gradients(const Environment &env, const Kernels &k, const Member &member,
@@ -61,8 +51,8 @@ void Nep::radial_gradients(const Environment &env, const Kernels &k, const Membe
                       member.radial_by_channel(p) + n * wide_base, slopes);
       double *row = state.gradients.data() + static_cast<size_t>(n) * state.width;
       for (int j = at; j < at + count && env.index[j] >= 0; j++)
-        add_gradient(env, state, j, slopes[j - at] * env.x[j], slopes[j - at] * env.y[j],
-                     slopes[j - at] * env.z[j], row);
+        add_to_descriptor(env, state, j, slopes[j - at] * env.x[j], slopes[j - at] * env.y[j],
+                          slopes[j - at] * env.z[j], row);
     }
   }
 }
@@ -104,9 +94,9 @@ void Nep::angular_gradients(const Environment &env, const Kernels &k, const Memb
           state.gradients.data() + static_cast<size_t>(shape_.nradial + i * na + a) * state.width;
       for (int j = 0; j < env.nangular(); j++) {
         const double along = dg[j * wide + a] * p[j], across = g[j * wide + a];
-        add_gradient(env, state, slot[j], along * angular.x[j] + across * p[n + j],
-                     along * angular.y[j] + across * p[2 * n + j],
-                     along * angular.z[j] + across * p[3 * n + j], row);
+        add_to_descriptor(env, state, slot[j], along * angular.x[j] + across * p[n + j],
+                          along * angular.y[j] + across * p[2 * n + j],
+                          along * angular.z[j] + across * p[3 * n + j], row);
       }
     }
     std::fill(unit + i * wide, unit + (i + 1) * wide, 0.0);

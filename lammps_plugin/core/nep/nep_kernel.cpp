@@ -9,7 +9,7 @@
 //
 // All sums of products are multiply(): S = f Y, s = c S, W = cᵀ ∂E/∂s, U = fᵀ W, and the network.
 
-#include "math/vector.h"
+#include "math/product.h"
 #include "nep/plan.h"
 
 namespace uq {
@@ -67,32 +67,15 @@ void transpose(int rows, int columns, const double *in, int ld, double *out, int
 
 constexpr int ROWS = LANES == 8 ? 8 : 4;    // of a tile kept in registers, three vectors wide
 
-template <int M, int V>
-inline void tile(int k, Strided a, const double *b, int ldb, double *c, int ldc, bool add) {
-  Vec sum[M][V];
-  for (int i = 0; i < M; i++)
-    for (int v = 0; v < V; v++) sum[i][v] = add ? load(c + i * ldc + v * LANES) : fill(0.0);
-  for (int p = 0; p < k; p++) {
-    Vec row[V];
-    for (int v = 0; v < V; v++) row[v] = load(b + p * ldb + v * LANES);
-    for (int i = 0; i < M; i++) {
-      const Vec w = fill(a.data[i * a.row + p * a.column]);
-      for (int v = 0; v < V; v++) sum[i][v] += w * row[v];
-    }
-  }
-  for (int i = 0; i < M; i++)
-    for (int v = 0; v < V; v++) store(c + i * ldc + v * LANES, sum[i][v]);
-}
-
 template <int M>
-void tiles(int n, int k, Strided a, const double *b, int ldb, double *c, int ldc, bool add) {
+void tiles(int n, int k, Elements a, const double *b, int ldb, double *c, int ldc, bool add) {
   int j = 0;
-  for (; j + 3 * LANES <= n; j += 3 * LANES) tile<M, 3>(k, a, b + j, ldb, c + j, ldc, add);
+  for (; j + 3 * LANES <= n; j += 3 * LANES) product_tile<M, 3>(k, a, b + j, ldb, c + j, ldc, add);
   if (j + 2 * LANES <= n) {
-    tile<M, 2>(k, a, b + j, ldb, c + j, ldc, add);
+    product_tile<M, 2>(k, a, b + j, ldb, c + j, ldc, add);
     j += 2 * LANES;
   }
-  if (j < n) tile<M, 1>(k, a, b + j, ldb, c + j, ldc, add);
+  if (j < n) product_tile<M, 1>(k, a, b + j, ldb, c + j, ldc, add);
 }
 
 void multiply(int m, int n, int k, Strided a, const double *b, int ldb, double *c, int ldc,
@@ -100,7 +83,7 @@ void multiply(int m, int n, int k, Strided a, const double *b, int ldb, double *
   const int ntiles = (m + ROWS - 1) / ROWS;
   for (int t = 0, i = 0; t < ntiles; t++) {
     const int rows = (m - i + ntiles - t - 1) / (ntiles - t);    // tiles of about equal height
-    const Strided block = {a.data + i * a.row, a.row, a.column};
+    const Elements block = {a.data + i * a.row, a.row, a.column};
     double *out = c + i * ldc;
     switch (rows) {
     case 1:
