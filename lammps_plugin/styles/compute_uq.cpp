@@ -3,13 +3,11 @@
 #include "compute_uq.h"
 
 #include "pair_uq.h"
+#include "uq_arguments.h"
 
 #include "error.h"
 #include "force.h"
 #include "update.h"
-#include "utils.h"
-
-#include <string>
 
 using namespace LAMMPS_NS;
 
@@ -20,16 +18,13 @@ ComputeUQ::ComputeUQ(LAMMPS *lmp, int narg, char **arg) : Compute(lmp, narg, arg
     error->all(FLERR, "compute uq acts on the whole system: its group must be `all`");
   init();
   epsilon_ = PairUQ::EPSILON * pair_->energy_unit();
-  for (int iarg = 3; iarg < narg; iarg++) {
-    const std::string key = arg[iarg];
-    if (key == "grade")
+  UQArguments arguments(lmp, "compute uq", "grade eps", 3, narg, arg);
+  while (arguments.next()) {
+    if (arguments.is("grade"))
       grade_ = true;
-    else if (key == "eps" && iarg + 1 < narg)
-      epsilon_ = utils::numeric(FLERR, arg[++iarg], false, lmp);
     else
-      error->all(FLERR, "compute uq: unexpected argument " + key + ", expected `grade` or `eps E`");
+      epsilon_ = arguments.positive();
   }
-  if (!(epsilon_ > 0.0)) error->all(FLERR, "compute uq: eps must be a force above 0");
   size_vector = grade_ ? 8 : 6;
   vector = new double[size_vector]();
 }

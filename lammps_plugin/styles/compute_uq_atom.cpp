@@ -3,16 +3,15 @@
 #include "compute_uq_atom.h"
 
 #include "pair_uq.h"
+#include "uq_arguments.h"
 
 #include "atom.h"
 #include "error.h"
 #include "force.h"
 #include "memory.h"
 #include "update.h"
-#include "utils.h"
 
 #include <algorithm>
-#include <string>
 
 using namespace LAMMPS_NS;
 
@@ -21,30 +20,26 @@ ComputeUQAtom::ComputeUQAtom(LAMMPS *lmp, int narg, char **arg) : Compute(lmp, n
   init();
   epsilon_ = PairUQ::EPSILON * pair_->energy_unit();
 
-  for (int iarg = 3; iarg < narg; iarg++) {
-    const std::string key = arg[iarg];
-    if (key == "energy")
+  UQArguments arguments(lmp, "compute uq/atom", "energy force relative grade noise eps", 3, narg,
+                        arg);
+  while (arguments.next()) {
+    if (arguments.is("energy"))
       columns_.push_back(ENERGY);
-    else if (key == "force")
+    else if (arguments.is("force"))
       columns_.push_back(FORCE);
-    else if (key == "relative")
+    else if (arguments.is("relative"))
       columns_.push_back(RELATIVE);
-    else if (key == "grade")
+    else if (arguments.is("grade"))
       columns_.push_back(GRADE);
-    else if (key == "noise")
+    else if (arguments.is("noise"))
       columns_.push_back(NOISE);
-    else if (key == "eps" && iarg + 1 < narg)
-      epsilon_ = utils::numeric(FLERR, arg[++iarg], false, lmp);
     else
-      error->all(FLERR, "compute uq/atom: unexpected argument " + key +
-                            ", expected `energy`, `force`, `relative`, `grade`, "
-                            "`noise` or `eps E`");
+      epsilon_ = arguments.positive();
   }
   if (columns_.empty())
     error->all(FLERR,
                "compute uq/atom: name one or more of `energy`, `force`, `relative`, `grade`, "
                "`noise`");
-  if (!(epsilon_ > 0.0)) error->all(FLERR, "compute uq/atom: eps must be a force above 0");
   size_peratom_cols = columns_.size() == 1 ? 0 : static_cast<int>(columns_.size());
 }
 

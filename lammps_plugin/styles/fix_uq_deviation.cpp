@@ -6,6 +6,7 @@
 #include "fix_uq_deviation.h"
 
 #include "pair_uq.h"
+#include "uq_arguments.h"
 #include "uq_engine.h"
 
 #include "atom.h"
@@ -15,7 +16,6 @@
 #include "force.h"
 #include "memory.h"
 #include "update.h"
-#include "utils.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -37,46 +37,32 @@ FixUQDeviation::FixUQDeviation(LAMMPS *lmp, int narg, char **arg)
   if (igroup != 0)
     error->all(FLERR, "fix uq/deviation acts on the whole system: its group must be `all`");
   if (narg < 4) error->all(FLERR, "fix uq/deviation: expected `N keyword value ...`");
-  nevery = utils::inumeric(FLERR, arg[3], false, lmp);
-  if (nevery < 1)
-    error->all(FLERR, "fix uq/deviation: N is " + std::string(arg[3]) +
-                          ", expected a number of steps from 1");
-  global_freq = peratom_freq = nevery;
   parse(narg, arg);
+  global_freq = peratom_freq = nevery;
   init();
 }
 
 void FixUQDeviation::parse(int narg, char **arg) {
   int draws = 0, seed = 1;
-  for (int iarg = 4; iarg < narg; iarg++) {
-    const std::string key = arg[iarg];
-    if (key == "atomic") {
+  UQArguments arguments(lmp, "fix uq/deviation",
+                        "file atomic relative relative_v draws threshold frames", 3, narg, arg);
+  nevery = arguments.position("N");
+  while (arguments.next()) {
+    if (arguments.is("file"))
+      file_ = arguments.word();
+    else if (arguments.is("atomic"))
       atomic_ = true;
-      continue;
-    }
-    if (++iarg == narg) error->all(FLERR, "fix uq/deviation: keyword " + key + " lacks its value");
-    const std::string value = arg[iarg];
-    if (key == "file")
-      file_ = value;
-    else if (key == "frames")
-      frames_file_ = value;
-    else if (key == "relative" || key == "relative_v" || key == "threshold") {
-      const double x = utils::numeric(FLERR, value, false, lmp);
-      if (!(x > 0.0))
-        error->all(FLERR,
-                   "fix uq/deviation: " + key + " is " + value + ", expected a number above 0");
-      (key == "relative" ? relative_ : key == "threshold" ? threshold_ : relative_virial_) = x;
-    } else if (key == "draws") {
-      if (++iarg == narg) error->all(FLERR, "fix uq/deviation: draws needs a number and a seed");
-      draws = utils::inumeric(FLERR, value, false, lmp);
-      seed = utils::inumeric(FLERR, arg[iarg], false, lmp);
-      if (draws < 1 || seed < 1)
-        error->all(FLERR, "fix uq/deviation: draws is " + value + " " + arg[iarg] +
-                              ", expected a number and a seed from 1");
-    } else
-      error->all(FLERR, "fix uq/deviation: unknown keyword " + key +
-                            ", expected file, atomic, relative, relative_v, draws, threshold or "
-                            "frames");
+    else if (arguments.is("relative"))
+      relative_ = arguments.positive();
+    else if (arguments.is("relative_v"))
+      relative_virial_ = arguments.positive();
+    else if (arguments.is("draws")) {
+      draws = arguments.integer("a number of draws and a seed, both from 1");
+      seed = arguments.integer("a number of draws and a seed, both from 1");
+    } else if (arguments.is("threshold"))
+      threshold_ = arguments.positive();
+    else
+      frames_file_ = arguments.word();
   }
   deviation_ = std::make_unique<UQDeviation>(draws, seed);
 }

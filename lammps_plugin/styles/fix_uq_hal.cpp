@@ -16,6 +16,8 @@
 #include "update.h"
 #include "utils.h"
 
+#include "uq_arguments.h"
+
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -49,42 +51,27 @@ FixUQHAL::FixUQHAL(LAMMPS *lmp, int narg, char **arg)
         "fix uq/hal needs one `pair_style uq` (alone or in a hybrid), defined before the fix");
   epsilon_ = PairUQ::EPSILON * pair->energy_unit();
 
-  for (int iarg = 3; iarg < narg; iarg += 2) {
-    const std::string key = arg[iarg];
-    if (iarg + 1 == narg) error->all(FLERR, "fix uq/hal: keyword " + key + " lacks its value");
-    const std::string value = arg[iarg + 1];
-    if (key == "mode") {
-      if (value != "global" && value != "local")
-        error->all(FLERR, "fix uq/hal: mode is " + value + ", expected `global` or `local`");
-      bias_->mode = value == "local" ? UQBias::LOCAL : UQBias::GLOBAL;
-      continue;
-    }
-    const double x = utils::numeric(FLERR, value, false, lmp);
-    const bool positive =
-        key == "window" || key == "every" || key == "eps" || key == "cap" || key == "bound";
-    if (x < 0.0 || (positive && x == 0.0))
-      error->all(FLERR, "fix uq/hal: " + key + " is " + value + ", expected a number " +
-                            (positive ? "above 0" : "of 0 or more"));
-    if (key == "tau_rel")
-      tau_rel_ = x;
-    else if (key == "tau")
-      tau_fixed_ = x;
-    else if (key == "window")
-      window_ = x;
-    else if (key == "every")
-      every_ = utils::inumeric(FLERR, value, false, lmp);
-    else if (key == "eps")
-      epsilon_ = x;
-    else if (key == "cap")
-      cap_ = x;
-    else if (key == "bound")
-      bound_ = x;
-    else if (key == "floor")
-      bias_->floor = x;
+  UQArguments arguments(lmp, "fix uq/hal", "tau_rel tau mode window every eps cap bound floor", 3,
+                        narg, arg);
+  while (arguments.next()) {
+    if (arguments.is("tau_rel"))
+      tau_rel_ = arguments.not_negative();
+    else if (arguments.is("tau"))
+      tau_fixed_ = arguments.not_negative();
+    else if (arguments.is("mode"))
+      bias_->mode = arguments.choice("global", "local") ? UQBias::LOCAL : UQBias::GLOBAL;
+    else if (arguments.is("window"))
+      window_ = arguments.positive();
+    else if (arguments.is("every"))
+      every_ = arguments.count();
+    else if (arguments.is("eps"))
+      epsilon_ = arguments.positive();
+    else if (arguments.is("cap"))
+      cap_ = arguments.positive();
+    else if (arguments.is("bound"))
+      bound_ = arguments.positive();
     else
-      error->all(FLERR, "fix uq/hal: unknown keyword " + key +
-                            ", expected tau_rel, tau, mode, window, every, "
-                            "eps, cap, bound or floor");
+      bias_->floor = arguments.not_negative();
   }
   if ((tau_fixed_ >= 0.0) == (tau_rel_ > 0.0))
     error->all(FLERR, "fix uq/hal: give either `tau_rel` above 0 (adaptive) or `tau` (fixed)");

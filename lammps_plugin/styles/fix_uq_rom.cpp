@@ -21,6 +21,8 @@
 #include "update.h"
 #include "utils.h"
 
+#include "uq_arguments.h"
+
 #include "core/error.h"
 #include "core/files/sha256.h"
 
@@ -62,18 +64,12 @@ FixUQROM::FixUQROM(LAMMPS *lmp, int narg, char **arg) : Fix(lmp, narg, arg) {
   if (!atom->tag_enable) error->all(FLERR, "fix uq/rom requires atom IDs: `atom_modify id yes`");
 
   int modes = 0;
-  for (int iarg = 3; iarg < narg; iarg += 2) {
-    const std::string key = arg[iarg];
-    if (iarg + 1 == narg) error->all(FLERR, "fix uq/rom: keyword " + key + " lacks its value");
-    if (key == "file")
-      file_ = arg[iarg + 1];
-    else if (key == "modes") {
-      modes = utils::inumeric(FLERR, arg[iarg + 1], false, lmp);
-      if (modes < 1)
-        error->all(FLERR, "fix uq/rom: modes is " + std::string(arg[iarg + 1]) +
-                              ", expected a number of 1 or more");
-    } else
-      error->all(FLERR, "fix uq/rom: unknown keyword " + key + ", expected `file` or `modes`");
+  UQArguments arguments(lmp, "fix uq/rom", "file modes", 3, narg, arg);
+  while (arguments.next()) {
+    if (arguments.is("file"))
+      file_ = arguments.word();
+    else
+      modes = arguments.count();
   }
   if (file_.empty()) error->all(FLERR, "fix uq/rom: give the basis: `file NAME.rom`");
 

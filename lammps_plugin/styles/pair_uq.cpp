@@ -13,12 +13,14 @@
 #include "update.h"
 #include "utils.h"
 
+#include "uq_arguments.h"
 #include "uq_engine.h"
 #include "uq_files.h"
 
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 
 using namespace LAMMPS_NS;
@@ -46,6 +48,15 @@ class PairExchange : public uq::Exchange {
 };
 
 constexpr int TWO_FORCES = 6;    // F̄ and F_σ
+
+// Number of the driving model, 0: mean.
+int read_driver(UQArguments &arguments) {
+  const std::string value = arguments.word();
+  if (value == "mean") return 0;
+  const int n = utils::is_integer(value) ? std::atoi(value.c_str()) : 0;
+  if (n < 1) arguments.fail(value, "`mean` or the number of a model from 1");
+  return n;
+}
 
 }    // namespace
 
@@ -86,42 +97,21 @@ void PairUQ::settings(int narg, char **arg) {
   every_ = 1;
   mixed_ = radial_spline_ = extended_ghosts_ = false;
   epsilon_ = EPSILON * energy_unit_;
-  for (int iarg = 0; iarg < narg; iarg += 2) {
-    const std::string key = arg[iarg];
-    if (iarg + 1 == narg) error->all(FLERR, "pair_style uq: keyword " + key + " lacks its value");
-    const std::string value = arg[iarg + 1];
-    if (key == "driver") {
-      driver_ = value == "mean" ? 0 : utils::inumeric(FLERR, value, false, lmp);
-      if (value != "mean" && driver_ < 1)
-        error->all(FLERR, "pair_style uq: driver is " + value +
-                              ", expected `mean` or the number of a model from 1");
-    } else if (key == "every") {
-      every_ = utils::inumeric(FLERR, value, false, lmp);
-      if (every_ < 1)
-        error->all(FLERR,
-                   "pair_style uq: every is " + value + ", expected a number of steps from 1");
-    } else if (key == "radial") {
-      if (value != "direct" && value != "spline")
-        error->all(FLERR, "pair_style uq: radial is " + value + ", expected `direct` or `spline`");
-      radial_spline_ = value == "spline";
-    } else if (key == "precision") {
-      if (value != "double" && value != "mixed")
-        error->all(FLERR,
-                   "pair_style uq: precision is " + value + ", expected `double` or `mixed`");
-      mixed_ = value == "mixed";
-    } else if (key == "ghosts") {
-      if (value != "exchange" && value != "extended")
-        error->all(FLERR,
-                   "pair_style uq: ghosts is " + value + ", expected `exchange` or `extended`");
-      extended_ghosts_ = value == "extended";
-    } else if (key == "eps") {
-      epsilon_ = utils::numeric(FLERR, value, false, lmp);
-      if (!(epsilon_ > 0.0))
-        error->all(FLERR, "pair_style uq: eps is " + value + ", expected a force above 0");
-    } else
-      error->all(FLERR, "pair_style uq: unknown keyword " + key +
-                            ", expected `driver`, `every`, `precision`, `radial`, `ghosts` or "
-                            "`eps`");
+  UQArguments arguments(lmp, "pair_style uq", "driver every radial precision ghosts eps", 0, narg,
+                        arg);
+  while (arguments.next()) {
+    if (arguments.is("driver"))
+      driver_ = read_driver(arguments);
+    else if (arguments.is("every"))
+      every_ = arguments.count();
+    else if (arguments.is("radial"))
+      radial_spline_ = arguments.choice("direct", "spline");
+    else if (arguments.is("precision"))
+      mixed_ = arguments.choice("double", "mixed");
+    else if (arguments.is("ghosts"))
+      extended_ghosts_ = arguments.choice("exchange", "extended");
+    else
+      epsilon_ = arguments.positive();
   }
   ghostneigh = extended_ghosts_;
   if (every_ > 1 && driver_ == 0)
@@ -155,7 +145,7 @@ void PairUQ::coeff(int narg, char **arg) {
   if (!allocated) allocate();
 
   const int nfiles = narg - 2 - ntypes;
-  const std::vector<UQModelFile> files = uq_read_files(lmp, nfiles, arg + 2);
+  const std::vector<UQModelFile> files = uq_read_files(lmp, nfiles, arg + 2, rule_of_coeff());
   map_element2type(ntypes, arg + narg - ntypes);
   const std::vector<std::string> named(elements, elements + nelements);
   uq::LoadOptions options;
@@ -187,6 +177,11 @@ void PairUQ::coeff(int narg, char **arg) {
   evaluation_ = 0;
 }
 
+std::string PairUQ::rule_of_coeff() const {
+  return "the last " + std::to_string(atom->ntypes) +
+         " argument(s) are the elements of the atom types, those before them files";
+}
+
 // LAMMPS type → species of the model, -1: NULL
 std::vector<int> PairUQ::species_of_types(const uq::Model &model) const {
   const std::vector<std::string> &known = model.map->elements();
@@ -199,7 +194,7 @@ std::vector<int> PairUQ::species_of_types(const uq::Model &model) const {
       for (const std::string &e : known) list += " " + e;
       error->all(FLERR, "pair_coeff: element " + std::string(elements[map[type]]) +
                             " of atom type " + std::to_string(type) + " is not in " + model.name +
-                            ", which knows" + list + " (NULL skips a type)");
+                            ", which knows" + list + "; NULL skips a type; " + rule_of_coeff());
     }
     species[type] = static_cast<int>(found - known.begin());
   }

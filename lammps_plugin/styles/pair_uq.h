@@ -135,6 +135,7 @@ class PairUQ : public Pair {
 
   void allocate();
   void check_units();
+  std::string rule_of_coeff() const;
   std::vector<int> species_of_types(const uq::Model &) const;
   void print_table(const std::vector<uq::Model> &) const;
   void extend_ghosts();

@@ -41,14 +41,17 @@ static UQModelFile parse(const std::string &argument) {
   return model;
 }
 
-static uq::ModelFiles read_one(LAMMPS *lmp, const std::string &path) {
+static uq::ModelFiles read_one(LAMMPS *lmp, const std::string &path, const std::string &rule) {
   uq::ModelFiles files;
   std::string failure;
   if (lmp->comm->me == 0) {
     try {
       const std::string found =
           utils::get_potential_file_path(path);    // also in $LAMMPS_POTENTIALS
-      files = uq::read_model_files(found.empty() ? path : found);
+      if (found.empty())
+        failure = "pair_coeff: there is no file " + path + "; " + rule;
+      else
+        files = uq::read_model_files(found);
     } catch (const std::exception &e) {
       failure = e.what();
     }
@@ -60,11 +63,12 @@ static uq::ModelFiles read_one(LAMMPS *lmp, const std::string &path) {
   return files;
 }
 
-std::vector<UQModelFile> LAMMPS_NS::uq_read_files(LAMMPS *lmp, int n, char **arguments) {
+std::vector<UQModelFile> LAMMPS_NS::uq_read_files(LAMMPS *lmp, int n, char **arguments,
+                                                  const std::string &rule) {
   std::vector<UQModelFile> models;
   for (int k = 0; k < n; k++) {
     models.push_back(parse(arguments[k]));
-    models.back().files = read_one(lmp, models.back().files.name);
+    models.back().files = read_one(lmp, models.back().files.name, rule);
   }
   return models;
 }

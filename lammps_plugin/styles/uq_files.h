@@ -19,8 +19,10 @@ struct UQModelFile {
   std::vector<std::string> elements;    // empty: not given
 };
 
-// Collective. Ends in a LAMMPS error on all ranks where a file cannot be read.
-std::vector<UQModelFile> uq_read_files(LAMMPS *lmp, int n, char **arguments);
+// Collective. Ends in a LAMMPS error on all ranks where a file cannot be read; rule: what the error
+// says of the arguments where there is no such file.
+std::vector<UQModelFile> uq_read_files(LAMMPS *lmp, int n, char **arguments,
+                                       const std::string &rule);
 
 }    // namespace LAMMPS_NS
 

@@ -97,6 +97,8 @@ CASES = {
         "radial": "ChebPow",
         "radparameter": 3.5,
     },
+    # 1 - rcut (1 / rcut) rounds below zero: no base for a power.
+    "pow_at_cutoff": {"radial": "ChebPow", "radparameter": 5.3, "rcut": 3.04},
     "density_core": {"core": (40.0, 0.5), "rho_core": (12.0, 10.0), "fs": (1.0, 1.0, 0.7, 0.5)},
     "distance_core": {
         "inner": "distance",

@@ -63,6 +63,8 @@ def posterior(native: bytes, m: int, exported: bytes = b"", seed=0, samples=0, *
         ("rcut: 4.5", "rcut: -4.5", r"rcut = -4\.5"),
         ("rcut: 4.5", "rcut: nan", r":7: found 'nan', expected a finite number"),
         ("rcut: 4.5", "rcut: 1e999", r":7: found '1e999', expected a finite number"),
+        ("radparameters: [2.5]", "radparameters: [0.0]", r"radparameter 0\.0+, expected one other"),
+        ("radparameters: [2.5]", "radparameters: [-1e4]", r"of magnitude up to 600"),
         ("nradmax: 3", "nradmax: 4", r"radcoefficients has 3 entries, expected nradmax = 4"),
         ("nradmax: 3", "nradmax: 4000000000", r"expected an integer between 0 and 256"),
         ("nradbasemax: 5", "nradbasemax: 6", r"has 5 numbers, expected nradbasemax = 6"),

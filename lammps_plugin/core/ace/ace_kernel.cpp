@@ -144,7 +144,10 @@ template <bool D> void radial_base(const RadialPlan &p, Vec r, int stride, Vec *
     break;
   }
   case 1: {    // ChebPow
-    const Vec u = 1.0 - r * per_cutoff, low = power(u, p.lambda - 1.0);
+    // Rounding may take u below 0 at the cutoff, where padding stands: no power, or an infinite
+    // one.
+    const Vec left = 1.0 - r * per_cutoff, u = select(left > 1e-100, left, fill(1e-100)),
+              low = power(u, p.lambda - 1.0);
     chebyshev<D>(p.nbase, 1, 1.0 - 2.0 * low * u, low * (2.0 * p.lambda * per_cutoff), factor,
                  stride, g, dg);
     break;

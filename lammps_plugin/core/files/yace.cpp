@@ -214,8 +214,13 @@ void ace::check(const std::string &file, const Potential &potential) {
       if (bond.dcut < 0.0 || bond.dcut >= bond.rcut)
         fail("bond " + name + ": dcut = " + std::to_string(bond.dcut) +
              ", expected 0 <= dcut < rcut");
-      if (bond.basis == RadialBasis::ChebExpCos && std::abs(bond.lambda) < 1e-8)
-        fail("bond " + name + ": ChebExpCos needs a non-zero radparameter");
+      if (bond.basis == RadialBasis::ChebExpCos &&
+          (std::abs(bond.lambda) < 1e-8 || std::abs(bond.lambda) > 600.0))
+        fail("bond " + name + ": ChebExpCos has the radparameter " + std::to_string(bond.lambda) +
+             ", expected one other than 0, of magnitude up to 600");
+      if (bond.basis == RadialBasis::ChebPow && (bond.lambda <= 0.0 || bond.lambda > 600.0))
+        fail("bond " + name + ": ChebPow has the radparameter " + std::to_string(bond.lambda) +
+             ", expected one above 0, up to 600");
       if (potential.inner != InnerCutoff::Density && bond.dcut_in < 0.0)
         fail("bond " + name + ": dcut_in = " + std::to_string(bond.dcut_in) + ", expected >= 0");
       if (potential.inner == InnerCutoff::Zbl && (bond.dcut_in == 0.0 || bond.dcut == 0.0))
