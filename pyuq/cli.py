@@ -219,6 +219,7 @@ def add_hal(verbs) -> None:
     parser = verbs.add_parser("hal", help="active learning with uncertainty-biased dynamics")
     parser.add_argument("action", choices=("run", "status"))
     parser.add_argument("settings", help="TOML file, see docs/guide/hal.md")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
 
     def run(args) -> int:
         from pyuq.hal.loop import run_hal
@@ -227,10 +228,10 @@ def add_hal(verbs) -> None:
         from pyuq.lmp import world
 
         if args.action == "status":
-            print(status(args.settings))
+            print(status(args.settings, args.set))
             return 0
         try:
-            run_hal(args.settings, comm=world())
+            run_hal(args.settings, comm=world(), assignments=args.set)
         except Waiting as waiting:
             print(f"waiting: {waiting}")
             return os.EX_TEMPFAIL

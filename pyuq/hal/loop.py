@@ -11,7 +11,7 @@ C. van der Oord, M. Sachs, D. P. Kovács, C. Ortner, G. Csányi, npj Comput. Mat
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -444,7 +444,7 @@ def _summary(row: dict) -> str:
     return text
 
 
-def run_hal(path, comm=None) -> Path:
+def run_hal(path, comm=None, assignments: Iterable[str] = ()) -> Path:
     """Run, or continue, the active-learning loop that a TOML file describes.
 
     Parameters
@@ -453,6 +453,8 @@ def run_hal(path, comm=None) -> Path:
         ``hal.toml``.
     comm : mpi4py.MPI.Comm, optional
         All ranks of the job; the walkers run in them.
+    assignments : iterable of str
+        Settings to change: ``loop.seed=2``.
 
     Returns
     -------
@@ -467,7 +469,7 @@ def run_hal(path, comm=None) -> Path:
         See :meth:`Loop.run`.
     """
     path = Path(path)
-    settings = load_settings(path)
+    settings = load_settings(path, assignments)
     folder = path.parent.resolve() / settings.folder
     if comm is not None and comm.size < settings.loop.ranks:
         raise ValueError(

@@ -3,6 +3,7 @@
 
 import csv
 import sys
+from collections.abc import Iterable
 from math import inf
 from pathlib import Path
 
@@ -135,8 +136,8 @@ def status_line(state: State) -> str:
     )
 
 
-def status(path) -> str:
-    """Say where the run of a TOML file stands.
+def status(path, assignments: Iterable[str] = ()) -> str:
+    """Say where the run of a TOML file, with these settings changed, stands.
 
     Raises
     ------
@@ -145,7 +146,7 @@ def status(path) -> str:
     """
     from pyuq.hal.settings import load_settings
 
-    folder = Path(path).parent / load_settings(path).folder
+    folder = Path(path).parent / load_settings(path, assignments).folder
     state = load_state(folder / "state.json")
     if state is None:
         raise ValueError(f"no run in {folder}: start it with `pyuq hal run {path}`")

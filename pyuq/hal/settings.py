@@ -3,12 +3,13 @@
 
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from pyuq.models.fit import FitSettings, RepulsionSettings, Solver, Weights
 from pyuq.models.run_fit import FAMILIES, basis_from_table
-from pyuq.settings import from_table, load_toml
+from pyuq.settings import assign, from_table, load_toml
 
 Ramp = float | tuple[float, float]
 
@@ -367,15 +368,23 @@ class Settings:
         return flatten(json.loads(json.dumps(asdict(self))))
 
 
-def load_settings(path) -> Settings:
+def load_settings(path, assignments: Iterable[str] = ()) -> Settings:
     """Read ``hal.toml``.
+
+    Parameters
+    ----------
+    path : str or Path
+    assignments : iterable of str
+        Settings to change: ``loop.seed=2``.
 
     Raises
     ------
     ValueError
         A mistake in the file; the message names file, table and key.
     """
-    settings = from_table(Settings, load_toml(path), str(path))
+    table = load_toml(path)
+    assign(table, assignments)
+    settings = from_table(Settings, table, str(path))
     if settings.basis is not None:
         basis_from_table(settings.basis, f"{path} [basis]", settings.family)
     limits = settings.stop.force_error

@@ -20,6 +20,7 @@ from fakes import TOML, EMTLabeller, make_inputs, make_loop, walk
 
 from pyuq.calculator import UQCalculator
 from pyuq.calibration import ErrorScale, Recalibration, StudentScale
+from pyuq.cli import main
 from pyuq.hal import walker
 from pyuq.hal.report import status
 from pyuq.hal.selection import diverse
@@ -512,6 +513,21 @@ def test_mistakes_in_the_toml_are_named(tmp_path, old, new, message):
     path = make_inputs(tmp_path, TOML.replace(old, new))
     with pytest.raises(ValueError, match=message):
         load_settings(path)
+
+
+def test_settings_of_one_call(tmp_path, capsys):
+    """Several runs from one file: each has its own folder, and a slip of the pen is named."""
+    path = make_inputs(tmp_path)
+    changes = ["folder=second", "loop.seed=2", "md.temperature=[300.0, 900.0]"]
+    settings = load_settings(path, changes)
+    assert (settings.folder, settings.loop.seed) == ("second", 2)
+    assert settings.md.temperature == (300.0, 900.0)
+    assert load_settings(path).folder == "run"
+    for action in ("run", "status"):
+        assert main(["hal", action, str(path), "--set", "loop.seeds=2"]) == 1
+        assert "unknown key 'seeds'; nearest valid key: 'seed'" in capsys.readouterr().err
+    assert main(["hal", "status", str(path), "--set", "folder=second"]) == 1
+    assert f"no run in {tmp_path / 'second'}" in capsys.readouterr().err
 
 
 def test_wrong_element_in_the_start_structures(tmp_path):
