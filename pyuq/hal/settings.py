@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pyuq.models.fit import FitSettings, RepulsionSettings, Solver, Weights
 from pyuq.models.run_fit import FAMILIES, basis_from_table
-from pyuq.settings import assign, from_table, load_toml
+from pyuq.settings import assign, flatten, from_table, load_toml
 
 Ramp = float | tuple[float, float]
 
@@ -399,17 +399,6 @@ def load_settings(path, assignments: Iterable[str] = ()) -> Settings:
 def ends(ramp: Ramp) -> tuple[float, float]:
     """First and last value."""
     return ramp if isinstance(ramp, tuple) else (ramp, ramp)
-
-
-def flatten(table: dict, prefix: str = "") -> dict[str, object]:
-    """Nested tables to dotted keys."""
-    flat = {}
-    for key, value in table.items():
-        if isinstance(value, dict) and value:
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat
 
 
 def changed_keys(old: dict[str, object], new: dict[str, object]) -> list[str]:

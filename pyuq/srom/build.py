@@ -11,6 +11,7 @@ from pyuq.io.files import write_text
 from pyuq.srom.basis import Basis, build_basis
 from pyuq.srom.ensemble import Ensemble
 from pyuq.srom.geometry import grassmann_distance, karcher_mean, principal_angles
+from pyuq.srom.origin import origin, require_origin
 from pyuq.srom.sampling import (
     Frame,
     PolarSampler,
@@ -25,6 +26,7 @@ from pyuq.srom.sampling import (
 )
 from pyuq.srom.settings import Case, Study
 from pyuq.srom.snapshots import Snapshots
+from pyuq.srom.trajectories import trajectory
 
 FloatArray = NDArray[np.float64]
 
@@ -40,7 +42,7 @@ def build(study: Study, comm=None, say=print) -> None:
     for case in study.cases:
         table = case.settings.basis
         runs = [
-            [_snapshots(case, label, r) for label in case.settings.labels]
+            [trajectory(case, label, r) for label in case.settings.labels]
             for r in range(table.replicas)
         ]
         nmax = max(table.modes, *case.settings.propagate.convergence, 0)
@@ -56,25 +58,32 @@ def build(study: Study, comm=None, say=print) -> None:
         if comm is not None and comm.rank > 0:
             continue
         case.folder.mkdir(parents=True, exist_ok=True)
+        case.summary.unlink(
+            missing_ok=True
+        )  # what it tells of the bases is not true of half of them
         for label, basis in zip(case.settings.labels, found[0], strict=True):
             basis.write(case.basis(label))
         joint.write(case.basis("global"))
         replicas = [[b.first(table.modes) for b in row] for row in found]
-        summary = summarise(case, joint, replicas, runs[0])
+        summary = summarise(case, joint, replicas, runs[0]) | {"origin": origin(case, "build")}
         write_text(case.summary, json.dumps(summary, indent=1))
         for line in warnings(summary):
             say(f"{case.temperature:g} K: {line}")
 
 
-def _snapshots(case: Case, label: str, replica: int) -> Snapshots:
-    snapshots = Snapshots(case.snapshots(label, replica))
-    digest = case.settings.models[case.settings.index(label)].sha256(case.study.here)
-    if snapshots.model_sha256 != digest:
-        raise ValueError(
-            f"{snapshots.path} was made with another version of the model {label}: remove the folder and "
-            "run `pyuq srom snapshots` again"
-        )
-    return snapshots
+def read_summary(case: Case) -> dict:
+    """What :func:`build` found with the settings in force.
+
+    Raises
+    ------
+    ValueError
+        Nothing yet, or other settings made it.
+    """
+    if not case.summary.exists():
+        raise ValueError(f"no bases in {case.folder}: run `pyuq srom build` first")
+    summary = json.loads(case.summary.read_text())
+    require_origin(case, "build", case.summary, summary.get("origin"), origin(case, "build"))
+    return summary
 
 
 def _build(case: Case, snapshots: Sequence[Snapshots], n: int, comm) -> Basis:
@@ -174,18 +183,32 @@ def sample(case: Case) -> Ensemble:
     """The ensemble that the settings ask for, from the bases that :func:`build` has written."""
     table, labels = case.settings.sampler, case.settings.labels
     n = case.settings.basis.modes
-    if not case.summary.exists():
-        raise ValueError(f"no bases in {case.folder}: run `pyuq srom build` first")
+    summary = read_summary(case)
     bases = [Basis.read(case.basis(label)).first(n) for label in labels]
     if table.kind == "riemannian":
-        nominal, sampler, notes = _between_models(case, bases)
+        nominal, sampler, notes = _between_models(case, bases, summary)
         weights = np.array([sampler.weights(k) for k in range(table.samples)])
     else:
         nominal, sampler, notes = _around_one(case, bases)
         weights = np.zeros((table.samples, len(labels)))
         weights[:, case.settings.index(table.model)] = 1.0
     hashes = tuple(m.sha256(case.study.here) for m in case.settings.models)
+    notes |= {"origin": origin(case, "sample")}
     return Ensemble(nominal, sampler, tuple(labels), hashes, weights, drivers(case, weights), notes)
+
+
+def read_ensemble(case: Case) -> Ensemble:
+    """The ensemble that :func:`make_ensemble` drew with the settings in force.
+
+    Raises
+    ------
+    ValueError
+        There is none, or other settings made it.
+    """
+    ensemble = Ensemble.read(case.ensemble)
+    found = ensemble.provenance.get("origin")
+    require_origin(case, "sample", case.ensemble, found, origin(case, "sample"))
+    return ensemble
 
 
 def drivers(case: Case, weights: FloatArray) -> NDArray[np.int64]:
@@ -200,7 +223,7 @@ def drivers(case: Case, weights: FloatArray) -> NDArray[np.int64]:
     return np.full(len(weights), case.settings.index(table.force_model))
 
 
-def _between_models(case: Case, bases: list[Basis]) -> tuple[Basis, Sampler, dict]:
+def _between_models(case: Case, bases: list[Basis], summary: dict) -> tuple[Basis, Sampler, dict]:
     table = case.settings.sampler
     vectors = [b.vectors for b in bases]
     nominal = Basis.read(case.basis("global"))
@@ -219,7 +242,6 @@ def _between_models(case: Case, bases: list[Basis]) -> tuple[Basis, Sampler, dic
     p = convex_weights(frame.gram)
     concentration = table.concentration
     if concentration == "fit":
-        summary = json.loads(case.summary.read_text())
         noise = (summary["noise_floor"] or 0.0) / max(summary["model_distance"], 1e-12)
         concentration = fit_concentration(frame.gram, p, noise)
         notes["noise"] = noise
@@ -236,7 +258,7 @@ def _between_models(case: Case, bases: list[Basis]) -> tuple[Basis, Sampler, dic
 
 def _centroids(case: Case, nominal: Basis, bases: list[Basis]) -> tuple[FloatArray, list]:
     """Centroids of the base's modes (mean over the models' trajectories) and of each model's."""
-    trajectories = [_snapshots(case, label, 0) for label in case.settings.labels]
+    trajectories = [trajectory(case, label, 0) for label in case.settings.labels]
     mine = np.mean([centroids(nominal, s) for s in trajectories], axis=0)
     return mine, [centroids(b, s) for b, s in zip(bases, trajectories, strict=True)]
 
@@ -256,7 +278,7 @@ def _around_one(case: Case, bases: list[Basis]) -> tuple[Basis, Sampler, dict]:
             seed=table.seed,
         )
         return nominal, sampler, {"spread": table.spread, "length": table.length}
-    snapshots = _snapshots(case, label, 0)
+    snapshots = trajectory(case, label, 0)
     n = nominal.nmodes
     reduced = nominal.system.natoms if nominal.free is None else int((~nominal.free).sum())
     count = min(PPCA_DIRECTIONS * n, snapshots.nframes - 1, 3 * reduced - 3)
@@ -267,7 +289,7 @@ def _around_one(case: Case, bases: list[Basis]) -> tuple[Basis, Sampler, dict]:
         targets = [b.vectors for j, b in enumerate(bases) if j != k]
         if not targets:
             targets = [
-                _build(case, [_snapshots(case, label, r)], n, None).vectors
+                _build(case, [trajectory(case, label, r)], n, None).vectors
                 for r in range(1, case.settings.basis.replicas)
             ]
         if not targets:

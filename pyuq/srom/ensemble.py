@@ -101,23 +101,6 @@ class Ensemble:
         found.update(np.ascontiguousarray(self.weights[k]))
         return found.hexdigest()
 
-    def require_model(self, label: str, digest: str, where: str) -> None:
-        """Refuse a model that has changed since its snapshots were made.
-
-        Raises
-        ------
-        ValueError
-            Names the model, and the two hashes.
-        """
-        if label not in self.labels:
-            raise ValueError(f"{where} knows the models {', '.join(self.labels)}, not {label}")
-        known = self.model_sha256[self.labels.index(label)]
-        if known != digest:
-            raise ValueError(
-                f"{where}: model {label} has hash {digest[:12]}…, its snapshots were made with "
-                f"{known[:12]}…; make them again, or restore the model"
-            )
-
     def write(self, path) -> None:
         """Write ``NAME.srom`` atomically."""
         kind = next(k for k, cls in KINDS.items() if isinstance(self.sampler, cls))

@@ -4,8 +4,7 @@
 import sys
 from collections.abc import Iterable
 
-from pyuq.srom.build import build, make_ensemble
-from pyuq.srom.ensemble import Ensemble
+from pyuq.srom.build import build, make_ensemble, read_ensemble
 from pyuq.srom.propagate import propagate
 from pyuq.srom.report import write_report
 from pyuq.srom.settings import Study, load_study
@@ -55,7 +54,7 @@ def write_sample(study: Study, k: int) -> None:
     """Write the basis of one sample beside the ensemble, at every temperature."""
     for case in study.cases:
         path = case.ensemble.with_name(f"{study.settings.name}-{k}.rom")
-        Ensemble.read(case.ensemble).sample(k).write(path)
+        read_ensemble(case).sample(k).write(path)
         say(str(path))
 
 

@@ -14,7 +14,9 @@ from pyuq.diffusion import Diffusivity, self_diffusivity
 from pyuq.io.dump import LammpsDump
 from pyuq.io.files import sha256, write_text
 from pyuq.srom.basis import Basis
+from pyuq.srom.build import read_ensemble
 from pyuq.srom.ensemble import Ensemble
+from pyuq.srom.origin import origin, require_origin
 from pyuq.srom.settings import Case, Model, Study
 from pyuq.srom.simulate import (
     DUMP,
@@ -26,7 +28,7 @@ from pyuq.srom.simulate import (
     recording,
     run_all,
 )
-from pyuq.srom.snapshots import Snapshots
+from pyuq.srom.trajectories import trajectory
 
 FloatArray = NDArray[np.float64]
 
@@ -43,21 +45,41 @@ def propagate(study: Study, comm=None, say=print) -> None:
     recorded as failed; remove its folder to have it run again.
     """
     for case in study.cases:
-        ensemble = Ensemble.read(case.ensemble)
-        for model in study.settings.models:
-            digest = model.sha256(study.here)
-            ensemble.require_model(model.label, digest, str(case.ensemble))
-        plan = dict(_plan(case, ensemble))
+        plan, origins = dict(_plan(case, read_ensemble(case))), _origins(case)
+        for simulation, notes in plan.items():
+            _require_current(case, simulation, origins[notes["kind"]])
         for done, simulation in enumerate(run_all(list(plan), study.settings.runs, comm), 1):
             path = simulation.folder / RESULT
             if not path.exists():
-                result = plan[simulation] | analyse(case, simulation)
+                notes = plan[simulation]
+                result = notes | analyse(case, simulation) | {"origin": origins[notes["kind"]]}
                 write_text(path, json.dumps(result))
                 say(f"{case.temperature:g} K: {done}/{len(plan)} {_line(simulation, result)}")
             if not study.settings.runs.keep:
                 (simulation.folder / DUMP).unlink(missing_ok=True)
         if comm is not None:
             comm.Barrier()
+
+
+def _origins(case: Case) -> dict[str, dict]:
+    """Settings that a run of each kind depends on: others of its kind may come and go."""
+    apart = {SAMPLE: (), NOMINAL: ("sampler.",), CONVERGENCE: ("sampler.", "basis.modes")}
+    return {
+        kind: origin(case, "propagate", without=("basis.replicas", "sampler.samples", *keys))
+        for kind, keys in apart.items()
+    }
+
+
+def _require_current(case: Case, simulation: Simulation, wanted: dict) -> None:
+    """Refuse a result that other settings made; one whose trajectory was kept is analysed again."""
+    path = simulation.folder / RESULT
+    if not path.exists():
+        return
+    found = json.loads(path.read_text()).get("origin")
+    if found != wanted and (simulation.folder / DUMP).exists() and simulation.finished:
+        path.unlink()
+    else:
+        require_origin(case, "propagate", path, found, wanted)
 
 
 def _line(simulation: Simulation, result: dict) -> str:
@@ -69,6 +91,7 @@ def _plan(case: Case, ensemble: Ensemble) -> Iterator[tuple[Simulation, dict]]:
     """All simulations, each with what is known before it runs."""
     settings = case.settings
     models, labels = settings.models, settings.labels
+    _require_modes(case)
     jobs = [
         (f"{NOMINAL}-{model.label}-{repeat}", model, settings.basis.modes, {"kind": NOMINAL})
         for model in models
@@ -95,6 +118,15 @@ def _plan(case: Case, ensemble: Ensemble) -> Iterator[tuple[Simulation, dict]]:
         }
         basis = partial(ensemble.sample, k)
         yield _simulation(case, f"{SAMPLE}{k:04d}", model, ensemble.digest(k), basis), known
+
+
+def _require_modes(case: Case) -> None:
+    wanted = max(case.settings.propagate.convergence, default=0)
+    path = case.basis(case.settings.labels[0])
+    if (found := Basis.read(path).nmodes) < wanted:
+        raise ValueError(
+            f"{path} has {found} modes, [propagate] convergence asks for {wanted}: run `pyuq srom build` again"
+        )
 
 
 def _first_modes(path: Path, n: int) -> Basis:
@@ -186,7 +218,7 @@ def full_diffusivity(case: Case, label: str) -> Diffusivity:
     """Diffusivity of a model's full dynamics: its trajectories of `snapshots`, replicas pooled."""
     tracks = []
     for replica in range(case.settings.basis.replicas):
-        snapshots = Snapshots(case.snapshots(label, replica))
+        snapshots = trajectory(case, label, replica)
         mobile, framework = groups(case, snapshots.system.symbols)
         u = snapshots.displacements
         tracks.append(u[:, mobile] - u[:, framework].mean(axis=1)[:, None])
@@ -199,6 +231,19 @@ def _diffusivity(case: Case, tracks: FloatArray) -> Diffusivity:
     return self_diffusivity(tracks, md.timestep * md.every, first=table.first, last=table.last)
 
 
-def results(case: Case) -> list[dict]:
-    """All results on disk, in the order of their names."""
-    return [json.loads(path.read_text()) for path in sorted(case.run("").glob(f"*/{RESULT}"))]
+def results(case: Case, ensemble: Ensemble) -> list[dict]:
+    """Results on disk of the runs that the settings in force ask for.
+
+    Raises
+    ------
+    ValueError
+        Other settings made one of them.
+    """
+    found, origins = [], _origins(case)
+    for simulation, notes in _plan(case, ensemble):
+        path = simulation.folder / RESULT
+        if path.exists():
+            result = json.loads(path.read_text())
+            require_origin(case, "propagate", path, result["origin"], origins[notes["kind"]])
+            found.append(result)
+    return found

@@ -10,7 +10,7 @@ import numpy as np
 
 from pyuq.diffusion import Arrhenius, ArrheniusFit, Diffusivity
 from pyuq.io.files import atomic_write, write_text
-from pyuq.srom.build import warnings
+from pyuq.srom.build import read_ensemble, read_summary, warnings
 from pyuq.srom.ensemble import Ensemble
 from pyuq.srom.propagate import CONVERGENCE, NOMINAL, SAMPLE, full_diffusivity, results
 from pyuq.srom.settings import Case, Study
@@ -63,12 +63,12 @@ class Findings:
         ValueError
             A stage is missing.
         """
-        runs = results(case)
+        ensemble = read_ensemble(case)
+        runs = results(case, ensemble)
         if not any(r["kind"] == SAMPLE for r in runs):
             raise ValueError(f"no results in {case.folder}: run `pyuq srom propagate` first")
         full = {label: full_diffusivity(case, label) for label in case.settings.labels}
-        summary = json.loads(case.summary.read_text())
-        return cls(case, Ensemble.read(case.ensemble), summary, full, runs)
+        return cls(case, ensemble, read_summary(case), full, runs)
 
     def of_kind(self, kind: str) -> list[dict]:
         """Runs of one kind."""

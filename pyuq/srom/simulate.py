@@ -141,6 +141,7 @@ def header(case: Case, model: Model, data: Path, folder: Path) -> list[str]:
         "box             tilt large",
         f'read_data       "{os.path.relpath(data, folder)}"',
         *model.pair_commands(here, settings.start.elements),
+        f"# {model.label}: {model.sha256(case.study.here)}",
         f"timestep        {settings.md.timestep:.10g}",
     ]
 

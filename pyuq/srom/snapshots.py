@@ -5,6 +5,7 @@ A folder ``NAME.snap`` holds ``system.safetensors`` and two raw files of little-
 [frames][N][3]. They grow frame by frame; a frame that was cut short by a crash is not counted.
 """
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,6 +39,8 @@ class Snapshots:
         Of the model, for tables.
     model_sha256 : str
         Hash of the model (file, or LAMMPS commands) that made the trajectory.
+    origin : dict or None
+        Settings that made it, see :func:`pyuq.srom.origin.origin`.
 
     Raises
     ------
@@ -54,10 +57,17 @@ class Snapshots:
         self.timestep = float(metadata["timestep"])
         self.label = metadata["label"]
         self.model_sha256 = metadata["model_sha256"]
+        self.origin = json.loads(metadata.get("origin", "null"))
 
     @classmethod
     def create(
-        cls, path, system: System, timestep: float, label: str, model_sha256: str = ""
+        cls,
+        path,
+        system: System,
+        timestep: float,
+        label: str,
+        model_sha256: str = "",
+        origin: dict | None = None,
     ) -> "Snapshots":
         """Begin an empty folder; what lay there is removed."""
         path = Path(path)
@@ -71,6 +81,7 @@ class Snapshots:
             "timestep": repr(float(timestep)),
             "label": label,
             "model_sha256": model_sha256,
+            "origin": json.dumps(origin, sort_keys=True),
         }
         write_tensors(path / HEADER, system.tensors(), metadata)
         return cls(path)

@@ -14,6 +14,7 @@ from ase.io import read
 from pyuq.io.dump import Frame, LammpsDump
 from pyuq.io.files import write_text
 from pyuq.io.lammps_data import write_data
+from pyuq.srom.origin import origin, require_origin
 from pyuq.srom.settings import Case, Settings, Start, Study
 from pyuq.srom.simulate import (
     DUMP,
@@ -45,8 +46,13 @@ def make_snapshots(study: Study, comm=None, say=print) -> None:
     ------
     RuntimeError
         A simulation failed.
+    ValueError
+        Other settings made the trajectories that are there.
     """
     for case in study.cases:
+        for label, replica in _trajectories(case).values():
+            if case.snapshots(label, replica).exists():
+                trajectory(case, label, replica)
         _make_start(case, comm)
         simulations = _trajectories(case)
         for done, simulation in enumerate(run_all(list(simulations), study.settings.runs, comm), 1):
@@ -114,25 +120,38 @@ def _trajectories(case: Case) -> dict[Simulation, tuple[str, int]]:
 
 def collect(case: Case, folder: Path, label: str, replica: int) -> bool:
     """Turn the trajectory of a simulation into snapshots; return whether there was anything to do."""
-    settings, path = case.settings, case.snapshots(label, replica)
-    model = settings.models[settings.index(label)]
-    digest = model.sha256(case.study.here)
+    path = case.snapshots(label, replica)
     if path.exists() and not (folder / DUMP).exists():
-        if Snapshots(path).model_sha256 != digest:
-            raise ValueError(
-                f"{path} was made with another version of the model {label} (its files or commands "
-                "changed): remove the study's folder, or restore the model"
-            )
         return False
     partial = path.with_name(f".{path.name}.partial")
-    read_dump(folder / DUMP, partial, settings, label, digest)
+    read_dump(folder / DUMP, partial, case.settings, label, _origin(case, label))
     shutil.rmtree(path, ignore_errors=True)
     partial.rename(path)
     (folder / DUMP).unlink()
     return True
 
 
-def read_dump(dump, path, settings: Settings, label: str, digest: str = "") -> Snapshots:
+def _origin(case: Case, label: str) -> dict:
+    """Settings that a model's snapshots depend on."""
+    settings = case.settings
+    starter = settings.labels[settings.index(settings.start.model)]
+    return origin(case, "snapshots", models={label, starter})
+
+
+def trajectory(case: Case, label: str, replica: int) -> Snapshots:
+    """Snapshots of a model, made by the settings in force.
+
+    Raises
+    ------
+    ValueError
+        There are none, or other settings made them.
+    """
+    snapshots = Snapshots(case.snapshots(label, replica))
+    require_origin(case, "snapshots", snapshots.path, snapshots.origin, _origin(case, label))
+    return snapshots
+
+
+def read_dump(dump, path, settings: Settings, label: str, origin: dict | None = None) -> Snapshots:
     """Snapshots of a LAMMPS dump: displacements from its first frame, and velocities.
 
     Both are without the motion of the centre of mass. Memory does not grow with the trajectory.
@@ -145,8 +164,10 @@ def read_dump(dump, path, settings: Settings, label: str, digest: str = "") -> S
         Folder to write.
     settings : Settings
         Elements, masses, and the time between frames.
-    label, digest : str
+    label : str
         Of the model.
+    origin : dict, optional
+        Settings that made the dump.
 
     Raises
     ------
@@ -159,7 +180,8 @@ def read_dump(dump, path, settings: Settings, label: str, digest: str = "") -> S
     first = next(frames)
     system = system_of(first, settings.start)
     timestep = settings.md.timestep * settings.md.every
-    snapshots = Snapshots.create(path, system, timestep, label, digest)
+    digest = (origin or {}).get(f"models.{label}", "")
+    snapshots = Snapshots.create(path, system, timestep, label, digest, origin)
     append_frames(snapshots, chain([first], frames))
     return snapshots
 

@@ -17,8 +17,10 @@ from ase.build import bulk
 from pyuq import lmp
 from pyuq.cli import main
 from pyuq.io import extxyz
+from pyuq.srom import propagate
 from pyuq.srom.basis import Basis
 from pyuq.srom.ensemble import Ensemble
+from pyuq.srom.pipeline import STAGES
 from pyuq.srom.propagate import analyse, groups
 from pyuq.srom.settings import Model, load_study
 from pyuq.srom.simulate import Simulation
@@ -187,14 +189,13 @@ def test_killed_study_goes_on_to_the_same_result(finished, tmp_path):
     assert results(path) == results(finished)
 
 
-def test_blown_up_samples_are_recorded_and_reported(copy):
+def test_blown_up_samples_are_recorded_and_reported(copy, monkeypatch):
     shutil.rmtree(case(copy).run(""))
-    # No shorter way to let reduced dynamics fail whose snapshots are sound: 0.2 ps time steps.
-    copy.write_text(SETTINGS.replace("timestep = 0.004", "timestep = 0.2"))
+    monkeypatch.setattr(propagate, "BLOWN_UP", 0.1)  # of the target: every run is hotter
     assert main(["srom", "propagate", str(copy)]) == 0
     assert main(["srom", "report", str(copy)]) == 0
     text = (copy.parent / "srom" / "report.md").read_text()
-    assert "3 of 3 samples failed" in text
+    assert "3 of 3 samples failed: the dynamics blew up: mean temperature" in text
     assert "no interval is given" in text
     found = json.loads((copy.parent / "srom" / "results.json").read_text())[0]
     assert len(found["failed"]) == 8
@@ -267,22 +268,120 @@ def test_snapshots_of_another_system_are_refused(copy, capsys):
     mine = Snapshots(path)
     u, v, system = mine.displacements.copy(), mine.velocities.copy(), mine.system
     heavy = replace(system, masses=1.1 * system.masses)
-    Snapshots.create(path, heavy, mine.timestep, mine.label, mine.model_sha256).append(u, v)
+    Snapshots.create(path, heavy, mine.timestep, mine.label, mine.model_sha256, mine.origin).append(
+        u, v
+    )
     assert main(["srom", "build", str(copy)]) == 1
     assert "masses[0]" in capsys.readouterr().err
 
 
 def test_changed_model_is_refused_by_name(copy, capsys):
     (copy.parent / "stiff.in").write_text("pair_style lj/cut 7.0\npair_coeff * * 0.013 3.4\n")
-    for action in ("snapshots", "build", "propagate"):
+    for action in STAGES:
         assert main(["srom", action, str(copy)]) == 1
-        assert "stiff" in capsys.readouterr().err
+        error = capsys.readouterr().err
+        assert "was made with models.stiff = " in error
+        assert "models.soft" not in error
 
 
-def test_changed_settings_are_refused(copy, capsys):
-    copy.write_text(SETTINGS.replace("steps = 600", "steps = 700"))
-    assert main(["srom", "snapshots", str(copy)]) == 1
-    assert "other settings" in capsys.readouterr().err
+def refusal(capsys, path, action, *changes) -> str:
+    """What a stage says of files that other settings made."""
+    arguments = [word for change in changes for word in ("--set", change)]
+    assert main(["srom", action, str(path), *arguments]) == 1
+    error = capsys.readouterr().err.strip()
+    assert "\n" not in error
+    return error
+
+
+@pytest.mark.parametrize(
+    ("change", "told", "refused"),
+    [
+        ("md.steps=700", "md.steps = 600 (now 700)", "snapshots build sample propagate report"),
+        ("start.model=stiff", 'start.model = "soft" (now "stiff")', "snapshots build sample"),
+        ("start.masses.Ar=40.0", "start.masses.Ar = unset (now 40.0)", "snapshots build propagate"),
+        ("basis.modes=5", "basis.modes = 6 (now 5)", "sample propagate report"),
+        ("basis.momenta=0.0", "basis.momenta = unset (now 0.0)", "sample propagate"),
+        ("sampler.concentration=2.0", "sampler.concentration = 1.0 (now 2.0)", "propagate report"),
+        ("sampler.samples=4", "sampler.samples = 3 (now 4)", "propagate report"),
+        ("diffusion.last=5.0", "diffusion.last = unset (now 5.0)", "propagate report"),
+    ],
+)
+def test_stages_refuse_files_that_other_settings_made(finished, capsys, change, told, refused):
+    before = {"snapshots": "snapshots", "build": "snapshots", "sample": "build"}
+    before |= {"propagate": "sample", "report": "sample"}
+    for action in refused.split():
+        error = refusal(capsys, finished, action, change)
+        made_by = "propagate" if change.startswith("diffusion") else before[action]
+        assert told in error
+        assert f"`pyuq srom {made_by}` again" in error
+
+
+def test_changed_structure_is_refused(copy, capsys):
+    atoms = extxyz.read(copy.parent / "mix.extxyz")[0]
+    atoms.positions[0] += 0.1
+    extxyz.write(copy.parent / "mix.extxyz", [atoms])
+    assert "was made with start.structure = " in refusal(capsys, copy, "snapshots")
+
+
+def test_models_that_come_and_go_are_named(copy, capsys):
+    text = SETTINGS.replace('label = "stiff"', 'label = "hard"')
+    copy.write_text(text)
+    error = refusal(capsys, copy, "sample")
+    assert "models.hard = unset (now " in error
+    assert "models.stiff = " in error
+
+
+def test_the_remedy_helps(copy, capsys):
+    change = "sampler.concentration=2.0"
+    assert "`pyuq srom sample` again" in refusal(capsys, copy, "propagate", change)
+    assert main(["srom", "sample", str(copy), "--set", change]) == 0
+    error = refusal(capsys, copy, "propagate", change)
+    runs = case(copy).run("")
+    assert f"sampler.concentration = 1.0 (now 2.0): remove {runs} and" in error
+    shutil.rmtree(runs)
+    for action in ("propagate", "report"):
+        assert main(["srom", action, str(copy), "--set", change]) == 0
+
+
+def test_nominal_runs_do_not_depend_on_the_sampler(copy):
+    change = ["--set", "sampler.seed=2"]
+    assert main(["srom", "sample", str(copy), *change]) == 0
+    for path in case(copy).run("").glob("sample*"):
+        shutil.rmtree(path)
+    before = {p: p.read_bytes() for p in case(copy).run("").glob("*/result.json")}
+    assert main(["srom", "propagate", str(copy), *change]) == 0
+    assert all(path.read_bytes() == content for path, content in before.items())
+
+
+def test_kept_trajectories_are_analysed_again(copy):
+    shutil.rmtree(case(copy).run(""))
+    keep, change = ["--set", "runs.keep=true"], ["--set", "diffusion.last=1.0"]
+    path = case(copy).run("sample0000") / "result.json"
+    assert main(["srom", "propagate", str(copy), *keep]) == 0
+    before = json.loads(path.read_text())
+    assert main(["srom", "propagate", str(copy), *keep, *change]) == 0
+    after = json.loads(path.read_text())
+    assert after["diffusion"]["window"] != before["diffusion"]["window"]
+    assert after["temperature"] == before["temperature"]
+
+
+def test_fewer_samples_leave_the_others_out(copy):
+    change = ["--set", "sampler.samples=2", "--set", "propagate.repeats=1"]
+    for action in ("sample", "propagate", "report"):
+        assert main(["srom", action, str(copy), *change]) == 0
+    found = json.loads((copy.parent / "srom" / "results.json").read_text())[0]
+    assert found["samples"] == 2
+
+
+def test_more_modes_than_were_built(copy, capsys):
+    error = refusal(capsys, copy, "propagate", "propagate.convergence=[2, 9]")
+    assert "has 6 modes, [propagate] convergence asks for 9" in error
+
+
+def test_an_interrupted_build_leaves_no_summary(copy, monkeypatch):
+    monkeypatch.setattr(Basis, "write", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    assert main(["srom", "build", str(copy)]) == 1
+    assert not case(copy).summary.exists()
 
 
 def test_studies_share_trajectories(copy, capsys):
@@ -354,11 +453,17 @@ def test_error_of_lammps_is_recorded(finished, tmp_path):
 
 @pytest.mark.parametrize(
     ("action", "needed"),
-    [("build", "snapshots"), ("sample", "build"), ("propagate", "sample"), ("report", "propagate")],
+    [("build", "snapshots"), ("sample", "build"), ("propagate", "sample"), ("report", "sample")],
 )
 def test_missing_stage_is_named(tmp_path, capsys, action, needed):
     assert main(["srom", action, str(write_study(tmp_path))]) == 1
     assert f"`pyuq srom {needed}`" in capsys.readouterr().err
+
+
+def test_report_needs_runs(copy, capsys):
+    shutil.rmtree(case(copy).run(""))
+    assert main(["srom", "report", str(copy)]) == 1
+    assert "run `pyuq srom propagate` first" in capsys.readouterr().err
 
 
 def test_names_of_species_go_with_a_potential(tmp_path):
@@ -399,4 +504,4 @@ def test_error_of_one_rank_ends_the_job(tmp_path):
     done = on_two_ranks("report", write_study(tmp_path))  # rank 0 reports, the other waits
     assert done.returncode != 0
     assert "rank 0" in done.stderr
-    assert "`pyuq srom propagate`" in done.stderr
+    assert "`pyuq srom sample`" in done.stderr

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Which settings made a file: stored in it, and compared with those in force where it is read.
+
+What a stage leaves depends on its own settings and on those of the stages before it. A file that other settings made is
+refused: the message names them, and what to do.
+"""
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from pyuq.io.files import sha256
+from pyuq.settings import flatten
+from pyuq.srom.settings import Case
+
+TABLES = {
+    "snapshots": ("start", "md"),
+    "build": ("basis",),
+    "sample": ("sampler",),
+    "propagate": ("propagate", "diffusion"),
+}
+# What a file does not depend on: it has a temperature of its own, and runs may come and go.
+APART = ("md.temperatures", "propagate.repeats", "propagate.convergence")
+
+
+def origin(
+    case: Case, stage: str, models: Collection[str] = (), without: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """Settings that a file of a stage depends on, by dotted key; JSON types.
+
+    Parameters
+    ----------
+    case : Case
+    stage : {"snapshots", "build", "sample", "propagate"}
+    models : collection of str
+        Labels of the potentials behind the file; default: all.
+    without : tuple of str
+        Keys, or tables with a dot behind them, that this file does not depend on either.
+    """
+    settings, here = case.settings, case.study.here
+    stages = list(TABLES)[: list(TABLES).index(stage) + 1]
+    tables = {name: asdict(getattr(settings, name)) for s in stages for name in TABLES[s]}
+    found = flatten(json.loads(json.dumps(tables)))
+    found["start.structure"] = sha256(here / settings.start.structure)
+    found["start.model"] = settings.labels[settings.index(settings.start.model)]
+    found |= {
+        f"models.{m.label}": m.sha256(here)
+        for m in settings.models
+        if not models or m.label in models
+    }
+    return {key: value for key, value in found.items() if not key.startswith((*APART, *without))}
+
+
+def require_origin(
+    case: Case, stage: str, path, found: Mapping[str, Any] | None, wanted: Mapping[str, Any]
+) -> None:
+    """Refuse a file that other settings made.
+
+    Parameters
+    ----------
+    case : Case
+    stage : str
+        That made the file.
+    path : Path
+        The file.
+    found : mapping or None
+        What the file says of its origin.
+    wanted : mapping
+        :func:`origin` of the settings in force.
+
+    Raises
+    ------
+    ValueError
+        Names the settings that differ, and what to do.
+    """
+    if found == wanted:
+        return
+    if found is None:
+        raise ValueError(f"{path} does not say which settings made it: {remedy(case, stage)}")
+    differ = [
+        f"{key} = {_show(found.get(key))} (now {_show(wanted.get(key))})"
+        for key in sorted(found.keys() | wanted.keys())
+        if found.get(key) != wanted.get(key)
+    ]
+    raise ValueError(f"{path} was made with {', '.join(differ)}: {remedy(case, stage)}")
+
+
+def remedy(case: Case, stage: str) -> str:
+    """What to do where a file of a stage is out of date."""
+    command = f"run `pyuq srom {stage}` again"
+    if stage == "snapshots":
+        return f"choose another `folder`, or remove {case.trajectories}, and {command}"
+    if stage == "propagate":
+        return f"remove {case.run('')} and {command}"
+    return command
+
+
+def _show(value) -> str:
+    if value is None:
+        return "unset"
+    if isinstance(value, str) and len(value) == 64:  # a hash
+        return f"{value[:12]}…"
+    return json.dumps(value, ensure_ascii=False)
