@@ -82,6 +82,7 @@ void FixUQDeviation::init() {
   if (!pair_)
     error->all(FLERR, "fix uq/deviation needs one `pair_style uq` (alone or in a hybrid), defined "
                       "before the fix");
+  deviation_->reset();
 }
 
 void FixUQDeviation::setup(int /*vflag*/) {

@@ -20,7 +20,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
 
 using namespace LAMMPS_NS;
@@ -48,15 +47,6 @@ class PairExchange : public uq::Exchange {
 };
 
 constexpr int TWO_FORCES = 6;    // F̄ and F_σ
-
-// Number of the driving model, 0: mean.
-int read_driver(UQArguments &arguments) {
-  const std::string value = arguments.word();
-  if (value == "mean") return 0;
-  const int n = utils::is_integer(value) ? std::atoi(value.c_str()) : 0;
-  if (n < 1) arguments.fail(value, "`mean` or the number of a model from 1");
-  return n;
-}
 
 }    // namespace
 
@@ -101,7 +91,7 @@ void PairUQ::settings(int narg, char **arg) {
                         arg);
   while (arguments.next()) {
     if (arguments.is("driver"))
-      driver_ = read_driver(arguments);
+      driver_ = arguments.integer("`mean` or the number of a model from 1", "mean");
     else if (arguments.is("every"))
       every_ = arguments.count();
     else if (arguments.is("radial"))
@@ -268,7 +258,7 @@ double PairUQ::init_one(int i, int j) {
 double PairUQ::memory_usage() {
   double bytes = Pair::memory_usage() + engine_->memory_usage();
   for (const std::vector<double> *v :
-       {&apart_.mean, &apart_.sigma, &asked_.mean, &asked_.sigma, &vatom9_, &sigma_atom_,
+       {&x_, &apart_.mean, &apart_.sigma, &asked_.mean, &asked_.sigma, &vatom9_, &sigma_atom_,
         &sigma_out_, &grade_atom_, &grade_out_, &noise_atom_, &noise_out_, &force_sigma_out_,
         &relative_out_})
     bytes += static_cast<double>(v->capacity() * sizeof(double));
@@ -307,18 +297,32 @@ void PairUQ::set_zeros(const std::vector<double> &zeros) {
 
 /* ---------------------------------------------------------------------- */
 
-void PairUQ::set_atoms() {
+void PairUQ::set_atoms(double **x) {
   engine_->set_threads(comm->nthreads);
-  engine_->set_atoms(atom->nlocal + atom->nghost, atom->x, atom->type, list->inum,
+  engine_->set_atoms(atom->nlocal + atom->nghost, x, atom->type, list->inum,
                      extended_ghosts_ ? list->gnum : 0, list->ilist, list->numneigh,
                      list->firstneigh, NEIGHMASK, extended_ghosts_ ? nullptr : exchange_.get());
+}
+
+// For questions asked later: some fixes move atoms once the forces are known (deform,
+// press/berendsen), but not their ghosts.
+void PairUQ::remember_atoms() {
+  const size_t n = static_cast<size_t>(atom->nlocal) + atom->nghost;
+  x_.resize(3 * n);
+  if (n) std::copy_n(atom->x[0], 3 * n, x_.data());
+  tags_.assign(atom->tag, atom->tag + n);
+}
+
+void PairUQ::recall_atoms() {
+  double *x = x_.data();
+  set_atoms(&x);
 }
 
 void PairUQ::compute(int eflag, int vflag) {
   ev_init(eflag, vflag);
   evaluation_++;
   try {
-    set_atoms();
+    set_atoms(atom->x);
     const auto bias = bias_.lock();
     const double energy = bias ? add_biased(*bias) : add_unbiased();
     if (eflag_global) eng_vdwl += energy;
@@ -328,6 +332,7 @@ void PairUQ::compute(int eflag, int vflag) {
   finish_tally();
   if (vflag_fdotr) virial_fdotr_compute();
   check_finite();
+  remember_atoms();
   if (sigma_flag_ || force_sigma_flag_ || relative_flag_ || grade_flag_ || noise_flag_)
     fill_peratom();
 }
@@ -508,6 +513,12 @@ void PairUQ::unpack_reverse_comm(int n, int *sendlist, double *buf) {
 void PairUQ::require_evaluation() const {
   if (evaluation_ == 0)
     error->all(FLERR, "pair_style uq has not been evaluated yet: `run 0` first");
+  const size_t n = static_cast<size_t>(atom->nlocal) + atom->nghost;
+  int changed = n != tags_.size() || !std::equal(tags_.begin(), tags_.end(), atom->tag);
+  MPI_Allreduce(MPI_IN_PLACE, &changed, 1, MPI_INT, MPI_MAX, world);
+  if (changed)
+    error->all(FLERR, "pair_style uq: atoms were created, deleted or moved to other ranks since it "
+                      "was evaluated: `run 0` first");
 }
 
 double PairUQ::femtoseconds() const {
@@ -520,7 +531,7 @@ bool PairUQ::spread_due() const {
 
 UQEngine &PairUQ::engine() {
   require_evaluation();
-  set_atoms();
+  recall_atoms();
   return *engine_;
 }
 
@@ -539,7 +550,7 @@ const UQForces &PairUQ::sigma_forces() {
     return apart_;
   }
   if (asked_evaluation_ == evaluation_) return asked_;
-  set_atoms();
+  recall_atoms();
   asked_.mean.assign(3 * static_cast<size_t>(engine_->nall()), 0.0);
   asked_.sigma.assign(3 * static_cast<size_t>(engine_->nall()), 0.0);
   std::vector<UQEngine::Pass> passes(2);
@@ -556,7 +567,7 @@ const UQForces &PairUQ::sigma_forces() {
 }
 
 bool PairUQ::has_uncertainty() const {
-  return engine_->committee().has_uncertainty();
+  return engine_ && engine_->committee().has_uncertainty();
 }
 
 double PairUQ::sigma() {
@@ -566,7 +577,7 @@ double PairUQ::sigma() {
 
 const double *PairUQ::sigma_atom() {
   require_uncertainty();
-  set_atoms();
+  recall_atoms();
   if (sigma_evaluation_ != evaluation_) engine_->local(0.0, 0.0, {}, want_atoms(true, false));
   return sigma_atom_.data();
 }
@@ -576,7 +587,7 @@ const double *PairUQ::grade_atom() {
   if (!engine_->committee().has_grades())
     error->all(FLERR, "pair_style uq: no model has an active set for the extrapolation grade: a "
                       "NAME.uq with one, or an .almtp file");
-  set_atoms();
+  recall_atoms();
   if (grade_evaluation_ != evaluation_) engine_->local(0.0, 0.0, {}, want_atoms(false, true));
   return grade_atom_.data();
 }
@@ -586,7 +597,7 @@ const double *PairUQ::noise_atom() {
   if (!engine_->committee().has_noise())
     error->all(FLERR, "pair_style uq: no model has a noise head: only networks have, those trained "
                       "with noise_hidden above 0");
-  set_atoms();
+  recall_atoms();
   noise_atom_.assign(std::max(engine_->nall(), 1), 0.0);
   engine_->noise(noise_atom_.data());
   return noise_atom_.data();

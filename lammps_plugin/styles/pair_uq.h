@@ -123,6 +123,9 @@ class PairUQ : public Pair {
   double *communicated_[2] = {nullptr, nullptr};    // of the communication under way
   int communicated_width_ = 3;
 
+  std::vector<double> x_;       // [nall][3] of the latest evaluation
+  std::vector<tagint> tags_;    // [nall]
+
   std::vector<double> virial9_, vatom9_;    // tallies of the core, xx yy zz xy xz yz yx zx zy
   std::vector<double> sigma_atom_;          // σ_i, [nall], of the latest pass that made them
   std::vector<double> grade_atom_;          // extrapolation grades, likewise
@@ -139,7 +142,9 @@ class PairUQ : public Pair {
   std::vector<int> species_of_types(const uq::Model &) const;
   void print_table(const std::vector<uq::Model> &) const;
   void extend_ghosts();
-  void set_atoms();
+  void set_atoms(double **x);
+  void remember_atoms();
+  void recall_atoms();
   uq::Result tally(bool forces);
   void finish_tally();
   double add_unbiased();

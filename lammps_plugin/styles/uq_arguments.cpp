@@ -47,8 +47,9 @@ double UQArguments::number(bool above) {
   return x;
 }
 
-int UQArguments::integer(const char *expected) {
+int UQArguments::integer(const char *expected, const char *zero) {
   const std::string value = word();
+  if (zero && value == zero) return 0;
   errno = 0;
   const long n = utils::is_integer(value) ? std::strtol(value.c_str(), nullptr, 10) : 0;
   if (n < 1 || errno || n > std::numeric_limits<int>::max()) fail(value, expected);

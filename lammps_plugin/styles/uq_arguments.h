@@ -26,7 +26,7 @@ class UQArguments {
   double positive() { return number(true); }
   double not_negative() { return number(false); }
   int count() { return integer("a whole number from 1"); }
-  int integer(const char *expected);
+  int integer(const char *expected, const char *zero = nullptr);    // zero: a word for 0
   int position(const char *what);    // a count that stands first in the command, without keyword
 
   [[noreturn]] void fail(const std::string &value, const std::string &expected) const;

@@ -21,23 +21,21 @@ const std::vector<double> &UQDeviation::driver_virial() const {
 }
 
 // Rows of the posteriors' factors, made once for each committee.
-void UQDeviation::prepare(PairUQ &pair) {
-  const UQEngine &engine = pair.engine();
-  if (engine_ == &engine) return;
-  engine_ = &engine;
-  factors_.clear();
-  for (int k = 0; k < engine.committee().size(); k++)
-    factors_.push_back(draws_ ? engine.committee().member(k).readout.factor(draws_, seed_ + k)
+void UQDeviation::draw_factors() {
+  const uq::Committee &committee = engine_->committee();
+  for (int k = 0; k < committee.size(); k++)
+    factors_.push_back(draws_ ? committee.member(k).readout.factor(draws_, seed_ + k)
                               : std::vector<double>());
 }
 
 void UQDeviation::evaluate(PairUQ &pair) {
-  prepare(pair);
-  const UQEngine &engine = pair.engine();
-  forces_.start(engine.nall(), 3, engine.committee().size());
+  engine_ = &pair.engine();
+  if (factors_.empty()) draw_factors();
+  forces_.start(engine_->nall(), 3, engine_->committee().size());
   driver_forces_.clear();
-  std::vector<std::vector<double>> totals(engine.committee().size());    // of each member's passes
-  for (size_t group = 0; group < engine.groups().size(); group++) add_group(pair, group, totals);
+  std::vector<std::vector<double>> totals(
+      engine_->committee().size());    // of each member's passes
+  for (size_t group = 0; group < engine_->groups().size(); group++) add_group(pair, group, totals);
   force_deviations_ = forces_.deviations();
   std::vector<double> all;
   for (const std::vector<double> &own : totals) all.insert(all.end(), own.begin(), own.end());
@@ -46,9 +44,8 @@ void UQDeviation::evaluate(PairUQ &pair) {
 
 // Members that share a geometry pass.
 void UQDeviation::add_group(PairUQ &pair, size_t group, std::vector<std::vector<double>> &totals) {
-  UQEngine &engine = pair.engine();
-  const std::vector<int> &members = engine.groups()[group].members();
-  const size_t n = 3 * static_cast<size_t>(engine.nall());
+  const std::vector<int> &members = engine_->groups()[group].members();
+  const size_t n = 3 * static_cast<size_t>(engine_->nall());
   member_forces_.assign(members.size() * n, 0.0);
   std::vector<uq::Result> results(members.size());
   for (size_t i = 0; i < members.size(); i++) {
@@ -56,7 +53,7 @@ void UQDeviation::add_group(PairUQ &pair, size_t group, std::vector<std::vector<
     results[i].forces = member_forces_.data() + i * n;
     results[i].virial = totals[members[i]].data() + 1;
   }
-  engine.members(group, results.data());
+  engine_->members(group, results.data());
   for (size_t i = 0; i < members.size(); i++) {
     double *forces = member_forces_.data() + i * n;
     totals[members[i]][0] = results[i].energy;
@@ -69,9 +66,8 @@ void UQDeviation::add_group(PairUQ &pair, size_t group, std::vector<std::vector<
 
 // Two rows of the factor at a time: one geometry pass, one communication.
 void UQDeviation::add_posterior(PairUQ &pair, int member, std::vector<double> &totals) {
-  UQEngine &engine = pair.engine();
-  const size_t m = engine.committee().member(member).readout.size(),
-               n = 3 * static_cast<size_t>(engine.nall());
+  const size_t m = engine_->committee().member(member).readout.size(),
+               n = 3 * static_cast<size_t>(engine_->nall());
   const int rows = static_cast<int>(factors_[member].size() / m);
   for (int row = 0; row < rows; row += 2) {
     const int count = std::min(2, rows - row);
@@ -83,7 +79,7 @@ void UQDeviation::add_posterior(PairUQ &pair, int member, std::vector<double> &t
       results[s].forces = pass_forces_.data() + s * n;
       results[s].virial = total + s * TOTALS + 1;
     }
-    engine.member(member, count, &factors_[member][row * m], 0.0, results);
+    engine_->member(member, count, &factors_[member][row * m], 0.0, results);
     for (int s = 0; s < count; s++) total[s * TOTALS] = results[s].energy;
     pair.communicate_reverse(3, pass_forces_.data(), count > 1 ? pass_forces_.data() + n : nullptr);
     for (int s = 0; s < count; s++) forces_.add_posterior(pass_forces_.data() + s * n);
@@ -106,7 +102,7 @@ void UQDeviation::sum_totals(PairUQ &pair, std::vector<double> &totals) {
       driver_virial_.assign(total + 1, total + TOTALS);
     }
     total += TOTALS;
-    const size_t m = pair.engine().committee().member(k).readout.size();
+    const size_t m = engine_->committee().member(k).readout.size();
     for (size_t row = 0; row < factors_[k].size() / m; row++, total += TOTALS) {
       energies_.add_posterior(total);
       virials_.add_posterior(total + 1);

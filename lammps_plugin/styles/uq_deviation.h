@@ -12,11 +12,15 @@
 namespace LAMMPS_NS {
 
 class PairUQ;
+class UQEngine;
 
 class UQDeviation {
  public:
   // draws: random rows of a posterior covariance, 0: the spread over members alone
   UQDeviation(int draws, unsigned seed) : draws_(draws), seed_(seed) {}
+
+  // The models may be others than before.
+  void reset() { factors_.clear(); }
 
   // Collective, at the positions of the pair's latest compute().
   void evaluate(PairUQ &pair);
@@ -36,7 +40,7 @@ class UQDeviation {
  private:
   int draws_;
   unsigned seed_;
-  const void *engine_ = nullptr;                // that factors_ belong to
+  UQEngine *engine_ = nullptr;                  // of the evaluation under way
   std::vector<std::vector<double>> factors_;    // of each member, [rows][nreadout]
   uq::Spread forces_, virials_, energies_;
   std::vector<double> force_deviations_, virial_deviations_;
@@ -46,7 +50,7 @@ class UQDeviation {
   std::vector<double> member_forces_;    // [members of a group][nall][3]
   std::vector<double> pass_forces_;      // [2][nall][3], of the passes under way
 
-  void prepare(PairUQ &pair);
+  void draw_factors();
   void add_group(PairUQ &pair, size_t group, std::vector<std::vector<double>> &totals);
   void add_posterior(PairUQ &pair, int member, std::vector<double> &totals);
   void sum_totals(PairUQ &pair, std::vector<double> &totals);

@@ -121,6 +121,24 @@ def test_lost_atoms(model):
     assert survivors.get_natoms() == 30
 
 
+@pytest.mark.parametrize(
+    "fix", ["deform 1 x erate 5 y erate -2 remap x", "press/berendsen iso 1e5 1e5 0.01 modulus 1e6"]
+)
+def test_questions_are_about_the_atoms_as_evaluated(potential, fix):
+    """Fixes that move atoms at the end of a step do not come between forces and uncertainties."""
+    script = atoms(potential) + "compute u all uq\nfix h all uq/hal tau 0\nfix n all nve\n"
+    script += f"fix q all {fix}\nthermo_style custom step pe f_h[2] c_u[1]\n" + PRECISE
+    values = run(script + "run 3 post no").last_thermo()
+    assert values["c_u[1]"] == pytest.approx(values["f_h[2]"], rel=1e-12)
+
+
+def test_questions_about_other_atoms_are_refused(model):
+    """Neighbour lists of atoms that are gone answer nothing."""
+    end = 'group out id 1 5\ndelete_atoms group out compress no\nprint "$(c_u[1])"'
+    with pytest.raises(Exception, match=r"deleted or moved .* `run 0` first"):
+        run(atoms(model) + "compute u all uq\nrun 0 post no\n" + end)
+
+
 def test_no_atoms_and_one(model):
     """An empty box has no energy; a lone atom that of its species, and no force."""
     empty = run(atoms(model) + "delete_atoms group all\nrun 1 post no")
