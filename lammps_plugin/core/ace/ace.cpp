@@ -386,7 +386,7 @@ void Ace::block_forces(AceState &state, const Block &block, const double *a, con
   const SpeciesPlan &plan = plans_[block.species];
   const Kernels &k = *state.kernels;
   const int nnonlinear = static_cast<int>(plan.nonlinear.size()), nlinear = plan.coupling.rows();
-  state.adjoint.grow_zeroed(2 * static_cast<size_t>(nseeds) * plan.products.nnode * k.lanes);
+  state.adjoint.reserve(2 * static_cast<size_t>(nseeds) * plan.products.nnode * k.lanes);
   state.derivative.reserve(static_cast<size_t>(nseeds) * plan.products.ncomp * k.lanes);
   state.value.reserve(static_cast<size_t>(nseeds) * k.lanes);
   weigh(state, block, rho, nseeds, seeds);
