@@ -4,8 +4,9 @@
 
 ``python benchmarks/families.py`` prints core-µs per atom and step (loop time × ranks / atoms / steps; NVE, 300 K,
 1 fs, skin 1 Å). SNAP, pyuq, with ``--biased`` pyuq with ``fix uq/hal`` (a random posterior; a committee's own spread),
-and with ``--peer PLUGIN.so`` the pair style of a plugin built elsewhere alternate inside one LAMMPS process; a ratio is
-the median over rounds of the ratio within a round.
+and with ``--peer PLUGIN.so`` the pair style of a plugin built elsewhere alternate inside one LAMMPS process. A time is
+the shortest of all loops, a ratio the median over rounds of the ratio of shortest loops. In each step all ranks wait
+for the slowest: where anything else runs on the machine, several ranks are timed with ``--reserve``.
 """
 
 import argparse
@@ -146,8 +147,8 @@ thermo 100000
 {style}
 fix n all nve
 run {warm}
-run {steps}
 """
+LOOPS = 4  # that are timed, after the one that warms up
 SNAP_BOX = """lattice bcc 3.316
 region box block 0 10 0 10 0 10
 create_box 1 box
@@ -174,11 +175,12 @@ def neighbors(atoms: Atoms, cutoff: float) -> float:
     return len(found) / len(atoms)
 
 
-def loops(script: str, ranks: int, folder: Path) -> list[float]:
-    """Run a script; core-µs per atom and step of each second loop: the ones before them warm up."""
+def loops(script: str, ranks: int, folder: Path, reserve: bool) -> list[float]:
+    """Run a script; core-µs per atom and step of the shortest loop after each that warms up."""
     (folder / "in.bench").write_text(script)
     env = launcher.environment() | {"OMP_NUM_THREADS": "1"}
-    command = [launcher.mpirun(), "-np", str(ranks), str(launcher.lammps_executable())]
+    own_core = ["-bind-to", "core", "chrt", "--rr", "1"] if reserve else []
+    command = [launcher.mpirun(), "-np", str(ranks), *own_core, str(launcher.lammps_executable())]
     out = subprocess.run(
         [*command, "-in", "in.bench", "-log", "none"],
         cwd=folder,
@@ -191,7 +193,8 @@ def loops(script: str, ranks: int, folder: Path) -> list[float]:
         raise RuntimeError(errors[0] if errors else (out.stdout + out.stderr)[-500:])
     pattern = r"Loop time of (\S+) on \d+ procs for (\d+) steps with (\d+) atoms"
     found = [(float(t), int(s), int(n)) for t, s, n in re.findall(pattern, out.stdout)]
-    return [1e6 * t * ranks / (s * n) for t, s, n in found[1::2]]
+    times = [1e6 * t * ranks / (s * n) for t, s, n in found]
+    return [min(times[n + 1 : n + 1 + LOOPS]) for n in range(0, len(times), 1 + LOOPS)]
 
 
 def write_posterior(path: Path, file: Path, elements: tuple[str, ...]) -> None:
@@ -234,25 +237,24 @@ def script_of(case: Case, ranks: int, args: argparse.Namespace, folder: Path) ->
         commands = case.peer.format(file=files[0], elements=elements)
         styles.append((box, f"plugin load {args.peer}\n{commands}", args.steps // 3))
     return args.rounds * "".join(
-        HEAD.format(
-            box=box, style=style, replicate=SHAPES[ranks], steps=steps, warm=max(2, steps // 2)
-        )
+        HEAD.format(box=box, style=style, replicate=SHAPES[ranks], warm=max(2, steps // 2))
+        + LOOPS * f"run {steps}\n"
         for box, style, steps in styles
     )
 
 
 def measure(case: Case, ranks: int, args: argparse.Namespace, folder: Path) -> list[float]:
-    """Return medians: pyuq (µs), ratio to SNAP, then time and ratio to pyuq of the biased step and of the peer."""
-    times = loops(script_of(case, ranks, args, folder), ranks, folder)
+    """Return pyuq's time (µs) and ratio to SNAP, then time and ratio to pyuq of the biased step and of the peer."""
+    times = loops(script_of(case, ranks, args, folder), ranks, folder, args.reserve)
     per_round = len(times) // args.rounds
     rounds = [times[n : n + per_round] for n in range(0, len(times), per_round)]
     result = [
-        statistics.median(r[1] for r in rounds),
+        min(r[1] for r in rounds),
         statistics.median(r[1] / r[0] for r in rounds),
     ]
     for n in range(2, per_round):
         result += [
-            statistics.median(r[n] for r in rounds),
+            min(r[n] for r in rounds),
             statistics.median(r[n] / r[1] for r in rounds),
         ]
     return result
@@ -266,6 +268,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--biased", action="store_true", help="also steps with fix uq/hal")
+    parser.add_argument(
+        "--reserve", action="store_true", help="a core for each rank alone (chrt: real time)"
+    )
     parser.add_argument("--peer", type=Path, help="plugin with the pair style nep, mtp or pace")
     args = parser.parse_args()
     args.peer = args.peer and args.peer.resolve()
