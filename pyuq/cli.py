@@ -125,7 +125,7 @@ def add_posterior(verbs) -> None:
     parser.add_argument("--mean", choices=("model", "refit"), default="model")
     parser.add_argument("--holdout", type=float, default=0.2, help="part that judges (%(default)s)")
     parser.add_argument("--max-force", type=float, default=float("inf"), help="eV/Å (none)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=_seed, default=0)
     parser.add_argument(
         "--active-set", action="store_true", help="also the active set of the extrapolation grade"
     )
@@ -176,7 +176,7 @@ def add_calibrate(verbs) -> None:
         default=0.5,
         help="part that recalibrates; the rest judges (%(default)s)",
     )
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=_seed, default=0)
 
     def run(args) -> int:
         from pyuq.calibration.run import run_calibrate
@@ -203,7 +203,7 @@ def add_quickstart(verbs) -> None:
     parser.add_argument("--out", default="pyuq-quickstart", help="folder to write (%(default)s)")
     parser.add_argument("--fast", action="store_true", help="a minute's worth")
     parser.add_argument("--ranks", type=int, default=2, help="MPI ranks of the production runs")
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=_seed, default=1)
 
     def run(args) -> int:
         from pyuq.quickstart import quickstart
@@ -386,6 +386,12 @@ def _numbers(text: str) -> tuple[float, ...]:
         return tuple(float(number) for number in text.split(","))
     except ValueError:
         raise argparse.ArgumentTypeError(f"found {text!r}, expected numbers as 500,600") from None
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected a whole number of 0 or more")
+    return int(text)
 
 
 def _assignments(text: str) -> dict[str, float]:

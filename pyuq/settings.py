@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+PLURAL = {float: "numbers", int: "integers", str: "strings"}
 
 
 def load_toml(path) -> dict:
@@ -98,10 +99,18 @@ def from_table(cls: type[T], table: dict, where: str) -> T:
         if required and name not in table:
             raise ValueError(f"{where}: key '{name}' is missing")
     values = {key: convert(hints[key], value, f"{where} {key}") for key, value in table.items()}
+    if values.get("seed", 0) < 0:
+        raise ValueError(f"{where}: seed = {values['seed']}; expected an integer of 0 or more")
     try:
         return cls(**values)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
+
+
+def check_name(name: str) -> None:
+    """Raise ValueError unless a name can begin that of a file."""
+    if name in ("", ".", "..") or "/" in name:
+        raise ValueError(f"name = {name!r}; expected the beginning of a file name, without folder")
 
 
 def convert(kind: Any, value: Any, where: str) -> Any:
@@ -148,7 +157,7 @@ def _describe(kind: Any) -> str:
     if origin in (types.UnionType, typing.Union):
         return " or ".join(_describe(a) for a in arguments if a is not types.NoneType)
     if origin is tuple and arguments[-1] is Ellipsis:
-        return f"a list of {_describe(arguments[0])}"
+        return f"a list of {PLURAL.get(arguments[0], _describe(arguments[0]))}"
     if origin is tuple:
         return f"a list of {len(arguments)} values"
     names = {float: "a number", int: "an integer", str: "a string", bool: "true or false"}

@@ -31,7 +31,8 @@ from pyuq.bnn.network import (
     predict_heads,
     radial_basis,
 )
-from pyuq.models.fit import check_structures, fit_one_body
+from pyuq.io.structures import check_structures
+from pyuq.models.fit import fit_one_body
 from pyuq.models.posterior import Posterior
 from pyuq.models.regression import NormalEquations, condition
 

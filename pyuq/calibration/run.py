@@ -15,8 +15,7 @@ from pyuq.calculator import UQCalculator, force_deviations
 from pyuq.calibration.recalibration import Recalibration, Sample
 from pyuq.calibration.scores import LEVELS, Scores, coverage, reliability, scores
 from pyuq.io.files import atomic_write, beside, require_folder, write_text
-from pyuq.io.structures import StructureFiles, take
-from pyuq.models.fit import check_structures
+from pyuq.io.structures import StructureFiles, check_structures, take
 from pyuq.models.readout_posterior import species_names
 from pyuq.models.readout_sums import agree, my_share
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pyuq.models.fit import FitSettings, RepulsionSettings, Solver, Weights
 from pyuq.models.run_fit import FAMILIES, basis_from_table
-from pyuq.settings import assign, flatten, from_table, load_toml
+from pyuq.settings import assign, check_name, flatten, from_table, load_toml
 
 Ramp = float | tuple[float, float]
 
@@ -336,6 +336,7 @@ class Settings:
     one_body: dict[str, float] | None = None
 
     def __post_init__(self):
+        check_name(self.name)
         choose("family", self.family, FAMILIES)
         if (self.basis is None) == (self.model is None):
             raise ValueError("expected one of the tables [basis] and [model]")

@@ -59,18 +59,21 @@ def read(path) -> list[Atoms]:
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"no file {path}")
-    try:
-        kind = "extxyz" if is_extxyz(path) else None
-        # Under mpirun ASE would otherwise take reading for a collective operation.
-        frames = ase.io.read(path, index=":", format=kind, parallel=False)
-    except Exception as error:
-        raise ValueError(
-            f"{path} cannot be read as structures ({type(error).__name__}: {error}); expected extended XYZ "
-            "(.xyz, .extxyz) or another file that ASE knows by its name"
-        ) from error
+    if is_extxyz(path):
+        frames = list(stream(path))
+    else:
+        try:
+            # Under mpirun ASE would otherwise take reading for a collective operation.
+            frames = ase.io.read(path, index=":", parallel=False)
+        except Exception as error:
+            raise ValueError(
+                f"{path} cannot be read as structures ({type(error).__name__}: {error}); expected extended XYZ "
+                "(.xyz, .extxyz) or another file that ASE knows by its name"
+            ) from error
+        frames = [adopt_gpumd(atoms) for atoms in frames]
     if not frames:
         raise ValueError(f"{path} holds no structure")
-    return [adopt_gpumd(atoms) for atoms in frames]
+    return frames
 
 
 def is_extxyz(path) -> bool:
@@ -89,14 +92,14 @@ def count(path) -> int:
     return sum(1 for _ in stream(path, ()))
 
 
-def stream(path, wanted: Container[int]) -> Iterator[Atoms | None]:
+def stream(path, wanted: Container[int] | None = None) -> Iterator[Atoms | None]:
     """Read an extended XYZ file frame by frame; of frames that are not wanted only the number of lines.
 
     Parameters
     ----------
     path : str or Path
     wanted : container of int
-        Numbers of frames, from 0.
+        Numbers of frames, from 0; default: all.
 
     Yields
     ------
@@ -105,7 +108,8 @@ def stream(path, wanted: Container[int]) -> Iterator[Atoms | None]:
     Raises
     ------
     ValueError
-        There is no such file, or a frame cannot be read.
+        There is no such file, or a frame cannot be read. ASE ends at a blank line or a frame that is cut short
+        without a word, and with it the structures behind.
     """
     path, number = Path(path), 0
     if not path.is_file():
@@ -113,12 +117,15 @@ def stream(path, wanted: Container[int]) -> Iterator[Atoms | None]:
     with open(path, encoding="utf-8") as file:
         while True:
             try:
-                if not (line := file.readline()).strip():
+                line = file.readline()
+                if not line.strip() and not file.read().strip():
                     return
+                if not line.strip().isdecimal():
+                    raise ValueError(f"expected the number of its atoms, found {line[:40]!r}")
                 lines = [line, *(file.readline() for _ in range(int(line) + 1))]
                 if not lines[-1]:
                     raise ValueError("the file ends before it")
-                atoms = _parse(lines) if number in wanted else None
+                atoms = _parse(lines) if wanted is None or number in wanted else None
             except Exception as error:
                 raise ValueError(f"{path}: frame {number} cannot be read: {error}") from error
             yield atoms

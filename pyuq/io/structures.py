@@ -9,11 +9,13 @@ from copy import copy
 from pathlib import Path
 
 import numpy as np
+import vesin
 from ase import Atoms
 
 from pyuq.io import extxyz, mlip
 
 VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
+COINCIDENT = 1e-3  # Å: atoms closer than this are a mistake
 
 
 def expand(path: str, folder: Path) -> Path:
@@ -47,31 +49,82 @@ def read_structures(paths: Iterable[Path], elements: Sequence[str] = ()) -> list
     ----------
     paths : iterable of Path
     elements : sequence of str
-        Names of species 0, 1, ... of formats that number them (``.cfg``).
+        Names of species 0, 1, ... of formats that number them (``.cfg``); others are refused.
 
     Raises
     ------
     ValueError
-        A file is missing or unreadable, or a structure carries no energy and forces.
+        A file is missing or unreadable, or :func:`check_structures` refuses a structure; the message names the file.
     """
     structures = []
     for path in map(Path, paths):
         frames = _read(path, elements)
-        for k, atoms in enumerate(frames):
-            _check_label(atoms, path, k)
+        check_structures(frames, elements, source=path)
         structures += frames
     return structures
+
+
+def check_structures(
+    structures: Iterable[Atoms],
+    elements: Sequence[str] = (),
+    first: int = 0,
+    source: Path | None = None,
+) -> None:
+    """Refuse what nothing can be learnt from; on every rank alike, so that none waits for one that failed.
+
+    Parameters
+    ----------
+    structures : iterable of Atoms
+    elements : sequence of str
+        Those that are allowed; none: all.
+    first : int
+        Number of the first structure in messages.
+    source : Path, optional
+        File that they come from, for messages.
+
+    Raises
+    ------
+    ValueError
+        No atoms, missing labels, NaN, wrong shapes, an element that is not allowed, a periodic direction without a
+        cell vector, atoms on top of each other.
+    """
+    for k, atoms in enumerate(structures, first):
+        if fault := _fault(atoms, elements):
+            where = f"{source}: " if source else ""
+            raise ValueError(f"{where}structure {k} ({atoms.get_chemical_formula()}){fault}")
+
+
+def _fault(atoms: Atoms, elements: Sequence[str]) -> str:
+    """End of a sentence on what is wrong with a structure; empty if nothing is."""
+    if not len(atoms):
+        return " has no atoms"
+    if not extxyz.is_labelled(atoms):
+        return " has no label; expected energy and forces"
+    if elements and (unknown := sorted(set(atoms.symbols) - set(elements))):
+        return f": element {', '.join(unknown)} is not in the basis: {' '.join(elements)}"
+    for name, shape in {"energy": (), "forces": (len(atoms), 3), "stress": (6,)}.items():
+        value = np.asarray(atoms.calc.results.get(name, np.zeros(shape)), dtype=float)
+        if value.shape != shape or not np.isfinite(value).all():
+            return f": {name} must be finite numbers" + (f" of shape {shape}" if shape else "")
+    if not np.isfinite(atoms.positions).all():
+        return ": positions are not finite"
+    vectors = atoms.cell.array[atoms.pbc]
+    if np.linalg.matrix_rank(vectors) < len(vectors):
+        return f": periodic, but its cell is {atoms.cell.array.tolist()}"
+    return _coincidence(atoms)
+
+
+def _coincidence(atoms: Atoms) -> str:
+    i, j, d = vesin.NeighborList(cutoff=COINCIDENT, full_list=False).compute(
+        atoms.positions, atoms.cell.array, atoms.pbc, quantities="ijd"
+    )
+    return f": atoms {i[0]} and {j[0]} (from 0) are {d[0]:.3g} Å apart" if len(d) else ""
 
 
 def _read(path: Path, elements: Sequence[str]) -> list[Atoms]:
     if path.suffix == ".cfg" and mlip.recognises(path):
         return mlip.read_cfg(path, elements)
     return read_pymatgen(path) if path.suffix == ".json" else extxyz.read(path)
-
-
-def _check_label(atoms: Atoms, path: Path, number: int) -> None:
-    if not extxyz.is_labelled(atoms):
-        raise ValueError(f"{path}: structure {number} has no label; expected energy and forces")
 
 
 class StructureFiles:
@@ -83,12 +136,12 @@ class StructureFiles:
     ----------
     paths : iterable of Path
     elements : sequence of str
-        Names of species 0, 1, ... of formats that number them (``.cfg``).
+        Names of species 0, 1, ... of formats that number them (``.cfg``); others are refused.
 
     Raises
     ------
     ValueError
-        A file is missing or unreadable; while iterating also: a structure carries no energy and forces.
+        A file is missing or unreadable; while iterating also: what :func:`check_structures` refuses.
     """
 
     def __init__(self, paths: Iterable[Path], elements: Sequence[str] = ()):
@@ -124,7 +177,7 @@ class StructureFiles:
             )
             for k, atoms in enumerate(frames):
                 if k in wanted:
-                    _check_label(atoms, path, k)
+                    check_structures([atoms], self.elements, first=k, source=path)
                     yield atoms
                 if k == mine[-1]:
                     break

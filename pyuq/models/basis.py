@@ -30,6 +30,7 @@ from pyuq.models.coupling import invariants
 
 PER_ORDER = ("degree", "n_weight", "l_weight", "nmax", "lmax")
 TOLERANCE = 1e-9  # of comparisons of degrees
+LARGEST_L = 24  # that the evaluator knows
 ROUNDING = 1e-14  # couplings of unit norm below this are zero
 RADIAL = ("ChebExpCos", "ChebPow", "ChebLinear", "SBessel")
 
@@ -274,6 +275,10 @@ class ACEBasis:
                         break
                     if l and order == 1:
                         break
+                    if l > LARGEST_L:
+                        raise ValueError(
+                            f"functions of order {order} reach l = {l}, expected up to {LARGEST_L}: give lmax"
+                        )
                     factors.append((radial + l_weight * l, (mu, n, l)))
         return factors
 

@@ -11,10 +11,9 @@ from ase import Atoms
 
 from pyuq import _core
 from pyuq.io.files import sha256
+from pyuq.io.structures import COINCIDENT
 
 VOIGT = (0, 1, 2, 5, 4, 3)  # xx yy zz yz xz xy out of xx yy zz xy xz yz yx zx zy
-
-COINCIDENT = 1e-3  # Å: atoms closer than this are a mistake
 
 
 @dataclass(frozen=True)

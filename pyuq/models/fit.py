@@ -13,8 +13,8 @@ import numpy as np
 from ase import Atoms
 
 import pyuq
-from pyuq.io.extxyz import is_labelled
 from pyuq.io.files import write_text
+from pyuq.io.structures import check_structures
 from pyuq.models.basis import ACEBasis
 from pyuq.models.evaluator import Evaluator
 from pyuq.models.fit_state import FitState
@@ -25,6 +25,7 @@ from pyuq.models.regression import ARDRegression, BayesianRidge, Conditioning, N
 from pyuq.models.yace import Repulsion, repulsion_inside, shortest_distances
 
 SOLVERS = ("ridge", "ard")
+STEEPEST = 20.0  # smoothness; beyond, prior variances leave double precision
 Basis = ACEBasis | MTPBasis
 
 
@@ -51,6 +52,10 @@ class Weights:
             raise ValueError(
                 f"energy and force deviations must be positive, found {self.energy}, {self.force}"
             )
+        if np.isnan(self.virial):
+            raise ValueError(
+                "the virial deviation is nan; expected a number, 0: virials are left out"
+            )
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,10 @@ class Solver:
     def __post_init__(self):
         if self.kind not in SOLVERS:
             raise ValueError(f"kind must be one of {', '.join(SOLVERS)}, found {self.kind!r}")
+        if not 0 <= self.smoothness <= STEEPEST:
+            raise ValueError(
+                f"smoothness = {self.smoothness}; expected a number from 0 to {STEEPEST}"
+            )
 
     def estimator(self, basis: Basis, normal: NormalEquations) -> BayesianRidge | ARDRegression:
         """Return the regression for a basis and data."""
@@ -84,6 +93,10 @@ class RepulsionSettings:
 
     zbl: bool = True
     margin: float = 0.1
+
+    def __post_init__(self):
+        if not 0 <= self.margin < np.inf:
+            raise ValueError(f"margin = {self.margin} Å; expected a finite number of 0 or more")
 
     def choose(self, structures: Sequence[Atoms], basis: Basis) -> Repulsion | None:
         """Return the repulsion for a training set."""
@@ -118,6 +131,16 @@ class FitSettings:
     repulsion: RepulsionSettings = field(default_factory=RepulsionSettings)
     one_body: dict[str, float] | None = None
     max_force: float = np.inf
+
+    def __post_init__(self):
+        if not self.max_force > 0:
+            raise ValueError(f"max_force = {self.max_force} eV/Å; expected a number above 0")
+        for element, energy in (self.one_body or {}).items():
+            if element not in self.basis.elements or not np.isfinite(energy):
+                raise ValueError(
+                    f"one_body: {element} = {energy}; expected finite energies (eV) of "
+                    f"{', '.join(self.basis.elements)}"
+                )
 
     def table(self) -> dict:
         """Settings as a JSON table."""
@@ -255,7 +278,9 @@ class FitResult:
     def conditioning(self) -> Conditioning:
         """How well the data determine the weights."""
         normal = self.normal.scaled(1.0 / self.posterior.noise_variance)
-        return Conditioning.of(normal, self.posterior.prior_variance)
+        seen = {symbol for atoms in self.structures for symbol in set(atoms.symbols)}
+        absent = [element for element in self.basis.elements if element not in seen]
+        return Conditioning.of(normal, self.posterior.prior_variance, absent)
 
     def predict(self, atoms: Atoms) -> dict:
         """Energy, forces (N, 3), virial (6,) and the standard deviation of the energy, eV and eV/Å."""
@@ -387,33 +412,6 @@ def shift(posterior: Posterior, basis: Basis, one_body: Mapping[str, float]) -> 
     return replace(posterior, mean=posterior.mean + basis.prior_mean(one_body))
 
 
-def check_structures(structures: Iterable[Atoms], elements: Sequence[str], first: int = 0) -> None:
-    """Refuse what cannot be fitted; on every rank alike, so that none waits for one that failed.
-
-    Structures are counted from `first` in messages.
-
-    Raises
-    ------
-    ValueError
-        Missing labels, NaN, wrong shapes, an element that the basis does not know.
-    """
-    for k, atoms in enumerate(structures, first):
-        where = f"structure {k} ({atoms.get_chemical_formula()})"
-        if not is_labelled(atoms):
-            raise ValueError(f"{where} has no label; expected energy and forces")
-        if unknown := sorted(set(atoms.symbols) - set(elements)):
-            raise ValueError(
-                f"{where}: element {', '.join(unknown)} is not in the basis: {' '.join(elements)}"
-            )
-        shapes = {"energy": (), "forces": (len(atoms), 3), "stress": (6,)}
-        for name, shape in shapes.items():
-            value = np.asarray(atoms.calc.results.get(name, np.zeros(shape)), dtype=float)
-            if value.shape != shape or not np.isfinite(value).all():
-                raise ValueError(f"{where}: {name} must be finite numbers of shape {shape}")
-        if not np.isfinite(atoms.positions).all():
-            raise ValueError(f"{where}: positions are not finite")
-
-
 def fit(
     structures: Sequence[Atoms],
     settings: FitSettings,
@@ -446,6 +444,8 @@ def fit(
     basis = settings.basis
     if not structures:
         raise ValueError("no training structures")
+    if not basis.nfunctions:
+        raise ValueError("the basis holds no function: raise its degree, nmax or lmax")
     check_structures(structures, basis.elements)
     new = structures
     if earlier is not None:

@@ -9,8 +9,9 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
+from pyuq.io.structures import check_structures
 from pyuq.models.evaluator import Evaluator
-from pyuq.models.fit import Weights, check_structures, training_hash
+from pyuq.models.fit import Weights, training_hash
 from pyuq.models.posterior import Posterior
 from pyuq.models.readout_posterior import (
     PosteriorSettings,

@@ -19,9 +19,9 @@ from safetensors import SafetensorError, safe_open
 from tqdm import tqdm
 
 from pyuq.io.files import write_tensors
-from pyuq.io.structures import StructureFiles, take
+from pyuq.io.structures import StructureFiles, check_structures, take
 from pyuq.models.evaluator import Evaluator
-from pyuq.models.fit import Weights, check_structures, structure_hash
+from pyuq.models.fit import Weights, structure_hash
 from pyuq.models.posterior import Posterior
 from pyuq.models.regression import NormalEquations
 

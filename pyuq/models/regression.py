@@ -99,12 +99,15 @@ class NormalEquations:
             If shapes do not agree, a weight is negative or a number is not finite.
         """
         rows, targets = weighted(rows, targets, weights, self.nfeatures)
-        rhs = targets @ rows
-        if not np.isfinite(rhs).all():  # also if any single row or target is not
-            raise ValueError("design matrix or targets hold NaN or infinite numbers")
+        with np.errstate(over="ignore"):
+            rhs, yty = targets @ rows, float(targets @ targets)
+        if not (np.isfinite(rhs).all() and np.isfinite(yty)):  # also if any single number is not
+            raise ValueError(
+                "design matrix or targets hold NaN or infinite numbers, or such that their squares are"
+            )
         self._upper = dsyrk(1.0, rows.T, beta=1.0, c=self._upper, overwrite_c=1)
         self.rhs += rhs
-        self.yty += float(targets @ targets)
+        self.yty += yty
         self.nrows += len(targets)
         return self
 
@@ -426,6 +429,7 @@ class BayesianRidge(_Estimator):
         gram *= root_shape[:, None] * root_shape
         diagonal, off, rhs = _tridiagonal(gram, root_shape * normal.rhs)
         eigenvalues = eigvalsh_tridiagonal(diagonal, off).clip(min=0.0)
+        off = off if len(off) else np.zeros(1)  # dptsv wants one even for a single weight
         n, m, floor = normal.nrows, normal.nfeatures, _EPS * normal.yty
 
         def evidence(log_r: float) -> tuple[float, float, float]:

@@ -124,6 +124,8 @@ def repulsion_inside(
     -------
     Repulsion
     """
+    if unknown := set(elements) - set(atomic_numbers):
+        raise ValueError(f"repulsion needs chemical elements, found {', '.join(sorted(unknown))}")
 
     def radii(pair):
         return sum(covalent_radii[atomic_numbers[element]] for element in pair)

@@ -48,19 +48,37 @@ def test_missing_folders_are_named_before_the_work(tmp_path, capsys):
         assert f"no folder {tmp_path / 'new'} to write a.uq into" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["labels.txt", "labels.xyz"])
-def test_other_files_are_no_structures(tmp_path, name):
-    (tmp_path / name).write_bytes(b"\xa2 hello\n")
+def test_other_files_are_no_structures(tmp_path):
+    (tmp_path / "labels.txt").write_bytes(b"\xa2 hello\n")
     with pytest.raises(
-        ValueError, match=rf"{name} cannot be read as structures \(.*; expected extended XYZ"
+        ValueError, match=r"labels.txt cannot be read as structures \(.*; expected extended XYZ"
     ):
-        extxyz.read(tmp_path / name)
+        extxyz.read(tmp_path / "labels.txt")
 
 
 def test_binary_data_in_a_stream_are_named(tmp_path):
     (tmp_path / "labels.xyz").write_bytes(b"\xa2 hello\n")
-    with pytest.raises(ValueError, match=r"labels\.xyz: frame 0 cannot be read"):
-        extxyz.count(tmp_path / "labels.xyz")
+    for read in (extxyz.count, extxyz.read):
+        with pytest.raises(ValueError, match=r"labels\.xyz: frame 0 cannot be read"):
+            read(tmp_path / "labels.xyz")
+
+
+@pytest.mark.parametrize(
+    ("end", "message"),
+    [
+        ("\n1\n\nSi 0 0 0\n", "frame 1 cannot be read: expected the number of its atoms"),
+        ("2\n\nSi 0 0 0\n", "frame 1 cannot be read: the file ends before it"),
+        ("\n\n", ""),
+    ],
+)
+def test_no_frame_is_dropped_without_a_word(tmp_path, end, message):
+    path = tmp_path / "labels.xyz"
+    path.write_text("1\n\nSi 0 0 0\n" + end)
+    if not message:
+        assert len(extxyz.read(path)) == 1
+        return
+    with pytest.raises(ValueError, match=message):
+        extxyz.read(path)
 
 
 def test_an_empty_file_is_no_trajectory(tmp_path):

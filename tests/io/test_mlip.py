@@ -95,5 +95,5 @@ def test_species_need_names(write):
 
 def test_structures_need_labels(write):
     text = CFG.replace(" Energy\n    2.5\n", "")
-    with pytest.raises(ValueError, match="structure 1 has no label"):
+    with pytest.raises(ValueError, match=r"structure 1 \(.*\) has no label"):
         read_structures([write(text)], ["Ag", "I"])

@@ -5,10 +5,11 @@ import json
 
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.build import bulk
 
 from pyuq.io import extxyz
-from pyuq.io.structures import expand, read_pymatgen, read_structures
+from pyuq.io.structures import check_structures, expand, read_pymatgen, read_structures
 
 
 def entry(**outputs):
@@ -75,8 +76,29 @@ def test_missing_file_is_named(tmp_path):
 def test_structure_without_label_is_named(tmp_path):
     good = extxyz.labelled(bulk("Si"), -1.0, np.zeros((2, 3)))
     extxyz.write(tmp_path / "a.xyz", [good, bulk("Si")])
-    with pytest.raises(ValueError, match=r"a\.xyz: structure 1 has no label"):
+    with pytest.raises(ValueError, match=r"a\.xyz: structure 1 \(Si2\) has no label"):
         read_structures([tmp_path / "a.xyz"])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda a: a.calc.results.update(energy=np.nan), "energy must be finite"),
+        (lambda a: a.calc.results["forces"].__setitem__((1, 2), np.inf), "forces must be finite"),
+        (lambda a: a.positions.__setitem__((1, 2), np.nan), "positions are not finite"),
+        (lambda a: a.positions.__setitem__(1, a.positions[0]), "0 and 1 .* 0 Å apart"),
+        (lambda a: a.set_cell(np.zeros((3, 3))), "periodic, but its cell is"),
+        (lambda a: a.symbols.__setitem__(0, "Ge"), "element Ge is not in the basis: Si"),
+    ],
+)
+def test_what_nothing_can_be_learnt_from_is_named_with_its_file(tmp_path, spoil, message):
+    frames = [extxyz.labelled(bulk("Si"), -1.0, np.zeros((2, 3))) for _ in range(2)]
+    spoil(frames[1])
+    extxyz.write(tmp_path / "a.xyz", frames)
+    with pytest.raises(ValueError, match=rf"a\.xyz: structure 1 \(.*{message}"):
+        read_structures([tmp_path / "a.xyz"], ["Si"])
+    with pytest.raises(ValueError, match=r"structure 7 .* has no atoms"):
+        check_structures([extxyz.labelled(Atoms(), 0.0, np.zeros((0, 3)))], first=7)
 
 
 def test_extxyz_keeps_every_digit(tmp_path):

@@ -186,6 +186,11 @@ def test_bad_settings(settings, message):
         ACEBasis(**({"elements": ("Si",), "cutoff": 5.0} | settings))
 
 
+def test_angular_momenta_that_the_evaluator_does_not_know_are_refused():
+    with pytest.raises(ValueError, match="order 2 reach l = 25, expected up to 24: give lmax"):
+        _ = ACEBasis(("Si",), 5.0, order=2, degree=60).functions
+
+
 def test_species_weights_spend_functions_elsewhere():
     even = ACEBasis(("Al", "Si"), 5.0, degree=6)
     uneven = ACEBasis(("Al", "Si"), 5.0, degree=6, species_weights={("Al", "Si"): 2.0})

@@ -324,6 +324,13 @@ def test_settings_from_the_command_line(tmp_path, capsys):
         ("6.0", '"six"', "expected a number"),
         ("train.xyz", "nothing.xyz", "no file"),
         ("[basis]", 'family = "gap"\n[basis]', "expected one of ace"),
+        ("[basis]", "max_force = -1\n[basis]", "max_force = -1.0 eV/Å"),
+        ("[basis]", "one_body = { Ar = nan }\n[basis]", "one_body: Ar = nan"),
+        ("[basis]", "solver = { smoothness = nan }\n[basis]", "smoothness = nan"),
+        ("[basis]", "repulsion = { margin = -1 }\n[basis]", "margin = -1.0"),
+        ('"ar"', '"a/b"', "without folder"),
+        ("[basis]", "[basis]\nnmax = 0", "the basis holds no function"),
+        ('["Ar"]', '["Ar", "Xx"]', "repulsion needs chemical elements, found Xx"),
     ],
 )
 def test_mistakes_in_the_file_are_named(tmp_path, old, new, message):
@@ -366,3 +373,5 @@ def test_pairs_in_the_basis_table():
     assert basis_from_table(json.loads(json.dumps(basis.table())), "") == basis
     with pytest.raises(ValueError, match=r"fit.toml \[basis\]: cutoff names no value for Ag-Ag"):
         basis_from_table(table | {"cutoff": {"Ag-I": 5.0}}, "fit.toml [basis]")
+    with pytest.raises(ValueError, match=r"\[basis\]: seed = -1; expected an integer of 0"):
+        basis_from_table({"elements": ["Ag"], "cutoff": 5.0, "seed": -1}, "[basis]", "mtp")

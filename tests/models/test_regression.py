@@ -83,6 +83,7 @@ class TestNormalEquations:
             (np.ones((2, 4)), np.ones(2), [-1.0, 1.0], "weights"),
             (np.full((2, 4), np.nan), np.zeros(2), None, "NaN or infinite"),
             (np.ones((2, 4)), [0.0, np.inf], None, "NaN or infinite"),
+            (np.ones((2, 4)), [0.0, 1e200], None, "NaN or infinite"),
         ],
     )
     def test_refuses(self, rows, targets, weights, message):
@@ -138,6 +139,14 @@ class TestBayesianRidge:
             evidence(np.log(v) + i, np.log(v_e) + j) for i in range(-6, 7) for j in range(-6, 7)
         ]
         assert max(coarse) == pytest.approx(best)
+
+    def test_a_single_weight(self, problem):
+        X, y, _ = problem
+        for estimator in (BayesianRidge(), ARDRegression()):
+            estimator.fit(X[:, :1], y)
+            v, v_e = estimator.prior_variance_, estimator.noise_variance_
+            expected = dense_log_evidence(X[:, :1], y, v, v_e)
+            assert estimator.log_evidence_ == pytest.approx(expected, rel=1e-10)
 
     def test_prior_shape_equals_scaled_columns(self, problem):
         X, y, _ = problem
