@@ -504,8 +504,21 @@ struct Complex {
   Vec re, im;
 };
 
-inline Complex load_node(const double *nodes, int i) {
+// The real or the imaginary part of a node.
+struct Half {
+  Vec v;
+};
+
+template <class Number> Number load_number(const double *nodes, int i);
+template <> inline Complex load_number(const double *nodes, int i) {
   return {load(nodes + 2 * i * LANES), load(nodes + (2 * i + 1) * LANES)};
+}
+template <> inline Half load_number(const double *nodes, int i) {
+  return {load(nodes + i * LANES)};
+}
+
+inline Complex load_node(const double *nodes, int i) {
+  return load_number<Complex>(nodes, i);
 }
 
 inline void store_node(double *nodes, int i, const Complex &c) {
@@ -517,43 +530,93 @@ inline Complex operator*(const Complex &a, const Complex &b) {
   return {a.re * b.re - a.im * b.im, a.re * b.im + a.im * b.re};
 }
 
-inline void add_to_node(double *nodes, int i, const Complex &c) {
+inline Complex conjugate(const Complex &c) {
+  return {c.re, -c.im};
+}
+
+// Re(a b*), and the same of halves.
+inline Vec dot(const Complex &a, const Complex &b) {
+  return a.re * b.re + a.im * b.im;
+}
+
+inline Vec dot(Half a, Half b) {
+  return a.v * b.v;
+}
+
+inline Complex operator*(Vec f, const Complex &c) {
+  return {f * c.re, f * c.im};
+}
+
+inline Half operator*(Vec f, Half h) {
+  return {f * h.v};
+}
+
+inline void operator+=(Complex &a, const Complex &b) {
+  a.re += b.re;
+  a.im += b.im;
+}
+
+inline void operator+=(Half &a, Half b) {
+  a.v += b.v;
+}
+
+inline void add_number(double *nodes, int i, const Complex &c) {
   const Complex old = load_node(nodes, i);
   store_node(nodes, i, {old.re + c.re, old.im + c.im});
 }
 
+inline void add_number(double *nodes, int i, Half h) {
+  store(nodes + i * LANES, load(nodes + i * LANES) + h.v);
+}
+
 void make_leaves(const ProductPlan &plan, const double *components, double *nodes) {
   for (int i = 0; i < plan.nleaf; i++) {
-    Complex leaf = {load(components + plan.leaf_re[i] * LANES) * plan.sign_re[i], fill(0.0)};
-    if (plan.leaf_im[i] >= 0)
-      leaf.im = load(components + plan.leaf_im[i] * LANES) * plan.sign_im[i];
+    Complex leaf = {load(components + plan.leaf_re[i] * LANES), fill(0.0)};
+    if (plan.leaf_im[i] >= 0) leaf.im = load(components + plan.leaf_im[i] * LANES);
     store_node(nodes, i, leaf);
   }
 }
 
+// A factor of a node, conjugate where the sign is -1.
+inline Complex load_factor(const double *nodes, int i, double sign) {
+  const Complex c = load_node(nodes, i);
+  return {c.re, sign * c.im};
+}
+
+// Where the inner nodes of a segment stand.
+inline int first_inner(const ProductPlan &plan, int segment) {
+  return segment ? plan.nshared : plan.nleaf;
+}
+
 void make_nodes(const ProductPlan &plan, int segment, double *nodes) {
-  const int begin = plan.segment_node[segment], n = plan.segment_node[segment + 1] - begin;
-  const int *node_a = plan.node_a + begin, *node_b = plan.node_b + begin;
-  for (int i = 0; i < n; i++)
-    store_node(nodes, plan.nleaf + i, load_node(nodes, node_a[i]) * load_node(nodes, node_b[i]));
+  int node = first_inner(plan, segment);
+  for (int group = plan.segment_node[segment]; group < plan.segment_node[segment + 1]; group++) {
+    const Complex a = load_factor(nodes, plan.node_a[group], plan.sign_a[group]);
+    for (int i = plan.node_first[group]; i < plan.node_first[group + 1]; i++)
+      store_node(nodes, node++, a * load_factor(nodes, plan.node_b[i], plan.sign_b[i]));
+  }
+}
+
+template <class Number>
+void products_of_groups(const ProductPlan &plan, int begin, int end, const double *nodes,
+                        double *products) {
+  for (int group = begin; group < end; group++) {
+    const auto a = load_number<Number>(nodes, plan.group_a[group]);
+    for (int t = plan.group_first[group]; t < plan.group_first[group + 1]; t++)
+      store(products + t * LANES, dot(a, load_number<Number>(nodes, plan.product_b[t])));
+  }
 }
 
 void make_products(const ProductPlan &plan, const double *components, double *nodes,
                    double *products) {
   for (int t = 0; t < plan.nlinear; t++)
     store(products + t * LANES, load(components + plan.linear[t] * LANES));
-  double *pairs = products + plan.nlinear * LANES;
+  double *others = products + plan.nlinear * LANES;
   make_leaves(plan, components, nodes);
-  for (int segment = 0; segment < plan.nsegment; segment++) {
-    make_nodes(plan, segment, nodes);
-    for (int group = plan.segment_group[segment]; group < plan.segment_group[segment + 1];
-         group++) {
-      const Complex a = load_node(nodes, plan.group_a[group]);
-      for (int t = plan.group_first[group]; t < plan.group_first[group + 1]; t++) {
-        const Complex b = load_node(nodes, plan.product_b[t]);
-        store(pairs + t * LANES, a.re * b.re - a.im * b.im);
-      }
-    }
+  for (int s = 0; s < plan.nsegment; s++) {
+    make_nodes(plan, s, nodes);
+    products_of_groups<Complex>(plan, plan.segment_group[s], plan.segment_half[s], nodes, others);
+    products_of_groups<Half>(plan, plan.segment_half[s], plan.segment_group[s + 1], nodes, others);
   }
 }
 
@@ -586,26 +649,20 @@ void add_products(int nproduct, const double *products, const double *scale, dou
   out.finish();
 }
 
-// Of the groups of one segment.
-template <int N>
-void sum_of_segment(const ProductPlan &plan, int segment, const double *nodes, const double *scale,
-                    LaneSums &out) {
+template <class Number, int N>
+void sum_of_groups(const ProductPlan &plan, int begin, int end, const double *nodes,
+                   const double *scale, LaneSums &out) {
   const int64_t stride = 2 * static_cast<int64_t>(plan.nnode) * LANES;
   const int *product_b = plan.product_b;
-  for (int group = plan.segment_group[segment]; group < plan.segment_group[segment + 1]; group++) {
-    Vec re[N], im[N];
-    for (int b = 0; b < N; b++) {
-      const Complex a = load_node(nodes + b * stride, plan.group_a[group]);
-      re[b] = load(scale + b * LANES) * a.re;
-      im[b] = load(scale + b * LANES) * a.im;
-    }
-    const int end = plan.group_first[group + 1];
-    for (int t = plan.group_first[group]; t < end; t++) {
+  for (int group = begin; group < end; group++) {
+    Number a[N];
+    for (int b = 0; b < N; b++)
+      a[b] = load(scale + b * LANES) * load_number<Number>(nodes + b * stride, plan.group_a[group]);
+    const int last = plan.group_first[group + 1];
+    for (int t = plan.group_first[group]; t < last; t++) {
       Vec s = fill(0.0);
-      for (int b = 0; b < N; b++) {
-        const Complex node = load_node(nodes + b * stride, product_b[t]);
-        s += re[b] * node.re - im[b] * node.im;
-      }
+      for (int b = 0; b < N; b++)
+        s += dot(a[b], load_number<Number>(nodes + b * stride, product_b[t]));
       out.add(s);
     }
   }
@@ -626,9 +683,11 @@ void sum_of_blocks(const ProductPlan &plan, const double *components, double *no
   }
   for (int b = 0; b < N; b++)
     make_leaves(plan, components + b * component_stride, nodes + b * node_stride);
-  for (int segment = 0; segment < plan.nsegment; segment++) {
-    for (int b = 0; b < N; b++) make_nodes(plan, segment, nodes + b * node_stride);
-    sum_of_segment<N>(plan, segment, nodes, scale, out);
+  for (int i = 0; i < plan.nsegment; i++) {
+    for (int b = 0; b < N; b++) make_nodes(plan, i, nodes + b * node_stride);
+    sum_of_groups<Complex, N>(plan, plan.segment_group[i], plan.segment_half[i], nodes, scale, out);
+    sum_of_groups<Half, N>(plan, plan.segment_half[i], plan.segment_group[i + 1], nodes, scale,
+                           out);
   }
   out.finish();
 }
@@ -673,22 +732,25 @@ void spread(int nrow, const int *first, const int *column, const double *value, 
   }
 }
 
-void product_gradients(const FactorPlan &factors, const ProductPlan &plan, const double *nodes,
-                       double *gradients) {
+void product_gradients(const FactorPlan &factors, const double *nodes, double *gradients) {
+  const auto factor = [&](int i) {
+    const Complex leaf = load_node(nodes, factors.factor[i] / 2);
+    return factors.factor[i] % 2 ? conjugate(leaf) : leaf;
+  };
   for (int t = 0; t < factors.nproduct; t++) {
     const int begin = factors.first[t], n = factors.first[t + 1] - begin;
     Complex others[max_rank];    // the product of all factors before, then of all but one
     Complex before = {fill(1.0), fill(0.0)}, after = before;
     for (int i = 0; i < n; i++) {
       others[i] = before;
-      before = before * load_node(nodes, factors.leaf[begin + i]);
+      before = before * factor(begin + i);
     }
     for (int i = n - 1; i >= 0; i--) {
-      const int leaf = factors.leaf[begin + i];
       const Complex q = others[i] * after;
-      store(gradients + 2 * (begin + i) * LANES, q.re * plan.sign_re[leaf]);
-      store(gradients + (2 * (begin + i) + 1) * LANES, -q.im * plan.sign_im[leaf]);
-      after = after * load_node(nodes, leaf);
+      store(gradients + 2 * (begin + i) * LANES, q.re);
+      store(gradients + (2 * (begin + i) + 1) * LANES,
+            factors.factor[begin + i] % 2 ? q.im : -q.im);
+      after = after * factor(begin + i);
     }
   }
 }
@@ -729,33 +791,31 @@ template <WeightKind kind> inline Vec weight(const ProductWeights &w, int t) {
   return fill(w.base[t]);
 }
 
-// dS = Re(adjoint dnode): a product w Re(ab) gives a the adjoint w b and b the adjoint w a; a node
-// ab with the adjoint q gives a the adjoint q b and b the adjoint q a.
-template <int S, WeightKind kind>
-void adjoint_products(const ProductPlan &plan, int segment, const double *nodes,
-                      const ProductWeights *weights, double *adjoint, Vec *value) {
+// The adjoint of a node or half is ∂S/∂Re + i ∂S/∂Im. A product w Re(a b*) gives a the adjoint
+// w b and b the adjoint w a; a node ab with the adjoint q gives a the adjoint q b* and b q a*.
+template <class Number, int S, WeightKind kind>
+void adjoint_groups(const ProductPlan &plan, int begin, int end, const double *nodes,
+                    const ProductWeights *weights, double *adjoint, Vec *value) {
   const int size = 2 * plan.nnode * LANES, nlinear = plan.nlinear;
   const int *product_b = plan.product_b;
   ProductWeights w[S];
   for (int s = 0; s < S; s++) w[s] = weights[s];
-  for (int group = plan.segment_group[segment]; group < plan.segment_group[segment + 1]; group++) {
-    const int ia = plan.group_a[group], end = plan.group_first[group + 1];
-    const Complex a = load_node(nodes, ia);
-    Complex total[S];
-    for (int s = 0; s < S; s++) total[s] = {fill(0.0), fill(0.0)};
-    for (int t = plan.group_first[group]; t < end; t++) {
+  for (int group = begin; group < end; group++) {
+    const int ia = plan.group_a[group], last = plan.group_first[group + 1];
+    const auto a = load_number<Number>(nodes, ia);
+    Number total[S] = {};
+    for (int t = plan.group_first[group]; t < last; t++) {
       const int ib = product_b[t];
-      const Complex b = load_node(nodes, ib);
+      const auto b = load_number<Number>(nodes, ib);
       for (int s = 0; s < S; s++) {
         const Vec f = weight<kind>(w[s], nlinear + t);
-        total[s].re += f * b.re;
-        total[s].im += f * b.im;
-        add_to_node(adjoint + s * size, ib, {f * a.re, f * a.im});
+        total[s] += f * b;
+        add_number(adjoint + s * size, ib, f * a);
       }
     }
     for (int s = 0; s < S; s++) {
-      value[s] += a.re * total[s].re - a.im * total[s].im;
-      add_to_node(adjoint + s * size, ia, total[s]);
+      value[s] += dot(a, total[s]);
+      add_number(adjoint + s * size, ia, total[s]);
     }
   }
 }
@@ -769,28 +829,35 @@ inline Complex take_node(double *adjoint, int i) {
 
 template <int S>
 void adjoint_nodes(const ProductPlan &plan, int segment, const double *nodes, double *adjoint) {
-  const int size = 2 * plan.nnode * LANES, nleaf = plan.nleaf;
-  const int begin = plan.segment_node[segment], n = plan.segment_node[segment + 1] - begin;
-  const int *node_a = plan.node_a + begin, *node_b = plan.node_b + begin;
-  for (int i = n - 1; i >= 0; i--) {
-    const int ia = node_a[i], ib = node_b[i];
-    const Complex a = load_node(nodes, ia), b = load_node(nodes, ib);
-    for (int s = 0; s < S; s++) {
-      const Complex q = take_node(adjoint + s * size, nleaf + i);
-      add_to_node(adjoint + s * size, ia, q * b);
-      add_to_node(adjoint + s * size, ib, q * a);
+  const int size = 2 * plan.nnode * LANES, begin = plan.segment_node[segment],
+            end = plan.segment_node[segment + 1];
+  int node = first_inner(plan, segment) + plan.node_first[end] - plan.node_first[begin];
+  for (int group = end - 1; group >= begin; group--) {
+    const int ia = plan.node_a[group];
+    const double sign_a = plan.sign_a[group];
+    const Complex a = load_factor(nodes, ia, sign_a);
+    Complex total[S] = {};
+    for (int i = plan.node_first[group + 1] - 1; i >= plan.node_first[group]; i--) {
+      const int ib = plan.node_b[i];
+      const double sign_b = plan.sign_b[i];
+      const Complex b = load_factor(nodes, ib, sign_b);
+      node--;
+      for (int s = 0; s < S; s++) {
+        const Complex q = take_node(adjoint + s * size, node), qa = q * conjugate(a);
+        total[s] += q * conjugate(b);
+        add_number(adjoint + s * size, ib, Complex{qa.re, sign_b * qa.im});
+      }
     }
+    for (int s = 0; s < S; s++)
+      add_number(adjoint + s * size, ia, Complex{total[s].re, sign_a * total[s].im});
   }
 }
 
 void adjoint_leaves(const ProductPlan &plan, double *adjoint, double *derivative) {
   for (int i = 0; i < plan.nleaf; i++) {
     const Complex q = take_node(adjoint, i);
-    double *re = derivative + plan.leaf_re[i] * LANES;
-    store(re, load(re) + q.re * plan.sign_re[i]);
-    if (plan.leaf_im[i] < 0) continue;
-    double *im = derivative + plan.leaf_im[i] * LANES;
-    store(im, load(im) - q.im * plan.sign_im[i]);
+    store(derivative + plan.leaf_re[i] * LANES, q.re);
+    if (plan.leaf_im[i] >= 0) store(derivative + plan.leaf_im[i] * LANES, q.im);
   }
 }
 
@@ -810,11 +877,15 @@ void adjoint_pass(const ProductPlan &plan, const double *components, double *nod
     }
   }
   make_leaves(plan, components, nodes);
-  for (int segment = 0; segment < plan.nsegment; segment++) {
-    make_nodes(plan, segment, nodes);
-    adjoint_products<S, kind>(plan, segment, nodes, weights, adjoint, total);
-    adjoint_nodes<S>(plan, segment, nodes, adjoint);
+  for (int i = 0; i < plan.nsegment; i++) {
+    make_nodes(plan, i, nodes);
+    adjoint_groups<Complex, S, kind>(plan, plan.segment_group[i], plan.segment_half[i], nodes,
+                                     weights, adjoint, total);
+    adjoint_groups<Half, S, kind>(plan, plan.segment_half[i], plan.segment_group[i + 1], nodes,
+                                  weights, adjoint, total);
+    if (i > 0) adjoint_nodes<S>(plan, i, nodes, adjoint);
   }
+  adjoint_nodes<S>(plan, 0, nodes, adjoint);
   for (int s = 0; s < S; s++) {
     adjoint_leaves(plan, adjoint + 2 * s * plan.nnode * LANES, derivative + s * plan.ncomp * LANES);
     store(value + s * LANES, total[s]);
@@ -848,21 +919,9 @@ void adjoint_any(const ProductPlan &plan, const double *components, double *node
 }    // namespace
 
 extern const Kernels kernel_table;
-const Kernels kernel_table = {LANES,
-                              normalise,
-                              accumulate,
-                              make_leaves,
-                              make_products,
-                              add_products,
-                              sum_products,
-                              combine,
-                              couple,
-                              spread,
-                              adjoint_any,
-                              product_gradients,
-                              component_gradients,
-                              sparse_rows,
-                              forces};
+const Kernels kernel_table = {
+    LANES,  normalise, accumulate,  make_products,     add_products,        sum_products, combine,
+    couple, spread,    adjoint_any, product_gradients, component_gradients, sparse_rows,  forces};
 
 }    // namespace UQ_SIMD_LEVEL
 }    // namespace ace

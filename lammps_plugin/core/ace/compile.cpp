@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <numeric>
 #include <tuple>
 
 using namespace uq;
@@ -144,75 +145,126 @@ BondPlan compile_bond(const Potential &potential, int i, int j, double spline_st
 
 // ---------------------------------------------------------------------- products
 
-// A factor A[mu, n, l, m] as one number that sorts by mu, n, l, m; `flipped` has the opposite m.
+// A factor A[mu, n, l, m] as one number that sorts by mu, n, l, m. Here A[.., -m] stands for the
+// complex conjugate of A[.., m]: the sign (-1)^m goes to the coefficient of the product.
 int factor_code(int mu, int n, int l, int m) {
   return ((mu * max_channels + n) * 32 + l) * 64 + m + 32;
 }
 
-int flipped(int code) {
-  return code - (code & 63) + 64 - (code & 63);
+int order_of(int code) {
+  return code % 64 - 32;
+}
+
+int degree_of(int code) {
+  return code / 64 % 32;
 }
 
 using Factors = std::vector<int>;    // sorted
 
+// Of a product and its complex conjugate, makes it the one with Σ m > 0 or, where Σ m = 0, the
+// smaller. Returns whether it was the other.
+bool canonicalise(Factors &factors) {
+  Factors other;
+  int order = 0;
+  for (int code : factors) {
+    order += order_of(code);
+    other.push_back(code - 2 * order_of(code));
+  }
+  std::sort(other.begin(), other.end());
+  if (order > 0 || (order == 0 && factors <= other)) return false;
+  factors = other;
+  return true;
+}
+
+// A node or its complex conjugate.
+struct Operand {
+  int node;
+  bool conjugate;
+};
+
 // The graph: every product of two or more factors is cut in two, and parts that several products
-// need are made once.
+// need are made once, also where they are each other's conjugates.
 class Graph {
  public:
   explicit Graph(const std::map<Factors, int> &products) {
     for (const auto &[factors, index] : products)
       for (size_t i = 0; i < factors.size(); i++)
-        for (size_t j = i + 1; j < factors.size(); j++) popularity_[{factors[i], factors[j]}]++;
+        for (size_t j = i + 1; j < factors.size(); j++) popularity_[pair(factors, i, j)]++;
     for (const auto &[factors, index] : products)
-      for (int f : factors) nodes_.emplace(Factors{f}, 0);
-    for (auto &[factors, id] : nodes_) {
-      id = static_cast<int>(leaves.size());
+      for (int code : factors) {
+        Factors leaf = {code};
+        canonicalise(leaf);
+        nodes_.emplace(leaf, Operand{0, false});
+      }
+    for (auto &[factors, leaf] : nodes_) {
+      leaf.node = static_cast<int>(leaves.size());
       leaves.push_back(factors[0]);
+      orders.push_back(order_of(factors[0]));
+      degrees.push_back(degree_of(factors[0]));
+      real.push_back(orders.back() == 0);
     }
   }
 
-  std::vector<int> leaves;                      // factor codes
-  std::vector<std::pair<int, int>> products;    // of the inner nodes
+  struct Inner {
+    int a, b;
+    bool conjugate;    // of b
+  };
 
-  int leaf(int code) const { return nodes_.at({code}); }
+  std::vector<int> leaves;     // factor codes
+  std::vector<Inner> inner;    // the nodes behind the leaves
+  std::vector<int> orders;     // Σ m of the factors of each node, 0 or more
+  std::vector<int> degrees;    // Σ l
+  std::vector<bool> real;      // nodes without imaginary part
 
-  // Σ m of the factors of each node.
-  std::vector<int> orders() const {
-    std::vector<int> m;
-    for (int code : leaves) m.push_back((code & 63) - 32);
-    for (const auto &[a, b] : products) m.push_back(m[a] + m[b]);
-    return m;
+  Operand leaf(int code) const {
+    Factors factors = {code};
+    const bool conjugate = canonicalise(factors);
+    return {nodes_.at(factors).node, conjugate};
   }
 
   // Nodes whose product this is.
-  std::pair<int, int> cut(const Factors &factors) {
-    auto [left, right] = best_cut(factors);
-    const int a = node(left), b = node(right);
-    return {std::max(a, b), std::min(a, b)};
+  std::pair<Operand, Operand> cut(const Factors &factors) {
+    const auto [left, right] = best_cut(factors);
+    const Operand a = node(left), b = node(right);
+    return a.node < b.node ? std::make_pair(b, a) : std::make_pair(a, b);
   }
 
  private:
-  std::map<Factors, int> nodes_;
-  std::map<std::pair<int, int>, int> popularity_;
+  std::map<Factors, Operand> nodes_;    // by canonical factors
+  std::map<Factors, int> popularity_;
 
-  int node(const Factors &factors) {
+  static Factors pair(const Factors &factors, size_t i, size_t j) {
+    Factors pair = {factors[i], factors[j]};
+    canonicalise(pair);
+    return pair;
+  }
+
+  Operand node(Factors factors) {
+    const bool flip = canonicalise(factors);
     const auto found = nodes_.find(factors);
-    if (found != nodes_.end()) return found->second;
-    const std::pair<int, int> parts = cut(factors);
-    products.push_back(parts);
-    const int id = static_cast<int>(leaves.size() + products.size()) - 1;
-    nodes_.emplace(factors, id);
-    return id;
+    if (found != nodes_.end()) return {found->second.node, found->second.conjugate != flip};
+    auto [a, b] = cut(factors);
+    if (a.conjugate && !b.conjugate) std::swap(a, b);
+    const bool mixed = a.conjugate != b.conjugate;
+    const int id = static_cast<int>(orders.size());
+    inner.push_back({a.node, b.node, mixed});
+    orders.push_back(orders[a.node] + (mixed ? -1 : 1) * orders[b.node]);
+    degrees.push_back(degrees[a.node] + degrees[b.node]);
+    real.push_back((real[a.node] && real[b.node]) || (mixed && a.node == b.node));
+    // Where both are conjugates, so is what they make.
+    nodes_.emplace(factors, Operand{id, a.conjugate});
+    return {id, a.conjugate != flip};
   }
 
   // A part that exists costs nothing; otherwise pairs that many products share are best.
-  double worth(const Factors &part) const {
+  double worth(Factors part) const {
     if (part.size() == 1) return 0.0;
+    canonicalise(part);
     if (nodes_.count(part)) return 1e6;
     double best = 0.0;
     for (size_t i = 0; i < part.size(); i++)
       for (size_t j = i + 1; j < part.size(); j++)
-        best = std::max(best, static_cast<double>(popularity_.at({part[i], part[j]})));
+        best = std::max(best, static_cast<double>(popularity_.at(pair(part, i, j))));
     return best / part.size();
   }
 
@@ -234,26 +286,15 @@ class Graph {
   }
 };
 
-// All products of an element with their coefficients in each function and density.
+// All Re Π A of an element with their coefficients in each function and density.
 struct ProductTable {
-  std::map<Factors, int> index;    // canonical factors → product
+  std::map<Factors, int> index;    // canonical factors → Re Π A
   struct Term {
     int function, product;
     std::vector<double> coefficients;    // [density]
   };
   std::vector<Term> terms;
 };
-
-// Re Π A equals (-1)^Σm Re Π A with all m flipped: of the two, the smaller stands for both.
-double canonical(Factors &factors, int sum_m) {
-  std::sort(factors.begin(), factors.end());
-  Factors other;
-  for (int f : factors) other.push_back(flipped(f));
-  std::sort(other.begin(), other.end());
-  if (factors <= other) return 1.0;
-  factors = other;
-  return sum_m % 2 ? -1.0 : 1.0;
-}
 
 ProductTable collect_products(const Species &species) {
   ProductTable table;
@@ -263,13 +304,14 @@ ProductTable collect_products(const Species &species) {
     std::map<int, std::vector<double>> mine;
     for (size_t c = 0; c < f.ms.size() / f.rank; c++) {
       Factors factors;
-      int sum_m = 0;
+      double sign = 1.0;    // A_{l,-m} = (-1)^m conj A_lm
       for (int t = 0; t < f.rank; t++) {
         const int m = f.ms[c * f.rank + t];
-        sum_m += m;
+        if (m < 0 && m % 2) sign = -sign;
         factors.push_back(factor_code(f.mus[t], f.ns[t], f.ls[t], m));
       }
-      const double sign = canonical(factors, sum_m);
+      std::sort(factors.begin(), factors.end());
+      canonicalise(factors);
       const int product =
           table.index.emplace(factors, static_cast<int>(table.index.size())).first->second;
       std::vector<double> &sum =
@@ -282,137 +324,223 @@ ProductTable collect_products(const Species &species) {
   return table;
 }
 
-// Leaves: components with the sign of m.
-void lay_out_leaves(const std::vector<int> &codes, const std::vector<BondPlan> &bonds,
-                    SpeciesPlan &plan) {
-  for (int code : codes) {
-    const int m = (code & 63) - 32, l = code / 64 % 32, n = code / (64 * 32) % max_channels;
+void lay_out_leaves(const Graph &graph, const std::vector<BondPlan> &bonds, SpeciesPlan &plan) {
+  for (int code : graph.leaves) {
+    const int m = order_of(code), l = degree_of(code), n = code / (64 * 32) % max_channels;
     const BondPlan &bond = bonds[code / (64 * 32 * max_channels)];
-    const int base = bond.comp[l] + n * (2 * l + 1), absolute = std::abs(m);
-    const double parity = absolute % 2 ? -1.0 : 1.0;    // A_{l,-m} = (-1)^m conj A_lm
-    plan.leaf_re.push_back(m ? base + 2 * absolute - 1 : base);
-    plan.leaf_im.push_back(m ? base + 2 * absolute : -1);
-    plan.sign_re.push_back(m < 0 ? parity : 1.0);
-    plan.sign_im.push_back(m < 0 ? -parity : 1.0);
+    const int base = bond.comp[l] + n * (2 * l + 1);
+    plan.leaf_re.push_back(m ? base + 2 * m - 1 : base);
+    plan.leaf_im.push_back(m ? base + 2 * m : -1);
   }
 }
 
-// A product of two nodes.
-struct Pair {
-  std::pair<int, int> nodes;
-  int index;    // in the product table
-  const Factors *factors;
+// A product of the kernels: of two nodes, or of two halves of nodes.
+struct Product {
+  bool halves;
+  int a, b;
+
+  int node_a() const { return halves ? a / 2 : a; }
+  int node_b() const { return halves ? b / 2 : b; }
+  bool operator<(const Product &other) const {
+    return std::tie(halves, a, b) < std::tie(other.halves, other.a, other.b);
+  }
 };
+
+// Re Π A as products and their coefficients.
+using Terms = std::vector<std::pair<Product, double>>;
+
+// x y - x' y' or x y + x' y' from nodes x + i x' and y + i y'. The second is one product, Re(X Y*);
+// but where Σ m of both nodes is zero, X Y* comes along with X Y, and x y and x' y' give both.
+Terms expand(const Graph &graph, const std::pair<Operand, Operand> &parts) {
+  const auto [x, y] = parts;
+  const bool mixed = x.conjugate != y.conjugate;
+  if (mixed && graph.orders[x.node] != 0) return {{{false, x.node, y.node}, 1.0}};
+  Terms terms = {{{true, 2 * x.node, 2 * y.node}, 1.0}};
+  if (!graph.real[x.node] && !graph.real[y.node])
+    terms.push_back({{true, 2 * x.node + 1, 2 * y.node + 1}, mixed ? 1.0 : -1.0});
+  return terms;
+}
 
 // The inner nodes of a segment are made, used and forgotten together, so that they stay in the
-// first-level cache. Nodes meet others of the opposite Σ m only: where all inner nodes are products
-// of two leaves, those of one |Σ m| are a segment; otherwise all are one.
+// first-level cache. Nodes meet others of the same Σ m and parity of Σ l only, those are a segment.
+// Factors of inner nodes are shared, as the leaves are: segment 0.
 struct Segments {
-  std::vector<int> of;       // [node]; of a leaf only where pairs have no inner node
-  std::vector<int> local;    // [node], its number within the segment
-  std::vector<int> inner;    // inner nodes, segment after segment
-  std::vector<int> first;    // [segments + 1], where each begins in `inner`
+  std::vector<int> of;    // [node]
+  std::vector<bool> shared;
+  std::vector<int> local;                 // [node], its number within the segment
+  std::vector<std::vector<int>> inner;    // [segment]
 
-  Segments(const Graph &graph, const std::vector<Pair> &pairs) : of(graph.orders()) {
-    const int nleaf = static_cast<int>(graph.leaves.size());
-    for (int &segment : of) segment = std::abs(segment);
-    const auto inner_pair = [&](const std::pair<int, int> &nodes) {
-      return std::max(nodes.first, nodes.second) < nleaf;
-    };
-    bool separate = std::all_of(graph.products.begin(), graph.products.end(), inner_pair);
-    for (const Pair &pair : pairs)
-      if (std::min(pair.nodes.first, pair.nodes.second) >= nleaf)
-        separate = separate && of[pair.nodes.first] == of[pair.nodes.second];
-    if (!separate) std::fill(of.begin(), of.end(), 0);
-
-    const int count = of.empty() ? 1 : *std::max_element(of.begin(), of.end()) + 1;
-    local.resize(of.size());
-    for (int i = 0; i < nleaf; i++) local[i] = i;
-    for (int segment = 0; segment < count; segment++) {
-      first.push_back(static_cast<int>(inner.size()));
-      for (int i = nleaf; i < static_cast<int>(of.size()); i++) {
-        if (of[i] != segment) continue;
-        local[i] = nleaf + static_cast<int>(inner.size()) - first.back();
-        inner.push_back(i);
-      }
+  Segments(const Graph &graph, const std::vector<Product> &products)
+      : of(graph.orders), shared(of.size(), false), local(of.size()), inner(1) {
+    const int nleaf = static_cast<int>(graph.leaves.size()), nnode = static_cast<int>(of.size());
+    for (int i = 0; i < nnode; i++) {
+      of[i] = 1 + 2 * graph.orders[i] + graph.degrees[i] % 2;
+      inner.resize(std::max(static_cast<int>(inner.size()), of[i] + 1));
+      if (i < nleaf) shared[i] = true;
     }
-    first.push_back(static_cast<int>(inner.size()));
+    for (const Graph::Inner &node : graph.inner) shared[node.a] = shared[node.b] = true;
+    for (const Product &p : products)
+      if (of[p.node_a()] != of[p.node_b()]) shared[p.node_a()] = true;
+    for (int i = nleaf; i < nnode; i++) inner[shared[i] ? 0 : of[i]].push_back(i);
   }
 
-  int of_pair(const Pair &pair) const { return of[std::max(pair.nodes.first, pair.nodes.second)]; }
+  int of_product(const Product &p) const {
+    return of[shared[p.node_a()] ? p.node_b() : p.node_a()];
+  }
+  int place(bool halves, int i) const { return halves ? 2 * local[i / 2] + i % 2 : local[i]; }
 };
 
-// The pairs segment after segment, grouped by their first node.
-void lay_out_groups(const std::vector<Pair> &pairs, const Segments &segments, SpeciesPlan &plan) {
-  size_t next = 0;
-  for (int segment = 0; segment + 1 < static_cast<int>(segments.first.size()); segment++) {
-    plan.segment_group.push_back(static_cast<int>(plan.group_a.size()));
-    int leader = -1;
-    for (; next < pairs.size() && segments.of_pair(pairs[next]) == segment; next++) {
-      const auto [a, b] = pairs[next].nodes;
-      if (a != leader) {
-        plan.group_first.push_back(static_cast<int>(plan.product_b.size()));
-        plan.group_a.push_back(segments.local[a]);
-      }
-      leader = a;
-      plan.product_b.push_back(segments.local[b]);
+// Inner nodes segment after segment, those of segments of their own grouped by the factor that more
+// have; gives all nodes their local numbers.
+void lay_out_nodes(const Graph &graph, Segments &segments, SpeciesPlan &plan) {
+  const int nleaf = static_cast<int>(graph.leaves.size());
+  std::iota(segments.local.begin(), segments.local.begin() + nleaf, 0);
+  int place = nleaf;
+  for (std::vector<int> &inner : segments.inner) {
+    struct Factored {
+      int a, b, node;
+      double sign_a, sign_b;
+    };
+    std::vector<Factored> nodes;
+    std::map<int, int> partners;
+    const bool shared = &inner == &segments.inner[0];
+    for (int i : inner) {
+      const Graph::Inner &node = graph.inner[i - nleaf];
+      nodes.push_back({node.a, node.b, i, 1.0, node.conjugate ? -1.0 : 1.0});
+      partners[node.a]++;
+      partners[node.b]++;
     }
+    for (Factored &f : nodes) {
+      if (partners[f.a] >= partners[f.b]) continue;
+      std::swap(f.a, f.b);
+      std::swap(f.sign_a, f.sign_b);
+    }
+    const auto key = [](const Factored &f) {
+      return std::make_tuple(f.a, f.sign_a, f.b, f.sign_b);
+    };
+    if (!shared)    // those build on one another
+      std::sort(nodes.begin(), nodes.end(),
+                [&](const Factored &f, const Factored &g) { return key(f) < key(g); });
+    plan.segment_node.push_back(static_cast<int>(plan.node_a.size()));
+    for (size_t k = 0; k < nodes.size(); k++) {
+      const Factored &f = nodes[k];
+      if (k == 0 || f.a != nodes[k - 1].a || f.sign_a != nodes[k - 1].sign_a) {
+        plan.node_a.push_back(segments.local[f.a]);
+        plan.sign_a.push_back(f.sign_a);
+        plan.node_first.push_back(static_cast<int>(plan.node_b.size()));
+      }
+      plan.node_b.push_back(segments.local[f.b]);
+      plan.sign_b.push_back(f.sign_b);
+      segments.local[f.node] = place + static_cast<int>(k);
+    }
+    plan.products.nnode = std::max(plan.products.nnode, place + static_cast<int>(nodes.size()));
+    if (shared) plan.products.nshared = place += static_cast<int>(nodes.size());
+  }
+  plan.segment_node.push_back(static_cast<int>(plan.node_a.size()));
+  plan.node_first.push_back(static_cast<int>(plan.node_b.size()));
+}
+
+// Products segment after segment, those of halves last, grouped by their first node or half.
+void lay_out_groups(const std::vector<Product> &products, const Segments &segments,
+                    SpeciesPlan &plan) {
+  size_t next = 0;
+  const auto lay_out = [&](int segment, bool halves) {
+    int leader = -1;
+    for (; next < products.size() && segments.of_product(products[next]) == segment &&
+           products[next].halves == halves;
+         next++) {
+      const Product &p = products[next];
+      if (p.a != leader) {
+        plan.group_first.push_back(static_cast<int>(plan.product_b.size()));
+        plan.group_a.push_back(segments.place(halves, p.a));
+      }
+      leader = p.a;
+      plan.product_b.push_back(segments.place(halves, p.b));
+    }
+  };
+  for (int segment = 0; segment < static_cast<int>(segments.inner.size()); segment++) {
+    plan.segment_group.push_back(static_cast<int>(plan.group_a.size()));
+    lay_out(segment, false);
+    plan.segment_half.push_back(static_cast<int>(plan.group_a.size()));
+    lay_out(segment, true);
   }
   plan.segment_group.push_back(static_cast<int>(plan.group_a.size()));
   plan.group_first.push_back(static_cast<int>(plan.product_b.size()));
 }
 
-// Lays out products: rank 1 first, then pairs of nodes sorted by the first. Returns table index →
-// final index.
-std::vector<int> lay_out_products(const ProductTable &table, const std::vector<BondPlan> &bonds,
-                                  SpeciesPlan &plan) {
-  std::vector<int> position(table.index.size());
+// The node or half with more partners leads a group: fewer, longer groups.
+void choose_leaders(std::vector<Product> &products) {
+  std::map<std::pair<bool, int>, int> partners;
+  for (const Product &p : products) {
+    partners[{p.halves, p.a}]++;
+    partners[{p.halves, p.b}]++;
+  }
+  for (Product &p : products)
+    if (partners[{p.halves, p.b}] > partners[{p.halves, p.a}]) std::swap(p.a, p.b);
+}
+
+// Of each Re Π A of a table the products of the kernels and their coefficients.
+using Expansions = std::vector<std::vector<std::pair<int, double>>>;
+
+// Lays out products: rank 1 first, then those of nodes.
+Expansions lay_out_products(const ProductTable &table, const std::vector<BondPlan> &bonds,
+                            SpeciesPlan &plan) {
+  Expansions expansions(table.index.size());
+  std::vector<const Factors *> factors_of(table.index.size());
   std::map<Factors, int> higher;
   for (const auto &[factors, index] : table.index) {
+    factors_of[index] = &factors;
     if (factors.size() > 1) {
       higher.emplace(factors, index);
       continue;
     }
     const int mu = factors[0] / (64 * 32 * max_channels), n = factors[0] / (64 * 32) % max_channels;
-    position[index] = static_cast<int>(plan.linear.size());
+    expansions[index] = {{static_cast<int>(plan.linear.size()), 1.0}};
     plan.linear.push_back(bonds[mu].comp1 + n);
   }
   Graph graph(higher);
-  std::vector<Pair> pairs;
-  for (size_t rank = 2; rank <= max_rank; rank++)
-    for (const auto &[factors, index] : higher)
-      if (factors.size() == rank) pairs.push_back({graph.cut(factors), index, &factors});
-  // The node with more partners leads the group: fewer, longer groups.
-  std::map<int, int> partners;
-  for (const Pair &pair : pairs) {
-    partners[pair.nodes.first]++;
-    partners[pair.nodes.second]++;
-  }
-  for (Pair &pair : pairs)
-    if (partners[pair.nodes.second] > partners[pair.nodes.first])
-      std::swap(pair.nodes.first, pair.nodes.second);
-  const Segments segments(graph, pairs);
-  const std::vector<int> m = graph.orders();
-  const auto place = [&](const Pair &pair) {
-    return std::make_tuple(segments.of_pair(pair), m[pair.nodes.first], pair.nodes);
+  std::map<Product, int> positions;    // at first the order of appearance
+  std::vector<Product> products;
+  for (size_t rank = max_rank; rank >= 2; rank--)
+    for (const auto &[factors, index] : higher) {
+      if (factors.size() != rank) continue;
+      for (const auto &[product, coefficient] : expand(graph, graph.cut(factors))) {
+        const int id = static_cast<int>(products.size());
+        const auto [found, added] = positions.emplace(product, id);
+        if (added) products.push_back(product);
+        expansions[index].push_back({found->second, coefficient});
+      }
+    }
+  Segments segments(graph, products);
+  choose_leaders(products);
+  const auto place = [&](const Product &p) {
+    return std::make_tuple(segments.of_product(p), p.halves, graph.orders[p.node_a()], p.a, p.b);
   };
-  std::sort(pairs.begin(), pairs.end(),
-            [&](const Pair &a, const Pair &b) { return place(a) < place(b); });
+  std::vector<int> sorted(products.size()), position(products.size());
+  std::iota(sorted.begin(), sorted.end(), 0);
+  std::sort(sorted.begin(), sorted.end(),
+            [&](int i, int j) { return place(products[i]) < place(products[j]); });
+  std::vector<Product> ordered;
+  for (int id : sorted) {
+    position[id] = static_cast<int>(plan.linear.size() + ordered.size());
+    ordered.push_back(products[id]);
+  }
+  for (const auto &[factors, index] : higher)
+    for (auto &[product, coefficient] : expansions[index]) product = position[product];
+
   plan.factor_first.push_back(0);
-  for (size_t t = 0; t < pairs.size(); t++) {
-    position[pairs[t].index] = static_cast<int>(plan.linear.size() + t);
-    for (int code : *pairs[t].factors) plan.factor_leaf.push_back(graph.leaf(code));
-    plan.factor_first.push_back(static_cast<int>(plan.factor_leaf.size()));
+  for (const Factors *factors : factors_of) {
+    for (int code : *factors) {
+      if (factors->size() == 1) break;
+      const Operand leaf = graph.leaf(code);
+      plan.factor.push_back(2 * leaf.node + leaf.conjugate);
+    }
+    plan.factor_first.push_back(static_cast<int>(plan.factor.size()));
   }
-  lay_out_groups(pairs, segments, plan);
-  lay_out_leaves(graph.leaves, bonds, plan);
-  plan.segment_node = segments.first;
-  for (int i : segments.inner) {
-    const auto [a, b] = graph.products[i - graph.leaves.size()];
-    plan.node_a.push_back(segments.local[a]);
-    plan.node_b.push_back(segments.local[b]);
-  }
-  return position;
+  lay_out_leaves(graph, bonds, plan);
+  lay_out_nodes(graph, segments, plan);
+  lay_out_groups(ordered, segments, plan);
+  return expansions;
 }
 
 void point_at(SpeciesPlan &plan) {
@@ -420,15 +548,15 @@ void point_at(SpeciesPlan &plan) {
   p.nleaf = static_cast<int>(plan.leaf_re.size());
   p.leaf_re = plan.leaf_re.data();
   p.leaf_im = plan.leaf_im.data();
-  p.sign_re = plan.sign_re.data();
-  p.sign_im = plan.sign_im.data();
   p.nsegment = static_cast<int>(plan.segment_node.size()) - 1;
   p.segment_node = plan.segment_node.data();
   p.segment_group = plan.segment_group.data();
-  for (int i = 0; i < p.nsegment; i++)
-    p.nnode = std::max(p.nnode, p.nleaf + p.segment_node[i + 1] - p.segment_node[i]);
+  p.segment_half = plan.segment_half.data();
   p.node_a = plan.node_a.data();
   p.node_b = plan.node_b.data();
+  p.node_first = plan.node_first.data();
+  p.sign_a = plan.sign_a.data();
+  p.sign_b = plan.sign_b.data();
   p.nlinear = static_cast<int>(plan.linear.size());
   p.linear = plan.linear.data();
   p.group_a = plan.group_a.data();
@@ -437,21 +565,28 @@ void point_at(SpeciesPlan &plan) {
   p.nproduct = p.nlinear + static_cast<int>(plan.product_b.size());
 }
 
-void couple(const Species &species, const ProductTable &table, const std::vector<int> &position,
+void couple(const Species &species, const ProductTable &table, const Expansions &expansions,
             SpeciesPlan &plan) {
+  const auto add = [&](const ProductTable::Term &term, size_t p, auto &&target) {
+    for (const auto &[product, coefficient] : expansions[term.product])
+      target[product] += coefficient * term.coefficients[p];
+  };
   for (size_t p = 0; p < species.densities.size(); p++) {
     if (species.densities[p].exponent != 1.0) {
-      std::vector<double> density(position.size(), 0.0);
-      for (const auto &term : table.terms) density[position[term.product]] += term.coefficients[p];
+      std::vector<double> density(plan.products.nproduct, 0.0);
+      for (const auto &term : table.terms) add(term, p, density);
       plan.densities.push_back(std::move(density));
       plan.nonlinear.push_back(species.densities[p]);
       continue;
     }
     size_t t = 0;
     for (size_t k = 0; k < species.functions.size(); k++) {
-      for (; t < table.terms.size() && table.terms[t].function == static_cast<int>(k); t++) {
-        plan.coupling.column.push_back(position[table.terms[t].product]);
-        plan.coupling.value.push_back(species.densities[p].weight * table.terms[t].coefficients[p]);
+      std::map<int, double> row;
+      for (; t < table.terms.size() && table.terms[t].function == static_cast<int>(k); t++)
+        add(table.terms[t], p, row);
+      for (const auto &[product, value] : row) {
+        plan.coupling.column.push_back(product);
+        plan.coupling.value.push_back(species.densities[p].weight * value);
       }
       plan.coupling.first.push_back(static_cast<int>(plan.coupling.column.size()));
     }
@@ -460,21 +595,21 @@ void couple(const Species &species, const ProductTable &table, const std::vector
 }
 
 // Pattern and coefficients of ∂φ/∂A.
-void differentiate(SpeciesPlan &plan) {
-  plan.factors.nproduct = static_cast<int>(plan.product_b.size());
+void differentiate(const Species &species, const ProductTable &table, const Expansions &expansions,
+                   SpeciesPlan &plan) {
+  plan.factors.nproduct = static_cast<int>(plan.factor_first.size()) - 1;
   plan.factors.first = plan.factor_first.data();
-  plan.factors.leaf = plan.factor_leaf.data();
-  plan.ngradients = 2 * static_cast<int>(plan.factor_leaf.size()) + 1;
-  const int nlinear = plan.products.nlinear;
+  plan.factors.factor = plan.factor.data();
+  plan.ngradients = 2 * static_cast<int>(plan.factor.size()) + 1;
   std::map<int, std::vector<std::pair<int, double>>>
       entries;    // component → gradients and coefficients
-  const auto add_product = [&](int t, double coefficient) {
-    if (t < nlinear) {
-      entries[plan.linear[t]].push_back({plan.ngradients - 1, coefficient});
-      return;
-    }
-    for (int q = plan.factor_first[t - nlinear]; q < plan.factor_first[t - nlinear + 1]; q++) {
-      const int leaf = plan.factor_leaf[q];
+  const auto add = [&](const ProductTable::Term &term, double coefficient) {
+    const int first = plan.factor_first[term.product], end = plan.factor_first[term.product + 1];
+    if (first == end)
+      entries[plan.linear[expansions[term.product][0].first]].push_back(
+          {plan.ngradients - 1, coefficient});
+    for (int q = first; q < end; q++) {
+      const int leaf = plan.factor[q] / 2;
       entries[plan.leaf_re[leaf]].push_back({2 * q, coefficient});
       if (plan.leaf_im[leaf] >= 0) entries[plan.leaf_im[leaf]].push_back({2 * q + 1, coefficient});
     }
@@ -492,13 +627,19 @@ void differentiate(SpeciesPlan &plan) {
     entries.clear();
   };
   plan.gradient_first.push_back(0);
-  const Sparse &c = plan.coupling;
-  for (int f = 0; f < c.rows(); f++) {
-    for (int t = c.first[f]; t < c.first[f + 1]; t++) add_product(c.column[t], c.value[t]);
-    close_feature();
+  for (size_t p = 0; p < species.densities.size(); p++) {
+    const Density &density = species.densities[p];
+    if (density.exponent != 1.0) continue;
+    size_t t = 0;
+    for (size_t k = 0; k < species.functions.size(); k++) {
+      for (; t < table.terms.size() && table.terms[t].function == static_cast<int>(k); t++)
+        add(table.terms[t], density.weight * table.terms[t].coefficients[p]);
+      close_feature();
+    }
   }
-  for (const std::vector<double> &density : plan.densities) {
-    for (size_t t = 0; t < density.size(); t++) add_product(static_cast<int>(t), density[t]);
+  for (size_t p = 0; p < species.densities.size(); p++) {
+    if (species.densities[p].exponent == 1.0) continue;
+    for (const auto &term : table.terms) add(term, term.coefficients[p]);
     close_feature();
   }
 }
@@ -550,7 +691,8 @@ void ace::compile(const Potential &potential, int species, double spline_step, S
   }
   plan.products.ncomp = ncomp;
   const ProductTable table = collect_products(file);
-  couple(file, table, lay_out_products(table, plan.bonds, plan), plan);
+  const Expansions expansions = lay_out_products(table, plan.bonds, plan);
   point_at(plan);
-  differentiate(plan);
+  couple(file, table, expansions, plan);
+  differentiate(file, table, expansions, plan);
 }

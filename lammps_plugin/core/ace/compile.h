@@ -50,9 +50,10 @@ struct SpeciesPlan {
 
   // Memory behind the pointers of the plans.
   std::deque<std::vector<double>> numbers;
-  std::vector<int> leaf_re, leaf_im, node_a, node_b, linear, group_a, group_first, product_b;
-  std::vector<int> factor_first, factor_leaf, segment_node, segment_group;
-  std::vector<double> sign_re, sign_im;
+  std::vector<int> leaf_re, leaf_im, node_a, node_first, node_b, linear;
+  std::vector<int> group_a, group_first, product_b, segment_node, segment_group, segment_half;
+  std::vector<int> factor_first, factor;
+  std::vector<double> sign_a, sign_b;
 };
 
 // spline_step > 0: radial functions and core repulsion from cubic Hermite tables of about this bin

@@ -20,7 +20,7 @@ void Ace::feature_gradients(AceState &state, const Block &block, const double *a
   k.products(plan.products, a, state.nodes.data(), state.products.data());
   state.product_gradients.reserve(static_cast<size_t>(plan.ngradients) * k.lanes);
   double *gradients = state.product_gradients.data();
-  k.product_gradients(plan.factors, plan.products, state.nodes.data(), gradients);
+  k.product_gradients(plan.factors, state.nodes.data(), gradients);
   std::fill(gradients + (plan.ngradients - 1) * k.lanes, gradients + plan.ngradients * k.lanes,
             1.0);
   state.entries.reserve(static_cast<size_t>(nentries) * k.lanes);

@@ -4,10 +4,11 @@
 //
 // Vocabulary. Lanes: doubles in a vector. Block: as many atoms of one species as there are lanes;
 // arrays of a block are [index][lane]. Component: a real number A, either Σ_j g_k (rank 1) or Re or
-// Im of Σ_j R_nl Y_lm. Node: a complex number, [re, im][lane]; the first nodes are leaves
-// (components with the sign of m), each other node is the product of two earlier ones. Product: a
-// real number, a component of rank 1 or Re(node * node); every function is a linear combination of
-// products.
+// Im of Σ_j R_nl Y_lm, m >= 0. Node: a complex number, [re, im][lane]; the first nodes are leaves
+// (components), each other node is the product of two earlier ones or of one and the conjugate of
+// another. Product: a real number that all functions are linear combinations of: a component of
+// rank 1, Re(X Y*) of nodes X and Y, or X' Y' of two halves, which are real or imaginary parts of
+// nodes (half 2 i: Re of node i, 2 i + 1: Im).
 
 #ifndef UQ_ACE_PLAN_H
 #define UQ_ACE_PLAN_H
@@ -44,30 +45,34 @@ struct BondPlan {
   int ncomp = 0, comp0 = 0;              // this bond's components are comp0 .. comp0 + ncomp - 1
 };
 
-// The graph of products of one species. Nodes are numbered within a segment: first the leaves,
-// which all segments share, then the inner nodes of this segment, which take the place of those
-// before.
+// The graph of products of one species. Nodes are numbered within a segment: first the leaves and
+// the inner nodes of segment 0, which all segments share, then the inner nodes of this segment,
+// which take the place of those before. Inner nodes are grouped by their first factor.
 struct ProductPlan {
   int ncomp = 0;
   int nleaf = 0;
-  const int *leaf_re = nullptr, *leaf_im = nullptr;    // component; leaf_im = -1: real
-  const double *sign_re = nullptr, *sign_im = nullptr;
-  int nnode = 0;    // leaves and inner nodes of the largest segment
-  const int *node_a = nullptr, *node_b = nullptr;    // inner nodes, segment after segment
-  int nlinear = 0;                                   // the first products: components of rank 1
+  const int *leaf_re = nullptr, *leaf_im = nullptr;      // component; leaf_im = -1: real
+  int nshared = 0;                                       // leaves and inner nodes of segment 0
+  int nnode = 0;                                         // with those of the largest segment
+  const int *node_a = nullptr, *node_first = nullptr;    // [group], segment after segment
+  const int *node_b = nullptr;                           // [node]
+  const double *sign_a = nullptr, *sign_b = nullptr;     // -1: its complex conjugate
+  int nlinear = 0;                                       // the first products: components of rank 1
   const int *linear = nullptr;
   const int *group_a = nullptr,
-            *group_first = nullptr;    // the others, grouped by their first node
+            *group_first = nullptr;    // the others, grouped by their first node or half
   const int *product_b = nullptr;      // [nproduct - nlinear]
   int nproduct = 0;
-  int nsegment = 0;    // where inner nodes and groups of each begin, [nsegment + 1]
+  int nsegment = 0;    // where groups of nodes and of products of each begin, [nsegment + 1], and
   const int *segment_node = nullptr, *segment_group = nullptr;
+  const int *segment_half = nullptr;    // among the latter those of halves, [nsegment]
 };
 
-// The leaves whose product each pair product is, [nproduct - nlinear + 1] and their concatenation.
+// The factors whose product Re Π A each term of a function is, [nproduct + 1] and their
+// concatenation: 2 leaf, or 2 leaf + 1 for its conjugate. Terms of rank 1 have none.
 struct FactorPlan {
   int nproduct = 0;
-  const int *first = nullptr, *leaf = nullptr;
+  const int *first = nullptr, *factor = nullptr;
 };
 
 // Constants of the Legendre recursion, m-major: [m * (max_l + 1) + l].
@@ -102,7 +107,6 @@ struct Kernels {
                      const double *y, const double *z, const double *r, double *scratch,
                      double *components);
 
-  void (*leaves)(const ProductPlan &plan, const double *components, double *nodes);
   // nodes, here and below: work space [nnode][2][lanes], for each block of atoms.
   void (*products)(const ProductPlan &plan, const double *components, double *nodes,
                    double *products);
@@ -129,11 +133,9 @@ struct Kernels {
                   const ProductWeights *weights, double *adjoint, double *value,
                   double *derivative);
 
-  // Derivatives of each product with respect to each of its factors, times the factor's sign, from
-  // the leaves:
-  // gradients[2 * q + (0: re, 1: im)][lane] for the q-th entry of factors.leaf.
-  void (*product_gradients)(const FactorPlan &factors, const ProductPlan &plan,
-                            const double *leaves, double *gradients);
+  // Derivatives of each Re Π A with respect to each of its components, from the leaves:
+  // gradients[2 * q + (0: re, 1: im)][lane] for the q-th entry of factors.factor.
+  void (*product_gradients)(const FactorPlan &factors, const double *leaves, double *gradients);
   // out[component of the bond][3][n] = ∂A/∂r_j
   void (*component_gradients)(const BondPlan &bond, const Legendre &legendre, int n,
                               const double *x, const double *y, const double *z, const double *r,
