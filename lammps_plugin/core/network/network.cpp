@@ -183,6 +183,7 @@ void Network::open(NetworkState &state, int atom) const {
 
 // Samples that take part in the work on one atom together: few enough for the fastest cache.
 int Network::chunk(const NetworkState &state, int layer) const {
+  if (state.edges.n == 0) return std::max(state.samples, 1);
   const size_t bytes = sizeof(double) * state.edges.stride *
                        (2 * plan_->layers[layer].radial() + 3 * width_of(shape_.hidden));
   return std::clamp(static_cast<int>(fast_cache / bytes), 1, state.samples);
@@ -191,7 +192,6 @@ int Network::chunk(const NetworkState &state, int layer) const {
 // Visits the chunks (first, n) of the samples of a pass.
 template <class Visit>
 void Network::for_chunks(const NetworkState &state, int layer, const Visit &visit) const {
-  if (state.edges.n == 0) return;
   const int most = chunk(state, layer);
   for (int first = 0; first < state.samples; first += most)
     visit(first, std::min(most, state.samples - first));
@@ -223,7 +223,7 @@ void Network::radial(NetworkState &state, int layer, int first, int n, bool slop
 
 // ---------------------------------------------------------------------- forward
 
-// Blocks of atoms of one species: visit(first, n, species).
+// Blocks of atoms of one species: visit(first, n).
 template <class Visit>
 void Network::for_blocks(const NetworkState &state, const Visit &visit) const {
   const int natoms = static_cast<int>(state.atoms.size());
@@ -231,7 +231,7 @@ void Network::for_blocks(const NetworkState &state, const Visit &visit) const {
     end = first + 1;
     while (end < natoms && end - first < block_atoms && state.species[end] == state.species[first])
       end++;
-    visit(first, end - first, state.species[first]);
+    visit(first, end - first);
   }
 }
 
@@ -318,18 +318,17 @@ void Network::for_messages(const NetworkState &state, int layer, int atom, Messa
   }
 }
 
-// Sums over the neighbours of one atom, [sample][slot][width].
-void Network::gather_messages(NetworkState &state, int layer, int atom, double *slots) const {
-  open(state, atom);
+// Sums over the neighbours of the open atom, of n samples from `first` of the pass, slots
+// [sample][slot][width]. Leaves R behind and, if asked, SiLU'.
+void Network::gather_messages(NetworkState &state, int layer, int atom, int first, int n,
+                              bool slopes, double *slots) const {
   if (state.edges.n == 0) {
-    const size_t size = static_cast<size_t>(state.samples) * plan_->layers[layer].messages();
-    std::fill_n(slots, size, 0.0);
+    const size_t size = plan_->layers[layer].messages();
+    std::fill_n(slots + first * size, n * size, 0.0);
+    return;
   }
-  for_chunks(state, layer, [&](int first, int n) {
-    radial(state, layer, first, n, false);
-    for_messages(state, layer, atom, message(state, layer, first, n, slots),
-                 state.kernels->messages);
-  });
+  radial(state, layer, first, n, slopes);
+  for_messages(state, layer, atom, message(state, layer, first, n, slots), state.kernels->messages);
 }
 
 // Block of q where the components of degree l start; the scalars' gates lie behind the scalars.
@@ -337,27 +336,28 @@ static int block_of(const LayerPlan &plan, int l, int m) {
   return l == 0 ? 0 : plan.lmax + l * l + m;
 }
 
-// q of a block of atoms.
-void Network::update(NetworkState &state, int layer, int first, int n, int species) const {
+// q of n atoms from `first`, of ns samples from `s0` of the pass; slots
+// [atom][sample][slot][width].
+void Network::mix(NetworkState &state, int layer, int first, int n, int s0, int ns) const {
   const Kernels &k = *state.kernels;
   const LayerPlan &plan = plan_->layers[layer];
-  const size_t slot_size = plan.messages(), slot_row = nsamples() * slot_size,
+  const size_t slot_size = plan.messages(), slot_row = state.samples * slot_size,
                q_size = size_of_q(layer), q_row = nsamples() * q_size,
-               before = layer ? size_of_q(layer - 1) : 0, h_size = size_of_h();
-  state.slots.reserve(n * slot_row);
+               before = layer ? size_of_q(layer - 1) : 0,
+               h_size = static_cast<size_t>(plan.components()) * width_;
+  const int species = state.species[first];
   state.h.reserve(n * h_size);
-  for (int a = 0; a < n; a++)
-    gather_messages(state, layer, first + a, state.slots.data() + a * slot_row);
-  for (int s = 0; s < nsamples(); s++) {
-    const Sample::Layer &w = samples_[s]->layer(layer);
+  for (int s = s0; s < s0 + ns; s++) {
+    const int sample = state.first_sample + s;
+    const Sample::Layer &w = samples_[sample]->layer(layer);
     for (int a = 0; a < n && layer; a++)
-      k.gate(width_, shape_.lmax,
-             state.q[layer - 1].data() + ((first + a) * nsamples() + s) * before,
+      k.gate(width_, plan.lmax,
+             state.q[layer - 1].data() + ((first + a) * nsamples() + sample) * before,
              state.h.data() + a * h_size);
     for (int l = 0; l <= plan.lmax; l++)
       for (int m = 0; m < 2 * l + 1; m++) {
         double *out =
-            state.q[layer].data() + first * q_row + s * q_size + block_of(plan, l, m) * width_;
+            state.q[layer].data() + first * q_row + sample * q_size + block_of(plan, l, m) * width_;
         const double *sums =
             state.slots.data() + s * slot_size + (plan.first[l] + m * plan.to[l]) * plan.width;
         const Matrix &mix = w.linear2[l];
@@ -369,6 +369,23 @@ void Network::update(NetworkState &state, int layer, int first, int n, int speci
                    self.forward.data(), self.out_width, out, q_row, true);
       }
   }
+}
+
+// From the states before a layer to those after it.
+void Network::advance(const Neighbors &nb, NetworkState &state, int layer) const {
+  if (layer > 0) pass_states(nb, state, layer);
+  const size_t slot_row = static_cast<size_t>(state.samples) * plan_->layers[layer].messages();
+  state.q[layer].reserve(state.atoms.size() * nsamples() * size_of_q(layer));
+  state.slots.reserve(block_atoms * slot_row);
+  for_blocks(state, [&](int first, int n) {
+    for (int a = 0; a < n; a++) {
+      open(state, first + a);
+      for_chunks(state, layer, [&](int s0, int ns) {
+        gather_messages(state, layer, first + a, s0, ns, false, state.slots.data() + a * slot_row);
+      });
+    }
+    mix(state, layer, first, n, 0, state.samples);
+  });
 }
 
 const double *Network::final_scalars(NetworkState &state, size_t atom, int sample) const {
@@ -401,16 +418,18 @@ void Network::final_features(const Neighbors &nb, NetworkState &state, double *s
   }
 }
 
-void Network::forward(const Neighbors &nb, State &base, double *sum, double *per_atom) const {
-  auto &state = static_cast<NetworkState &>(base);
+// To where the last layer begins.
+void Network::start(const Neighbors &nb, NetworkState &state) const {
   find_edges(nb, state);
   state.first_sample = 0;
   state.samples = nsamples();
-  for (int t = 0; t < shape_.layers; t++) {
-    if (t > 0) pass_states(nb, state, t);
-    state.q[t].reserve(state.atoms.size() * nsamples() * size_of_q(t));
-    for_blocks(state, [&](int first, int n, int species) { update(state, t, first, n, species); });
-  }
+  for (int t = 0; t < shape_.layers - 1; t++) advance(nb, state, t);
+}
+
+void Network::forward(const Neighbors &nb, State &base, double *sum, double *per_atom) const {
+  auto &state = static_cast<NetworkState &>(base);
+  start(nb, state);
+  advance(nb, state, shape_.layers - 1);
   if (sum || per_atom) final_features(nb, state, sum, per_atom);
 }
 
@@ -433,52 +452,49 @@ void Network::find_samples(NetworkState &state, const Seed &seed) const {
   state.samples = last - first;
 }
 
-// Energies, and the adjoint of the final scalars.
-void Network::seed_final(const Neighbors &nb, NetworkState &state, const Seed &seed,
+// Energy of an atom, and the adjoint of its final scalars, of ns samples from `s0` of the pass.
+void Network::seed_final(NetworkState &state, const Seed &seed, int atom, int s0, int ns,
                          Result &result) const {
   const int c = shape_.channels;
-  const size_t h_row = static_cast<size_t>(state.samples) * width_;
-  state.h_adjoint.zero(state.atoms.size() * h_row);
-  for (size_t a = 0; a < state.atoms.size(); a++) {
-    if (state.order[a] >= nb.ncenters) continue;    // a relay
-    const double *w = seed.shared ? seed.shared + offset(state.species[a])
-                                  : seed.per_atom + static_cast<size_t>(state.order[a]) * count_;
-    w += state.first_sample * (c + 1);
-    double energy = 0.0;
-    for (int s = 0; s < state.samples; s++, w += c + 1) {
-      double *adjoint = state.h_adjoint.data() + a * h_row + s * width_;
-      const double *h = final_scalars(state, a, state.first_sample + s);
-      energy += w[c];
-      for (int u = 0; u < c; u++) {
-        energy += w[u] * h[u];
-        adjoint[u] = w[u];
-      }
+  const double *w = seed.shared ? seed.shared + offset(state.species[atom])
+                                : seed.per_atom + static_cast<size_t>(state.order[atom]) * count_;
+  w += (state.first_sample + s0) * (c + 1);
+  double energy = 0.0;
+  for (int s = s0; s < s0 + ns; s++, w += c + 1) {
+    double *adjoint =
+        state.h_adjoint.data() + (static_cast<size_t>(atom) * state.samples + s) * width_;
+    const double *h = final_scalars(state, atom, state.first_sample + s);
+    energy += w[c];
+    for (int u = 0; u < c; u++) {
+      energy += w[u] * h[u];
+      adjoint[u] = w[u];
     }
-    result.energy += energy;
-    if (result.eatom) result.eatom[state.atoms[a]] += energy;
   }
+  result.energy += energy;
+  if (result.eatom) result.eatom[state.atoms[atom]] += energy;
 }
 
-// From the adjoint of h after a layer to that of its messages (forces, ḡ) and of h before it.
-void Network::update_backward(NetworkState &state, int layer, int first, int n, int species) const {
+// From the adjoint of h after a layer to that of its messages, in the slots, and of h before it:
+// arguments as of mix().
+void Network::mix_backward(NetworkState &state, int layer, int first, int n, int s0, int ns) const {
   const Kernels &k = *state.kernels;
   const LayerPlan &plan = plan_->layers[layer];
   const size_t slot_size = plan.messages(), slot_row = state.samples * slot_size,
-               q_size = size_of_q(layer), q_row = state.samples * q_size,
+               q_size = size_of_q(layer), q_row = q_size,
                h_size = static_cast<size_t>(plan.components()) * width_, before = size_of_h();
-  state.slots.reserve(n * slot_row);
+  const int species = state.species[first];
   state.q_adjoint.reserve(n * q_row);
-  for (int s = 0; s < state.samples; s++) {
+  for (int s = s0; s < s0 + ns; s++) {
     const int sample = state.first_sample + s;
     const Sample::Layer &w = samples_[sample]->layer(layer);
     for (int a = 0; a < n; a++)
       k.gate_backward(width_, plan.lmax,
                       state.q[layer].data() + ((first + a) * nsamples() + sample) * q_size,
                       state.h_adjoint.data() + ((first + a) * state.samples + s) * h_size,
-                      state.q_adjoint.data() + a * q_row + s * q_size);
+                      state.q_adjoint.data() + a * q_row);
     for (int l = 0; l <= plan.lmax; l++)
       for (int m = 0; m < 2 * l + 1; m++) {
-        const double *q = state.q_adjoint.data() + s * q_size + block_of(plan, l, m) * width_;
+        const double *q = state.q_adjoint.data() + block_of(plan, l, m) * width_;
         const Matrix &mix = w.linear2[l];
         k.multiply(n, mix.in, mix.out, q, q_row, 1, mix.backward.data(), mix.in_width,
                    state.slots.data() + s * slot_size +
@@ -493,22 +509,27 @@ void Network::update_backward(NetworkState &state, int layer, int first, int n, 
   }
 }
 
-// Ā of one atom: R̄, ḡ and forces.
-void Network::scatter_messages(NetworkState &state, int layer, int atom, double *slots,
-                               Result &result) const {
+// Ā of the open atom, of n samples from `first` of the pass: R̄, ḡ, M̄ and b̄. R and SiLU' are there.
+void Network::scatter_messages(NetworkState &state, int layer, int atom, int first, int n,
+                               double *slots) const {
+  if (state.edges.n == 0) return;
+  messages_backward(state, layer, atom, first, n, slots);
+  radial_backward(state, layer, first, n);
+}
+
+void Network::open_backward(NetworkState &state, int atom) const {
   open(state, atom);
-  Edges &edges = state.edges;
-  if (edges.n == 0) return;
-  std::fill_n(edges.coupling_adjoint, static_cast<size_t>(plan_->entries) * edges.stride, 0.0);
-  for_chunks(state, layer, [&](int first, int n) {
-    radial(state, layer, first, n, true);
-    messages_backward(state, layer, atom, first, n, slots);
-    radial_backward(state, layer, first, n);
-  });
+  std::fill_n(state.edges.coupling_adjoint,
+              static_cast<size_t>(plan_->entries) * state.edges.stride, 0.0);
+}
+
+// Forces, from the adjoints of all functions of the open atom's edges.
+void Network::close_backward(NetworkState &state, int atom, Result &result) const {
+  if (state.edges.n == 0) return;
   find_slopes(state);
-  state.gradients.reserve(3 * static_cast<size_t>(edges.stride));
+  state.gradients.reserve(3 * static_cast<size_t>(state.edges.stride));
   state.kernels->gradients(static_cast<int>(plan_->terms.size()), plan_->terms.data(), shape_.lmax,
-                           edges, state.slope.data(), state.gradients.data());
+                           state.edges, state.slope.data(), state.gradients.data());
   add_forces(state, atom, result);
 }
 
@@ -600,33 +621,84 @@ void Network::pass_states_backward(const Neighbors &nb, NetworkState &state, int
       }
 }
 
+// Room for the adjoints that a layer adds to.
+void Network::start_adjoints(const Neighbors &nb, NetworkState &state, int layer) const {
+  if (layer == 0) return;
+  state.g_adjoint.zero(nb.ntotal * row_of_g(state.samples));
+  state.next.zero(state.atoms.size() * state.samples * size_of_h());
+}
+
+// The adjoints that it has added to become those of the layer before.
+void Network::pass_adjoints(const Neighbors &nb, NetworkState &state, int layer) const {
+  if (layer > 0) pass_states_backward(nb, state, layer);
+  std::swap(state.h_adjoint, state.next);
+}
+
+// From the adjoint of the states after a layer to that of those before it.
+void Network::retreat(const Neighbors &nb, NetworkState &state, int layer, Result &result) const {
+  const size_t slot_row = static_cast<size_t>(state.samples) * plan_->layers[layer].messages();
+  start_adjoints(nb, state, layer);
+  state.slots.reserve(block_atoms * slot_row);
+  for_blocks(state, [&](int first, int n) {
+    mix_backward(state, layer, first, n, 0, state.samples);
+    for (int a = 0; a < n; a++) {
+      double *slots = state.slots.data() + a * slot_row;
+      open_backward(state, first + a);
+      for_chunks(state, layer, [&](int s0, int ns) {
+        if (state.edges.n) radial(state, layer, s0, ns, true);
+        scatter_messages(state, layer, first + a, s0, ns, slots);
+      });
+      close_backward(state, first + a, result);
+    }
+  });
+  pass_adjoints(nb, state, layer);
+}
+
+// The last layer forward and back, atom by atom: R is made once.
+void Network::turn(const Neighbors &nb, NetworkState &state, const Seed &seed,
+                   Result &result) const {
+  const int last = shape_.layers - 1;
+  if (last > 0) pass_states(nb, state, last);
+  start_adjoints(nb, state, last);
+  state.q[last].reserve(state.atoms.size() * nsamples() * size_of_q(last));
+  state.h_adjoint.zero(state.atoms.size() * state.samples * width_);
+  state.slots.reserve(static_cast<size_t>(state.samples) * plan_->layers[last].messages());
+  for (int a = 0; a < static_cast<int>(state.atoms.size()); a++) {
+    if (state.order[a] >= nb.ncenters) continue;    // a relay
+    open_backward(state, a);
+    for_chunks(state, last, [&](int s0, int ns) {
+      gather_messages(state, last, a, s0, ns, true, state.slots.data());
+      mix(state, last, a, 1, s0, ns);
+      seed_final(state, seed, a, s0, ns, result);
+      mix_backward(state, last, a, 1, s0, ns);
+      scatter_messages(state, last, a, s0, ns, state.slots.data());
+    });
+    close_backward(state, a, result);
+  }
+  pass_adjoints(nb, state, last);
+}
+
 void Network::backward(const Neighbors &nb, State &base, int nseeds, const Seed *seeds,
                        Result *results) const {
   auto &state = static_cast<NetworkState &>(base);
   for (int i = 0; i < nseeds; i++) {
     find_samples(state, seeds[i]);
     if (state.samples == 0) continue;
-    seed_final(nb, state, seeds[i], results[i]);
-    for (int t = shape_.layers - 1; t >= 0; t--) {
-      const size_t slot_row = static_cast<size_t>(state.samples) * plan_->layers[t].messages();
-      if (t > 0) {
-        state.g_adjoint.zero(nb.ntotal * row_of_g(state.samples));
-        state.next.zero(state.atoms.size() * state.samples * size_of_h());
-      }
-      for_blocks(state, [&](int first, int n, int species) {
-        update_backward(state, t, first, n, species);
-        for (int a = 0; a < n; a++)
-          scatter_messages(state, t, first + a, state.slots.data() + a * slot_row, results[i]);
-      });
-      if (t > 0) pass_states_backward(nb, state, t);
-      std::swap(state.h_adjoint, state.next);
-    }
+    state.h_adjoint.zero(state.atoms.size() * state.samples * width_);
+    for (int a = 0; a < static_cast<int>(state.atoms.size()); a++)
+      if (state.order[a] < nb.ncenters)    // not a relay
+        seed_final(state, seeds[i], a, 0, state.samples, results[i]);
+    for (int t = shape_.layers - 1; t >= 0; t--) retreat(nb, state, t, results[i]);
   }
 }
 
-void Network::evaluate(const Neighbors &nb, State &state, const Seed &seed, Result &result) const {
-  forward(nb, state, nullptr, nullptr);
-  backward(nb, state, 1, &seed, &result);
+void Network::evaluate(const Neighbors &nb, State &base, const Seed &seed, Result &result) const {
+  auto &state = static_cast<NetworkState &>(base);
+  start(nb, state);
+  find_samples(state, seed);
+  if (state.samples == 0) return;
+  turn(nb, state, seed, result);
+  for (int t = shape_.layers - 2; t >= 0; t--) retreat(nb, state, t, result);
 }
 
 void Network::noise(const Neighbors &nb, State &base, double *variances) const {

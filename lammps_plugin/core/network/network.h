@@ -79,17 +79,27 @@ class Network : public FeatureMap {
                     const Visit &visit) const;
   void require_states(const Neighbors &nb, const NetworkState &state) const;
   void pass_states(const Neighbors &nb, NetworkState &state, int layer) const;
-  void gather_messages(NetworkState &state, int layer, int atom, double *slots) const;
-  void update(NetworkState &state, int layer, int first, int n, int species) const;
+  void gather_messages(NetworkState &state, int layer, int atom, int first, int n, bool slopes,
+                       double *slots) const;
+  void mix(NetworkState &state, int layer, int first, int n, int s0, int ns) const;
+  void advance(const Neighbors &nb, NetworkState &state, int layer) const;
+  void start(const Neighbors &nb, NetworkState &state) const;
   const double *final_scalars(NetworkState &state, size_t atom, int sample) const;
   void final_features(const Neighbors &nb, NetworkState &state, double *sum,
                       double *per_atom) const;
 
   void find_samples(NetworkState &state, const Seed &seed) const;
-  void seed_final(const Neighbors &nb, NetworkState &state, const Seed &seed, Result &result) const;
-  void update_backward(NetworkState &state, int layer, int first, int n, int species) const;
-  void scatter_messages(NetworkState &state, int layer, int atom, double *slots,
-                        Result &result) const;
+  void seed_final(NetworkState &state, const Seed &seed, int atom, int s0, int ns,
+                  Result &result) const;
+  void mix_backward(NetworkState &state, int layer, int first, int n, int s0, int ns) const;
+  void scatter_messages(NetworkState &state, int layer, int atom, int first, int n,
+                        double *slots) const;
+  void open_backward(NetworkState &state, int atom) const;
+  void close_backward(NetworkState &state, int atom, Result &result) const;
+  void start_adjoints(const Neighbors &nb, NetworkState &state, int layer) const;
+  void pass_adjoints(const Neighbors &nb, NetworkState &state, int layer) const;
+  void retreat(const Neighbors &nb, NetworkState &state, int layer, Result &result) const;
+  void turn(const Neighbors &nb, NetworkState &state, const Seed &seed, Result &result) const;
   void messages_backward(NetworkState &state, int layer, int atom, int first, int n,
                          double *slots) const;
   void radial_backward(NetworkState &state, int layer, int first, int n) const;

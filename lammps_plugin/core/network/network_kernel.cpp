@@ -112,30 +112,61 @@ void gradients(int nterms, const Term *terms, int lmax, const Edges &edges, cons
 
 // ---------------------------------------------------------------------- activation
 
+// 1 + exp(-z), bounded so that the product of two stays finite; NaN stays.
+inline Vec one_plus_exp(Vec z) {
+  const Vec low = select(z < -300.0, fill(-300.0), z);
+  return 1.0 + exp(-select(low > 300.0, fill(300.0), low));
+}
+
 inline Vec sigmoid(Vec z) {
-  const Vec low = select(z < -600.0, fill(-600.0), z);
-  return 1.0 / (1.0 + exp(-select(low > 600.0, fill(600.0), low)));
+  return 1.0 / one_plus_exp(z);
+}
+
+// Two by one division, which is what takes the time.
+inline void sigmoids(Vec z0, Vec z1, Vec &p0, Vec &p1) {
+  const Vec a = one_plus_exp(z0), b = one_plus_exp(z1), inverse = 1.0 / (a * b);
+  p0 = b * inverse;
+  p1 = a * inverse;
 }
 
 inline Vec silu_of(Vec z) {
   return z * sigmoid(z);
 }
 
+inline Vec slope_of(Vec z, Vec p) {
+  return p * (1.0 + z * (1.0 - p));
+}
+
 inline Vec silu_slope(Vec z) {
-  const Vec s = sigmoid(z);
-  return s * (1.0 + z * (1.0 - s));
+  return slope_of(z, sigmoid(z));
+}
+
+// SiLU of a row and, over z, its derivative.
+template <bool SLOPES, class Z> inline void activate(size_t n, Z *z, double *s) {
+  const auto put = [&](size_t i, Vec x, Vec p) {
+    store(s + i, x * p);
+    if constexpr (SLOPES) store(z + i, slope_of(x, p));
+  };
+  size_t i = 0;
+  for (; i + 2 * LANES <= n; i += 2 * LANES) {
+    const Vec x0 = load(z + i), x1 = load(z + i + LANES);
+    Vec p0, p1;
+    sigmoids(x0, x1, p0, p1);
+    put(i, x0, p0);
+    put(i + LANES, x1, p1);
+  }
+  if (i < n) {
+    const Vec x = load(z + i);
+    put(i, x, sigmoid(x));
+  }
 }
 
 void silu(size_t n, const double *z, double *s) {
-  for (size_t i = 0; i < n; i += LANES) store(s + i, silu_of(load(z + i)));
+  activate<false>(n, z, s);
 }
 
 void silu_slopes(size_t n, double *z, double *s) {
-  for (size_t i = 0; i < n; i += LANES) {
-    const Vec x = load(z + i), p = sigmoid(x);
-    store(s + i, x * p);
-    store(z + i, p * (1.0 + x * (1.0 - p)));
-  }
+  activate<true>(n, z, s);
 }
 
 void scale(size_t n, const double *by, double *values) {
@@ -213,54 +244,70 @@ template <int N1, int N3, bool UNIT> void messages_of(const Edges &edges, const 
   }
 }
 
-// Adds the lanes of n vectors to element e of the rows from `out`.
-inline void add_sums(int n, const Vec *v, int stride, double *out) {
-  for (int i = 0; i < n; i += LANES) {
-    Vec block[LANES] = {};
-    const int rows = n - i < LANES ? n - i : LANES;
-    for (int k = 0; k < rows; k++) block[k] = v[i + k];
-    const Vec total = sums(block);
-    for (int k = 0; k < rows; k++) out[static_cast<ptrdiff_t>(i + k) * stride] += total[k];
+// Adds the sums of the lanes of `count` vectors to as many numbers that follow each other.
+inline void add_sums(int count, const Vec *v, double *out) {
+  const Vec total = sums(v);
+  Vec old;
+  if (count == LANES) {
+    __builtin_memcpy(&old, out, sizeof(Vec));    // not aligned
+    old += total;
+    __builtin_memcpy(out, &old, sizeof(Vec));
+    return;
   }
+  for (int i = 0; i < count; i++) out[i] += total[i];
 }
 
-// The adjoint of M gathers lanes over channels and samples before they are summed.
+// One edge; M̄ as one vector for each entry, lanes to be summed.
 template <int N1, int N3, bool UNIT>
-void backward_of(const Edges &edges, const Message &message, const MessageAdjoints &adjoints) {
+inline void edge_backward(const Edges &edges, const Message &message,
+                          const MessageAdjoints &adjoints, int e, Vec (*adjoint)[LANES]) {
   const Path &path = message.path;
   const int width = message.width;
   const ptrdiff_t step = static_cast<ptrdiff_t>(path.slot_stride) * width;
-  const ptrdiff_t first = static_cast<ptrdiff_t>(path.entry) * edges.stride;
-  for (int e = 0; e < edges.n; e++) {
-    Vec adjoint[N3][N1] = {};
-    for (int s = 0; s < message.samples; s++) {
-      const double *slots = message.slots + s * message.slots_sample + path.slot * width;
-      const double *g = message.g + edges.index[e] * message.g_row + s * message.g_sample;
-      const ptrdiff_t at = e * message.radial_edge + s * message.radial_sample;
-      double *d = adjoints.g ? adjoints.g + edges.index[e] * adjoints.g_row + s * adjoints.g_sample
-                             : nullptr;
-      for (int u = 0; u < width; u += LANES) {
-        const Vec r = load(message.radial + at + u);
-        Vec back[N1] = {}, total = adjoints.add ? load(adjoints.radial + at + u) : fill(0.0);
-        for (int m = 0; m < N3; m++) {
-          const Vec a = load(slots + m * step + u), ra = r * a;
-          for (int k = 0; k < N1; k++) {
-            if (UNIT) {
-              if (k == m) back[k] += a;
-              continue;
-            }
-            back[k] += edges.coupling[first + (m * N1 + k) * edges.stride + e] * a;
-            adjoint[m][k] += ra * load(g + k * width + u);
-          }
-        }
+  const double *coupling =
+      UNIT ? nullptr : edges.coupling + static_cast<ptrdiff_t>(path.entry) * edges.stride + e;
+  Vec entries[N3 * N1] = {};
+  for (int s = 0; s < message.samples; s++) {
+    const double *slots = message.slots + s * message.slots_sample + path.slot * width;
+    const double *g = message.g + edges.index[e] * message.g_row + s * message.g_sample;
+    const ptrdiff_t at = e * message.radial_edge + s * message.radial_sample;
+    double *d =
+        adjoints.g ? adjoints.g + edges.index[e] * adjoints.g_row + s * adjoints.g_sample : nullptr;
+    for (int u = 0; u < width; u += LANES) {
+      const Vec r = load(message.radial + at + u);
+      Vec back[N1] = {}, total = adjoints.add ? load(adjoints.radial + at + u) : fill(0.0);
+      for (int m = 0; m < N3; m++) {
+        const Vec a = load(slots + m * step + u), ra = r * a;
         for (int k = 0; k < N1; k++) {
-          total += back[k] * load(g + k * width + u);
-          if (d) store(d + k * width + u, load(d + k * width + u) + r * back[k]);
+          if (UNIT) {
+            if (k == m) back[k] += a;
+            continue;
+          }
+          back[k] += coupling[(m * N1 + k) * edges.stride] * a;
+          entries[m * N1 + k] += ra * load(g + k * width + u);
         }
-        store(adjoints.radial + at + u, total);
       }
+      for (int k = 0; k < N1; k++) {
+        total += back[k] * load(g + k * width + u);
+        if (d) store(d + k * width + u, load(d + k * width + u) + r * back[k]);
+      }
+      store(adjoints.radial + at + u, total);
     }
-    if (!UNIT) add_sums(N1 * N3, adjoint[0], edges.stride, edges.coupling_adjoint + first + e);
+  }
+  for (int i = 0; i < N3 * N1 && !UNIT; i++) adjoint[i][e % LANES] = entries[i];
+}
+
+// The lanes of M̄, channels of all samples, are summed for as many edges at once.
+template <int N1, int N3, bool UNIT>
+void backward_of(const Edges &edges, const Message &message, const MessageAdjoints &adjoints) {
+  Vec adjoint[N3 * N1][LANES] = {};
+  double *out = edges.coupling_adjoint + static_cast<ptrdiff_t>(message.path.entry) * edges.stride;
+  for (int first = 0; first < edges.n; first += LANES) {
+    const int count = edges.n - first < LANES ? edges.n - first : LANES;
+    for (int e = first; e < first + count; e++)
+      edge_backward<N1, N3, UNIT>(edges, message, adjoints, e, adjoint);
+    for (int i = 0; i < N3 * N1 && !UNIT; i++)
+      add_sums(count, adjoint[i], out + i * edges.stride + first);
   }
 }
 
