@@ -94,6 +94,14 @@ def test_mixed_inner_cutoffs_are_refused(tmp_path):
         load(tmp_path, text)
 
 
+def test_inner_cutoffs_without_meaning_are_refused(tmp_path):
+    repulsive = {"inner": "zbl", "core": (1.0, 1.0), "rcut_in": 2.6, "dcut_in": 0.8}
+    with pytest.raises(RuntimeError, match=r"model.yace:1: .*needs chemical elements; found 'Xx'"):
+        load(tmp_path, yace(elements=("Cu", "Xx"), **repulsive))
+    with pytest.raises(RuntimeError, match=r"bond Al-Al: .* rcut_in = 2\.6\d* needs dcut_in > 0"):
+        load(tmp_path, yace(**repulsive | {"inner": "distance", "dcut_in": 0.0}))
+
+
 def test_missing_bond_is_refused(tmp_path):
     text = "\n".join(line for line in yace().splitlines() if "[1, 0]:" not in line)
     with pytest.raises(RuntimeError, match=r"the bond \[1, 0\] is missing"):

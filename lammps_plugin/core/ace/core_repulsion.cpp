@@ -2,7 +2,6 @@
 
 #include "core_repulsion.h"
 
-#include "error.h"
 #include "math/elements.h"
 
 #include <algorithm>
@@ -50,9 +49,6 @@ CoreRepulsion::CoreRepulsion(const Potential &potential, int i, int j, double sp
   dcut_in_ = bond.dcut_in;
   if (inner_ == InnerCutoff::Zbl) {
     const int zi = atomic_number(potential.elements[i]), zj = atomic_number(potential.elements[j]);
-    if (zi < 1 || zj < 1)
-      throw Error("inner_cutoff_type zbl needs chemical elements; found " +
-                  potential.elements[zi < 1 ? i : j]);
     per_screening_ = (std::pow(zi, 0.23) + std::pow(zj, 0.23)) / 0.4685;
     prefactor_ *= 0.5 * coulomb * zi * zj;
     double e, de, d2e;

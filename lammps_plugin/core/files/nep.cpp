@@ -50,6 +50,10 @@ class Lines {
   int integer(size_t n, int low, int high) const {
     return to_integer(file_, line_, words_[n], low, high);
   }
+  std::string element(size_t n) const {
+    check_element(file_, line_, words_[n]);
+    return std::string(words_[n]);
+  }
   // A length, Å.
   double length(size_t n) const {
     const double value = number(n);
@@ -141,7 +145,7 @@ void read_species(Lines &lines, Header &header, Potential &potential) {
     lines.fail("found " + std::to_string(lines.size() - 1) + " elements, expected " +
                std::to_string(n));
   for (int i = 0; i < n; i++) {
-    const std::string name(lines.word(2 + i));
+    const std::string name = lines.element(2 + i);
     if (std::count(potential.elements.begin(), potential.elements.end(), name))
       lines.fail("element " + excerpt(name) + " appears twice");
     potential.elements.push_back(name);

@@ -4,6 +4,8 @@
 
 #include "error.h"
 
+#include <algorithm>
+#include <cctype>
 #include <charconv>
 #include <cmath>
 
@@ -18,6 +20,15 @@ std::string uq::excerpt(std::string_view text) {
   std::string s = "'";
   for (char c : text.substr(0, longest)) s += c >= ' ' && c <= '~' ? c : '?';
   return s + (text.size() > longest ? "...'" : "'");
+}
+
+void uq::check_element(const std::string &file, int line, std::string_view name) {
+  const bool plain = !name.empty() && name.size() <= 8 &&
+                     std::all_of(name.begin(), name.end(),
+                                 [](unsigned char c) { return c < 128 && std::isalnum(c); });
+  if (!plain)
+    fail_at(file, line,
+            "found the element " + excerpt(name) + ", expected a short name of letters and digits");
 }
 
 double uq::to_number(const std::string &file, int line, std::string_view text) {

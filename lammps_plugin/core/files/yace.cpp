@@ -4,10 +4,10 @@
 
 #include "yace.h"
 
+#include "math/elements.h"
 #include "text.h"
 
 #include <algorithm>
-#include <cctype>
 #include <cmath>
 
 using namespace uq;
@@ -195,14 +195,11 @@ static Function read_function(const YamlView &node, int mu0, int nelements, int 
 void ace::check(const std::string &file, const Potential &potential) {
   const auto fail = [&](const std::string &message) { fail_at(file, 1, message); };
   for (const std::string &element : potential.elements) {
-    const bool plain = !element.empty() && element.size() <= 8 &&
-                       std::all_of(element.begin(), element.end(),
-                                   [](unsigned char c) { return c < 128 && std::isalnum(c); });
-    if (!plain)
-      fail("found the element " + excerpt(element) +
-           ", expected a short name of letters and digits");
+    check_element(file, 1, element);
     if (std::count(potential.elements.begin(), potential.elements.end(), element) > 1)
       fail("the element " + excerpt(element) + " appears twice");
+    if (potential.inner == InnerCutoff::Zbl && atomic_number(element) < 1)
+      fail("inner_cutoff_type zbl needs chemical elements; found " + excerpt(element));
   }
   for (int i = 0; i < potential.nelements(); i++) {
     for (int j = 0; j < potential.nelements(); j++) {
@@ -223,6 +220,9 @@ void ace::check(const std::string &file, const Potential &potential) {
              ", expected one above 0, up to 600");
       if (potential.inner != InnerCutoff::Density && bond.dcut_in < 0.0)
         fail("bond " + name + ": dcut_in = " + std::to_string(bond.dcut_in) + ", expected >= 0");
+      if (potential.inner == InnerCutoff::Distance && bond.rcut_in > 0.0 && bond.dcut_in == 0.0)
+        fail("bond " + name + ": inner_cutoff_type distance with rcut_in = " +
+             std::to_string(bond.rcut_in) + " needs dcut_in > 0: forces would be infinite there");
       if (potential.inner == InnerCutoff::Zbl && (bond.dcut_in == 0.0 || bond.dcut == 0.0))
         fail("bond " + name + ": inner_cutoff_type zbl needs dcut > 0 and dcut_in > 0");
     }
