@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """From trajectories to a folder with numbers, a report and pictures."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -48,11 +49,13 @@ def run_diffusion(
     if temperatures is not None:
         if len(temperatures) == 1:
             temperatures = list(temperatures) * len(trajectories)
-        if len(temperatures) != len(trajectories) or not min(temperatures) > 0:
+        if len(temperatures) != len(trajectories) or not _positive(temperatures):
             raise ValueError(
                 f"temperatures {list(temperatures)} for {len(trajectories)} trajectories: expected one positive number "
                 "for all, or one for each"
             )
+    if not _positive(predict):
+        raise ValueError(f"predict {list(predict)}: expected positive temperatures, K")
     charges = options.get("charges")
     if charges is not None and temperatures is None:
         raise ValueError("charges ask for a conductivity, which needs the temperature in K too")
@@ -71,6 +74,11 @@ def run_diffusion(
     print("\n".join(report.verdicts(summary)))
     print(f"report: {folder / 'report.md'}")
     return summary
+
+
+def _positive(values: Sequence[float]) -> bool:
+    """Whether all are finite numbers above 0."""
+    return all(0 < value < math.inf for value in values)
 
 
 def parse_ids(text: str) -> tuple[str, list[int]]:

@@ -166,8 +166,12 @@ class TrajectoryAnalysis:
     def _check(self) -> None:
         if self.units not in PICOSECONDS:
             raise ValueError(f"units {self.units}: expected one of {', '.join(PICOSECONDS)}")
-        if not self.timestep > 0:
-            raise ValueError(f"timestep {self.timestep}: expected a positive time")
+        for name in ("timestep", "first", "last"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < np.inf:
+                raise ValueError(f"{name} {value}: expected a positive time")
+        if bad := [s for s, q in (self.charges or {}).items() if not np.isfinite(q)]:
+            raise ValueError(f"charge {self.charges[bad[0]]} of {bad[0]}: expected a number, e")
         if self.skip < 0 or self.stride < 1:
             raise ValueError(
                 f"skip {self.skip} and stride {self.stride}: expected skip ≥ 0 and stride ≥ 1"

@@ -97,6 +97,20 @@ def write_json(path, data) -> None:
     write_text(path, json.dumps(_finite(data), indent=1, allow_nan=False) + "\n")
 
 
+def read_json(path):
+    """Read plain data from JSON.
+
+    Raises
+    ------
+    ValueError
+        The file is damaged.
+    """
+    try:
+        return json.loads(Path(path).read_text())
+    except ValueError as error:
+        raise ValueError(f"{path}: damaged, {error}") from error
+
+
 def _finite(data):
     if isinstance(data, float) and not math.isfinite(data):
         return None

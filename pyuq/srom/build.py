@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pyuq.io.files import write_text
+from pyuq.io.files import read_json, write_text
 from pyuq.srom.basis import Basis, build_basis
 from pyuq.srom.ensemble import Ensemble
 from pyuq.srom.geometry import grassmann_distance, karcher_mean, principal_angles
@@ -81,7 +81,7 @@ def read_summary(case: Case) -> dict:
     """
     if not case.summary.exists():
         raise ValueError(f"no bases in {case.folder}: run `pyuq srom build` first")
-    summary = json.loads(case.summary.read_text())
+    summary = read_json(case.summary)
     require_origin(case, "build", case.summary, summary.get("origin"), origin(case, "build"))
     return summary
 

@@ -42,7 +42,9 @@ def origin(
     stages = list(TABLES)[: list(TABLES).index(stage) + 1]
     tables = {name: asdict(getattr(settings, name)) for s in stages for name in TABLES[s]}
     found = flatten(json.loads(json.dumps(tables)))
-    found["start.structure"] = sha256(here / settings.start.structure)
+    if not (structure := here / settings.start.structure).is_file():
+        raise ValueError(f"no file {structure}, which [start] structure names")
+    found["start.structure"] = sha256(structure)
     found["start.model"] = settings.labels[settings.index(settings.start.model)]
     found |= {
         f"models.{m.label}": m.sha256(here)

@@ -54,7 +54,10 @@ def write_sample(study: Study, k: int) -> None:
     """Write the basis of one sample beside the ensemble, at every temperature."""
     for case in study.cases:
         path = case.ensemble.with_name(f"{study.settings.name}-{k}.rom")
-        read_ensemble(case).sample(k).write(path)
+        ensemble = read_ensemble(case)
+        if not 0 <= k < len(ensemble):
+            raise ValueError(f"sample {k} of {case.ensemble}; expected 0 to {len(ensemble) - 1}")
+        ensemble.sample(k).write(path)
         say(str(path))
 
 

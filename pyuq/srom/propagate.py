@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pyuq.diffusion import Diffusivity, self_diffusivity
 from pyuq.io.dump import LammpsDump
-from pyuq.io.files import sha256, write_text
+from pyuq.io.files import read_json, sha256, write_text
 from pyuq.srom.basis import Basis
 from pyuq.srom.build import read_ensemble
 from pyuq.srom.ensemble import Ensemble
@@ -75,7 +75,7 @@ def _require_current(case: Case, simulation: Simulation, wanted: dict) -> None:
     path = simulation.folder / RESULT
     if not path.exists():
         return
-    found = json.loads(path.read_text()).get("origin")
+    found = read_json(path).get("origin")
     if found != wanted and (simulation.folder / DUMP).exists() and simulation.finished:
         path.unlink()
     else:
@@ -193,7 +193,8 @@ def _require_calm(temperatures: FloatArray, target: float) -> None:
     if not found < BLOWN_UP * target:
         raise ValueError(
             f"the dynamics blew up: mean temperature {found:.3g} K, expected about {target:g} K. A shorter "
-            "timestep, or a potential that repels at short distances, may help"
+            "timestep, a longer run (at its start what the other coordinates hold at x⁰ goes into the modes), or a "
+            "potential that repels at short distances may help"
         )
 
 
@@ -243,7 +244,7 @@ def results(case: Case, ensemble: Ensemble) -> list[dict]:
     for simulation, notes in _plan(case, ensemble):
         path = simulation.folder / RESULT
         if path.exists():
-            result = json.loads(path.read_text())
+            result = read_json(path)
             require_origin(case, "propagate", path, result["origin"], origins[notes["kind"]])
             found.append(result)
     return found

@@ -4,7 +4,10 @@
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from math import inf, isfinite
 from pathlib import Path
+
+from ase.data import atomic_numbers
 
 from pyuq.io.files import sha256
 from pyuq.settings import assign, from_table, load_toml
@@ -18,10 +21,17 @@ def choose(name: str, value, allowed: tuple[str, ...]) -> None:
 
 
 def positive(**values) -> None:
-    """Raise ValueError unless all values that are numbers are above 0."""
+    """Raise ValueError unless all values that are numbers are finite and above 0."""
     for name, value in values.items():
-        if value is not None and not isinstance(value, str) and not value > 0:
-            raise ValueError(f"{name} = {value}; expected a number above 0")
+        if value is not None and not isinstance(value, str) and not 0 < value < inf:
+            raise ValueError(f"{name} = {value}; expected a finite number above 0")
+
+
+def not_negative(**values) -> None:
+    """Raise ValueError unless all values are finite and 0 or more."""
+    for name, value in values.items():
+        if value is not None and not 0 <= value < inf:
+            raise ValueError(f"{name} = {value}; expected a finite number, 0 or more")
 
 
 @dataclass(frozen=True)
@@ -50,6 +60,16 @@ class Start:
 
     def __post_init__(self):
         choose("atom_style", self.atom_style, ("atomic", "charge"))
+        if len(set(self.elements)) < len(self.elements) or not self.elements:
+            raise ValueError(f"elements = {list(self.elements)}; expected one or more, each once")
+        if unknown := [e for e in self.elements if e not in atomic_numbers]:
+            raise ValueError(f"elements: {', '.join(unknown)} is no element's symbol")
+        for element in (*self.masses, *self.charges):
+            choose("element of masses or charges", element, self.elements)
+        positive(**{f"masses.{e}": m for e, m in self.masses.items()})
+        for element, charge in self.charges.items():
+            if not isfinite(charge):
+                raise ValueError(f"charges.{element} = {charge}; expected a finite number")
 
 
 @dataclass(frozen=True)
@@ -96,9 +116,10 @@ class Model:
         digest = hashlib.sha256("\n".join(self.commands).encode())
         potential, _, species = self.potential.partition(":")
         digest.update(species.encode())
-        for name in (potential, *self.files):
-            if name:
-                digest.update(sha256(folder / name).encode())
+        for name in filter(None, (potential, *self.files)):
+            if not (folder / name).is_file():
+                raise ValueError(f"no file {folder / name}, which model {self.label} names")
+            digest.update(sha256(folder / name).encode())
         return digest.hexdigest()
 
 
@@ -139,7 +160,11 @@ class MD:
         if not self.temperatures:
             raise ValueError("temperatures = []; expected at least one, K")
         positive(**{f"temperatures[{k}]": t for k, t in enumerate(self.temperatures)})
+        if len({f"{t:g}" for t in self.temperatures}) < len(self.temperatures):
+            raise ValueError(f"temperatures = {list(self.temperatures)}; expected different ones")
         positive(timestep=self.timestep, steps=self.steps, every=self.every, damp=self.damp)
+        positive(seed=self.seed)
+        not_negative(equilibration=self.equilibration)
         if self.steps < 10 * self.every:
             raise ValueError(f"steps = {self.steps} give too few snapshots every {self.every}")
 
@@ -166,7 +191,9 @@ class Runs:
     keep: bool = False
 
     def __post_init__(self):
-        positive(ranks=self.ranks, parallel=self.parallel, timeout=self.timeout)
+        positive(ranks=self.ranks, parallel=self.parallel)
+        if not self.timeout > 0:
+            raise ValueError(f"timeout = {self.timeout}; expected a number above 0")
 
 
 @dataclass(frozen=True)
@@ -199,6 +226,7 @@ class BasisTable:
         choose("weighting", self.weighting, ("mass", "none"))
         choose("method", self.method, ("auto", "thin", "randomized"))
         positive(modes=self.modes, replicas=self.replicas)
+        not_negative(momenta=self.momenta)
 
 
 @dataclass(frozen=True)
@@ -252,6 +280,7 @@ class SamplerTable:
         choose("split", self.split, ("none", "low", "high"))
         positive(samples=self.samples, concentration=self.concentration, beta=self.beta)
         positive(cutoff=self.cutoff, spread=self.spread)
+        not_negative(seed=self.seed, length=self.length)
         for name in ("concentration", "beta"):
             if isinstance(value := getattr(self, name), str):
                 choose(name, value, ("fit",))
@@ -280,8 +309,8 @@ class Propagation:
 
     def __post_init__(self):
         positive(steps=self.steps)
-        if self.repeats < 0:
-            raise ValueError(f"repeats = {self.repeats}; expected 0 or more")
+        positive(**{f"convergence[{k}]": n for k, n in enumerate(self.convergence)})
+        not_negative(repeats=self.repeats)
 
 
 @dataclass(frozen=True)
@@ -306,6 +335,8 @@ class DiffusionTable:
 
     def __post_init__(self):
         positive(first=self.first, last=self.last)
+        if (self.first or 0.0) >= (self.last or inf):
+            raise ValueError(f"first = {self.first}, last = {self.last}; expected first < last, ps")
 
 
 @dataclass(frozen=True)
@@ -352,6 +383,13 @@ class Settings:
         for name, label in named.items():
             if label:
                 choose(name, label, tuple(labels))
+        steps = min(self.md.steps, self.propagate.steps or self.md.steps)
+        longest = steps * self.md.timestep
+        for name in ("first", "last"):
+            if (lag := getattr(self.diffusion, name)) is not None and lag >= longest:
+                raise ValueError(
+                    f"diffusion.{name} = {lag} ps, but the runs last {longest:g} ps; expected a lag well below that"
+                )
         elements = self.start.elements
         for element in (self.diffusion.species, *self.diffusion.framework, *self.basis.free):
             choose("element", element, elements)

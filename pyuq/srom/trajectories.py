@@ -14,7 +14,7 @@ from ase.io import read
 from pyuq.io.dump import Frame, LammpsDump
 from pyuq.io.files import write_text
 from pyuq.io.lammps_data import write_data
-from pyuq.srom.origin import origin, require_origin
+from pyuq.srom.origin import origin, remedy, require_origin
 from pyuq.srom.settings import Case, Settings, Start, Study
 from pyuq.srom.simulate import (
     DUMP,
@@ -144,10 +144,15 @@ def trajectory(case: Case, label: str, replica: int) -> Snapshots:
     Raises
     ------
     ValueError
-        There are none, or other settings made them.
+        There are none, other settings made them, or they are cut short.
     """
     snapshots = Snapshots(case.snapshots(label, replica))
     require_origin(case, "snapshots", snapshots.path, snapshots.origin, _origin(case, label))
+    md = case.settings.md
+    if (found := snapshots.nframes) != (expected := md.steps // md.every + 1):
+        raise ValueError(
+            f"{snapshots.path} holds {found} frames, expected {expected}: {remedy(case, 'snapshots')}"
+        )
     return snapshots
 
 

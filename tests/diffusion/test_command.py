@@ -230,7 +230,14 @@ def test_temperature_without_diffusion_is_left_out(tmp_path):
         (("--skip", -1), "expected skip"),
         (("--last", 1000), "the last lag is"),
         (("--elements", "Ag"), "expected one for each type"),
-        (("--timestep", 0), "expected a positive time"),
+        (("--timestep", 0), "timestep 0.0: expected a positive time"),
+        (("--timestep", "inf"), "timestep inf: expected a positive time"),
+        (("--first", "nan"), "first nan: expected a positive time"),
+        (("--last", "inf"), "last inf: expected a positive time"),
+        (("--last", -1), "last -1.0: expected a positive time"),
+        (("--temperature", "nan"), "expected one positive number"),
+        (("--charges", "Ag=nan,I=1", "--temperature", 300), "charge nan of Ag: expected a number"),
+        (("--predict", -5), r"predict \[-5.0\]: expected positive temperatures"),
     ],
 )
 def test_mistakes_are_named(dump, tmp_path, capsys, options, message):

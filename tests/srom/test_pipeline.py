@@ -303,7 +303,7 @@ def refusal(capsys, path, action, *changes) -> str:
         ("basis.momenta=0.0", "basis.momenta = unset (now 0.0)", "sample propagate"),
         ("sampler.concentration=2.0", "sampler.concentration = 1.0 (now 2.0)", "propagate report"),
         ("sampler.samples=4", "sampler.samples = 3 (now 4)", "propagate report"),
-        ("diffusion.last=5.0", "diffusion.last = unset (now 5.0)", "propagate report"),
+        ("diffusion.last=1.5", "diffusion.last = unset (now 1.5)", "propagate report"),
     ],
 )
 def test_stages_refuse_files_that_other_settings_made(finished, capsys, change, told, refused):
@@ -464,6 +464,60 @@ def test_report_needs_runs(copy, capsys):
     shutil.rmtree(case(copy).run(""))
     assert main(["srom", "report", str(copy)]) == 1
     assert "run `pyuq srom propagate` first" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("md.timestep=inf", "timestep = inf; expected a finite number above 0"),
+        ("md.temperatures=[nan]", "temperatures[0] = nan"),
+        ("md.temperatures=[300.0, 300.0000001]", "expected different ones"),
+        ("md.equilibration=-1", "equilibration = -1"),
+        ("basis.momenta=-1.0", "momenta = -1.0"),
+        ("sampler.seed=-1", "seed = -1"),
+        ("sampler.length=-1.0", "length = -1.0"),
+        ("propagate.convergence=[0]", "convergence[0] = 0"),
+        ("propagate.repeats=-1", "repeats = -1"),
+        ("diffusion.last=3.0", "diffusion.last = 3.0 ps, but the runs last 2.4 ps"),
+        ("diffusion={species='Kr', first=2.0, last=1.0}", "expected first < last"),
+        ("start.masses.Xe=1.0", "'Xe'; expected one of Ar, Kr"),
+        ("start.masses.Ar=-1.0", "masses.Ar = -1.0"),
+        ("start.charges.Ar=inf", "charges.Ar = inf"),
+        ('start.elements=["Ar", "Ar"]', "expected one or more, each once"),
+        ('start.elements=["Ar", "Kr", "Zz"]', "Zz is no element's symbol"),
+        ("start.structure=none.xyz", "none.xyz, which [start] structure names"),
+        ("runs.timeout=0", "timeout = 0"),
+    ],
+)
+def test_mistakes_in_the_settings_are_named(finished, capsys, change, message):
+    assert message in refusal(capsys, finished, "snapshots", change)
+
+
+@pytest.mark.parametrize(
+    ("file", "action", "message"),
+    [
+        ("build.json", "sample", "build.json: damaged"),
+        ("runs/sample0001/result.json", "report", "result.json: damaged"),
+        ("snapshots/soft-1.snap/u.f64", "build", "holds 30 frames, expected 61: "),
+        ("global.rom", "sample", "global.rom: not a basis file"),
+        ("mix.srom", "propagate", "mix.srom: not an ensemble"),
+    ],
+)
+def test_damaged_files_are_named(copy, capsys, file, action, message):
+    path = case(copy).folder / file
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert message in refusal(capsys, copy, action)
+
+
+def test_missing_potential_is_named(copy, capsys):
+    (copy.parent / "stiff.in").unlink()
+    assert "stiff.in, which model stiff names" in refusal(capsys, copy, "report")
+
+
+@pytest.mark.parametrize("k", ["3", "-1"])
+def test_samples_that_are_not_there(finished, capsys, k):
+    assert main(["srom", "sample", str(finished), "--write", k]) == 1
+    assert f"sample {k} of " in capsys.readouterr().err
 
 
 def test_names_of_species_go_with_a_potential(tmp_path):
