@@ -17,6 +17,9 @@ from pyuq._plugin import LIBRARY, plugin_dir
 # Set by mpirun for its ranks (MPICH's process managers, Open MPI, PMIx).
 LAUNCHER_VARIABLES = ("PMI_", "PMIX_", "HYDI_", "MPI_LOCAL", "OMPI_", "MPIEXEC_")
 
+# Signals that come from outside: of the user, the queue, the kernel when memory is short.
+KILLED = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
+
 
 def plugin_path() -> Path:
     """Return the plugin's file.
@@ -188,6 +191,11 @@ def run_script(folder: Path, script: str, ranks: int, timeout: float) -> str:
     -------
     str
         Empty, or what went wrong.
+
+    Raises
+    ------
+    RuntimeError
+        Somebody else killed it (a queue at its time limit, a lack of memory): that says nothing of the script.
     """
     executable = os.environ.get("PYUQ_LMP") or str(lammps_executable())
     command = [executable, "-in", script, "-log", "log.lammps", "-nocite"]
@@ -217,6 +225,11 @@ def run_script(folder: Path, script: str, ranks: int, timeout: float) -> str:
             raise
     if code == 0:
         return ""
+    if (number := -code if code < 0 else code - 128) in KILLED:
+        raise RuntimeError(
+            f"{' '.join(command)} was killed in {folder} by {signal.Signals(number).name}: begin again when the "
+            "reason is gone; what is finished is kept"
+        )
     lines = (folder / "screen.txt").read_text(errors="replace").splitlines()
     errors = [line for line in lines if "ERROR" in line] or lines[-1:]
     return errors[0] if errors else f"ended by signal {-code}" if code < 0 else f"exit code {code}"

@@ -451,6 +451,35 @@ def test_error_of_lammps_is_recorded(finished, tmp_path):
     assert "no_such_command" in found["error"]
 
 
+def fake_lammps(tmp_path, monkeypatch, command):
+    script = tmp_path / "lmp"
+    script.write_text(f"#!/bin/sh\n{command}\n")
+    script.chmod(0o755)
+    monkeypatch.setenv("PYUQ_LMP", str(script))
+
+
+def test_killed_simulations_are_not_failures(copy, tmp_path, monkeypatch, capsys):
+    folder = case(copy).run("sample0001")
+    before = (folder / "result.json").read_bytes()
+    shutil.rmtree(folder)
+    fake_lammps(tmp_path, monkeypatch, "kill -TERM $$")
+    assert "was killed in" in refusal(capsys, copy, "propagate")
+    assert not folder.exists()
+    monkeypatch.delenv("PYUQ_LMP")
+    assert main(["srom", "propagate", str(copy)]) == 0
+    assert (folder / "result.json").read_bytes() == before
+
+
+def test_crashed_simulations_are_failures(copy, tmp_path, monkeypatch):
+    folder = case(copy).run("sample0001")
+    shutil.rmtree(folder)
+    fake_lammps(tmp_path, monkeypatch, "kill -SEGV $$")
+    assert main(["srom", "propagate", str(copy)]) == 0
+    result = json.loads((folder / "result.json").read_text())
+    assert not result["ok"]
+    assert result["error"] == "ended by signal 11"
+
+
 @pytest.mark.parametrize(
     ("action", "needed"),
     [("build", "snapshots"), ("sample", "build"), ("propagate", "sample"), ("report", "sample")],
