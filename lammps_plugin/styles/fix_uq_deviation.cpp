@@ -34,12 +34,17 @@ FixUQDeviation::FixUQDeviation(LAMMPS *lmp, int narg, char **arg)
   peratom_flag = 1;
   size_peratom_cols = 0;
   restart_global = 1;
+  create_attribute = 1;
+  maxexchange = 1;
   if (igroup != 0)
     error->all(FLERR, "fix uq/deviation acts on the whole system: its group must be `all`");
   if (narg < 4) error->all(FLERR, "fix uq/deviation: expected `N keyword value ...`");
   parse(narg, arg);
   global_freq = peratom_freq = nevery;
   init();
+  FixUQDeviation::grow_arrays(atom->nmax);
+  std::fill_n(vector_atom, atom->nmax, 0.0);    // shown where no due step has been yet
+  atom->add_callback(Atom::GROW);
 }
 
 void FixUQDeviation::parse(int narg, char **arg) {
@@ -68,6 +73,8 @@ void FixUQDeviation::parse(int narg, char **arg) {
 }
 
 FixUQDeviation::~FixUQDeviation() {
+  if (copymode) return;
+  atom->delete_callback(id, Atom::GROW);
   memory->destroy(vector_atom);
   if (out_) fclose(out_);
   if (frames_) fclose(frames_);
@@ -105,11 +112,6 @@ void FixUQDeviation::end_of_step() {
 
 void FixUQDeviation::evaluate() {
   deviation_->evaluate(*pair_);
-  if (nmax_ < atom->nmax) {
-    nmax_ = atom->nmax;
-    memory->destroy(vector_atom);
-    memory->create(vector_atom, nmax_, "uq/deviation:vector");
-  }
   force_values();
   virial_values();
   values_[6] = deviation_->energy_deviation();
@@ -246,7 +248,7 @@ double FixUQDeviation::compute_vector(int n) {
 }
 
 double FixUQDeviation::memory_usage() {
-  return static_cast<double>(nmax_ + 10 * atom->nmax) * sizeof(double);
+  return static_cast<double>(11 * static_cast<size_t>(atom->nmax)) * sizeof(double);
 }
 
 void FixUQDeviation::write_restart(FILE *fp) {
@@ -260,4 +262,30 @@ void FixUQDeviation::write_restart(FILE *fp) {
 void FixUQDeviation::restart(char *buf) {
   written_ = static_cast<bigint>(*reinterpret_cast<const double *>(buf));
   restarted_ = true;
+}
+
+/* ----------------------------------------------------------------------
+   the deviation travels with its atom
+------------------------------------------------------------------------- */
+
+void FixUQDeviation::grow_arrays(int nmax) {
+  memory->grow(vector_atom, nmax, "uq/deviation:vector");
+}
+
+void FixUQDeviation::copy_arrays(int i, int j, int /*delflag*/) {
+  vector_atom[j] = vector_atom[i];
+}
+
+void FixUQDeviation::set_arrays(int i) {
+  vector_atom[i] = 0.0;
+}
+
+int FixUQDeviation::pack_exchange(int i, double *buf) {
+  buf[0] = vector_atom[i];
+  return 1;
+}
+
+int FixUQDeviation::unpack_exchange(int i, double *buf) {
+  vector_atom[i] = buf[0];
+  return 1;
 }

@@ -28,6 +28,11 @@ class FixUQDeviation : public Fix {
   double memory_usage() override;
   void write_restart(FILE *) override;
   void restart(char *) override;
+  void grow_arrays(int) override;
+  void copy_arrays(int, int, int) override;
+  void set_arrays(int) override;
+  int pack_exchange(int, double *) override;
+  int unpack_exchange(int, double *) override;
 
  private:
   class PairUQ *pair_ = nullptr;
@@ -42,7 +47,6 @@ class FixUQDeviation : public Fix {
   bigint written_ = -1;                        // latest step in the file; in restart files
   bool restarted_ = false;
   double values_[7] = {0.0};    // max, min, mean of virial and forces as in the file; energy
-  int nmax_ = 0;
 
   // An atom on its way to rank 0.
   struct Row {

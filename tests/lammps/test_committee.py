@@ -191,3 +191,24 @@ def test_restart_goes_on(committee, tmp_path):
     )
     run(again)
     np.testing.assert_allclose(table(tmp_path / "model_devi.out"), whole, rtol=1e-4)
+
+
+def test_deviation_of_an_atom_stays_with_it(committee):
+    """Atoms are sorted between due steps; before the first, as in a minimisation, there is no deviation."""
+    sort = "atom_modify map yes sort 1 2.0"
+    script = atoms(None, coeff=coeff(committee)).replace("atom_modify map yes", sort)
+    script += "fix d all uq/deviation {} file none\nneigh_modify every 1 delay 0 check no\n"
+    dump = "write_dump all custom none id f_d modify sort id\n"
+    run(script.format(1) + "minimize 0 0 2 2\n" + dump)
+    assert not np.loadtxt("none", skiprows=9)[:, 1].any()
+    lmp = run(script.format(1000) + "run 0 post no\n")
+
+    def by_id() -> np.ndarray:
+        tags = lmp.numpy.extract_atom("id")[: lmp.get_natoms()]
+        return lmp.numpy.extract_fix("d", 1, 1)[: len(tags)][np.argsort(tags)].copy()
+
+    due, order = by_id(), lmp.numpy.extract_atom("id").copy()
+    lmp.commands_string("fix n all nve\nrun 3 post no")
+    assert (order != lmp.numpy.extract_atom("id")).any()
+    assert due.all()
+    np.testing.assert_array_equal(by_id(), due)
