@@ -305,7 +305,9 @@ void Mtp::backward(const Neighbors &nb, State &base, int nseeds, const Seed *see
   auto &state = static_cast<MtpState &>(base);
   if (nseeds == 0) return;
   const size_t core = static_cast<size_t>(plan_.products.ncore) * block_atoms;
-  for (const Block &block : state.blocks) {
+  // In reverse: what forward() left last is still in the cache.
+  for (auto next = state.blocks.rbegin(); next != state.blocks.rend(); ++next) {
+    const Block &block = *next;
     const double *nodes = block.kept;
     if (!state.all_kept) {
       std::copy(block.kept, block.kept + core, state.nodes.data());
