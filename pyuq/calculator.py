@@ -108,7 +108,9 @@ class UQCalculator(Calculator):
         files = [files] if isinstance(files, str | Path) else list(files)
         if not files:
             raise ValueError("a calculator needs at least one model file")
-        self.members = [member for file in files for member in _members(file, elements)]
+        loaded = [_members(file, elements) for file in files]
+        _refuse_repetition(loaded)
+        self.members = [member for members in loaded for member in members]
         self.forces_uncertainty = forces_uncertainty
         self.calibration = self._calibration(calibration)
 
@@ -248,6 +250,17 @@ def _members(file, elements: Sequence[str]) -> list[Evaluator]:
     if separator and not Path(file).exists():
         return Evaluator.members(name, names.split(","))
     return Evaluator.members(file, elements)
+
+
+def _refuse_repetition(files: Sequence[Sequence[Evaluator]]) -> None:
+    """A model given twice would count twice in the mean and make the spread too small."""
+    seen: dict[tuple, Path] = {}
+    for first, *_ in files:
+        other = seen.setdefault((first.fingerprint(), *first.elements), first.path)
+        if other is not first.path:
+            raise ValueError(
+                f"{other} and {first.path} are the same model; members of a committee must differ: name each once"
+            )
 
 
 class _MemberResult:

@@ -10,6 +10,7 @@
 #include "nep/nep.h"
 #include "network/network.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -185,13 +186,16 @@ Model uq::fuse(const std::vector<const Model *> &models) {
   Model fused;
   fused.map = fuse(maps);
   if (!fused.map) return fused;
-  std::vector<double> weights;
-  for (size_t z = 0; z < fused.map->elements().size(); z++)
+  std::vector<double> weights(fused.map->nreadout());
+  for (size_t z = 0; z < fused.map->elements().size(); z++) {
+    const int species = static_cast<int>(z);
+    int at = fused.map->offset(species);
     for (const Model *model : models) {
-      const int species = static_cast<int>(z);
-      const double *block = model->readout.mean().data() + model->map->offset(species);
-      weights.insert(weights.end(), block, block + model->map->count(species));
+      const int count = model->map->count(species);
+      std::copy_n(model->readout.mean().data() + model->map->offset(species), count, &weights[at]);
+      at += count;
     }
+  }
   fused.name = models[0]->name + " and others";
   fused.readout = Readout(weights);
   return fused;

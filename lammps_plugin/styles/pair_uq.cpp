@@ -21,6 +21,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstring>
+#include <tuple>
 
 using namespace LAMMPS_NS;
 
@@ -136,6 +137,7 @@ void PairUQ::coeff(int narg, char **arg) {
 
   const int nfiles = narg - 2 - ntypes;
   const std::vector<UQModelFile> files = uq_read_files(lmp, nfiles, arg + 2, rule_of_coeff());
+  refuse_repetition(files);
   map_element2type(ntypes, arg + narg - ntypes);
   const std::vector<std::string> named(elements, elements + nelements);
   uq::LoadOptions options;
@@ -170,6 +172,20 @@ void PairUQ::coeff(int narg, char **arg) {
 std::string PairUQ::rule_of_coeff() const {
   return "the last " + std::to_string(atom->ntypes) +
          " argument(s) are the elements of the atom types, those before them files";
+}
+
+// A model given twice would count twice in the mean and make the spread too small.
+void PairUQ::refuse_repetition(const std::vector<UQModelFile> &files) const {
+  const auto what = [](const UQModelFile &file) {
+    const uq::ModelFiles &f = file.files;
+    return std::tie(f.posterior.empty() ? f.model : f.posterior, file.elements);
+  };
+  for (size_t k = 1; k < files.size(); k++)
+    for (size_t n = 0; n < k; n++)
+      if (what(files[n]) == what(files[k]))
+        error->all(FLERR, "pair_coeff: " + files[n].files.name + " and " + files[k].files.name +
+                              " are the same model; members of a committee must differ: name each "
+                              "once");
 }
 
 // LAMMPS type → species of the model, -1: NULL

@@ -17,6 +17,7 @@
 namespace LAMMPS_NS {
 
 class UQEngine;
+struct UQModelFile;
 
 // What fix uq/hal wants of the next evaluation. The fix owns it; without an owner the pair runs
 // unbiased.
@@ -139,6 +140,7 @@ class PairUQ : public Pair {
   void allocate();
   void check_units();
   std::string rule_of_coeff() const;
+  void refuse_repetition(const std::vector<UQModelFile> &) const;
   std::vector<int> species_of_types(const uq::Model &) const;
   void print_table(const std::vector<uq::Model> &) const;
   void extend_ghosts();

@@ -45,8 +45,9 @@ def yace(
     dcut_in=0.0,
     dcut=0.01,
     radparameter=2.5,
+    functions_seed=None,
 ):
-    """Text of a potential; `functions_per_rank[r]` functions of rank r + 1 for each element."""
+    """Text of a potential; `functions_per_rank[r]` functions of rank r + 1 for each element, of a seed of their own."""
     rng = np.random.default_rng(seed)
     ne, n_rad, l_max, n_base, ndensity = len(elements), 3, 3, 5, len(fs) // 2
     lines = [
@@ -74,6 +75,8 @@ def yace(
                 f"rcut: {rcut - 0.2 * (i != j)}, dcut: {dcut}, rcut_in: {rcut_in}, dcut_in: {dcut_in}, "
                 f"inner_cutoff_type: {inner}}}"
             )
+    if functions_seed is not None:
+        rng = np.random.default_rng(functions_seed)
     lines.append("functions:")
     for i in range(ne):
         lines.append(f"  {i}:")

@@ -11,6 +11,7 @@ import naive
 import numpy as np
 import pytest
 from ase import Atoms
+from fused import check_fused
 from scipy.spatial.transform import Rotation
 from synthetic import CASES, RADIALS
 
@@ -99,3 +100,23 @@ def test_radial_functions_to_the_last_digits(write_potential, radial):
         g = naive.radial(bond, r)
         wanted = [f["ctildes"][0] * g[f["ns"][0] - 1] for f in functions]
         np.testing.assert_allclose(model.sums(view), wanted, rtol=0, atol=3e-14)
+
+
+# ---------------------------------------------------------------------- several members as one
+
+
+@pytest.mark.parametrize("case", ["linear", "one_element", "zbl"])
+def test_fused_members_equal_separate_ones(write_potential, crystal, case):
+    """Of the same radial functions: other functions, some of them with the same products."""
+    linear = {"fs": (1.0, 1.0)}
+    paths = [write_potential(case, functions_seed=seed, **linear) for seed in (0, 1, 2)]
+    members = [Evaluator(path) for path in paths]
+    check_fused(members, crystal(members[0].elements))
+
+
+@pytest.mark.parametrize(
+    "change", [{"seed": 1}, {"dcut": 0.02}, {"fs": (1.0, 0.5)}, {"rho_core": (9e4, 250.0)}]
+)
+def test_other_potentials_are_not_fused(write_potential, change):
+    models = [_core.Model(write_potential("linear", **changed)) for changed in ({}, change)]
+    assert _core.fuse(models) is None

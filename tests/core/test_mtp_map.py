@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What is special to the MTP feature map: its definition, readout, grades, single atoms, many neighbours."""
 
+import re
 from pathlib import Path
 
 import naive_mtp as naive
 import numpy as np
 import pytest
 from ase import Atoms
+from fused import check_fused
 from scipy.linalg import qr
 
 from pyuq import _core
@@ -167,3 +169,35 @@ def test_thousands_of_neighbours(write_mtp):
     wanted = naive.atomic_energy(potential, *surroundings(view, 0))
     assert result["energy"] == pytest.approx(wanted, rel=1e-9)
     close(result["forces"].sum(axis=0), np.zeros(3), 1e-9 * np.abs(result["forces"]).max())
+
+
+# ---------------------------------------------------------------------- several members as one
+
+
+def write_sibling(path: Path, seed: int) -> Path:
+    """Write the same potential with other coefficients of the moments and species."""
+    rng = np.random.default_rng(seed)
+
+    def others(match):
+        count = match.group(2).count(",") + 1
+        return f"{match.group(1)} = {naive.braces(rng.normal(scale=0.02, size=count))}"
+
+    sibling = path.with_name(f"{path.stem}-{seed}.mtp")
+    sibling.write_text(re.sub(r"((?:species|moment)_coeffs) = \{(.*)\}", others, path.read_text()))
+    return sibling
+
+
+@pytest.mark.parametrize("case", naive.CASES)
+def test_fused_members_equal_separate_ones(write_mtp, crystal, case):
+    path, elements = write_mtp(case)
+    paths = [path, write_sibling(path, 1), write_sibling(path, 2)]
+    members = [Evaluator(p, elements=elements) for p in paths]
+    check_fused(members, crystal(members[0].elements))
+
+
+def test_other_radial_functions_are_not_fused(write_mtp):
+    path, elements = write_mtp(next(iter(naive.CASES)))
+    other = path.with_name("other.mtp")
+    other.write_text(path.read_text().replace("scaling = 0.3", "scaling = 0.31"))
+    models = [_core.Model(p, elements=elements) for p in (path, other)]
+    assert _core.fuse(models) is None

@@ -7,6 +7,7 @@ import naive_nep as naive
 import numpy as np
 import pytest
 from ase import Atoms
+from fused import check_fused
 from scipy.spatial.transform import Rotation
 
 from pyuq import _core
@@ -97,46 +98,8 @@ def test_fused_members_equal_separate_ones(write_nep, crystal, case):
         for path in paths:
             tail = text.splitlines()[-repulsion:]
             path.write_text("\n".join(path.read_text().splitlines()[:-repulsion] + tail) + "\n")
-    models = [_core.Model(path) for path in paths]
-    fused = _core.fuse(models)
-    atoms = crystal(models[0].elements)
-    view, owner = Evaluator(paths[0]).neighbors(atoms)
-    single = [model.evaluate(view) for model in models]
-    together = fused.evaluate(view, fixed=3.0)
-    for key, value in together.items():
-        wanted = sum(result[key] for result in single)
-        np.testing.assert_allclose(
-            value, wanted, rtol=1e-12, atol=1e-12 * np.abs(wanted).max(), err_msg=key
-        )
-    # Each member's forces from one pass: seeds that leave the others out.
-    seeds, at = np.zeros((3, fused.nreadout)), 0
-    for z in range(len(models[0].elements)):
-        for k, model in enumerate(models):
-            count = model.blocks[z][1]
-            seeds[k, at : at + count] = fused.weights[at : at + count]
-            at += count
-    energies, forces = fused.backward(view, seeds, np.ones(3))
-    for k, result in enumerate(single):
-        assert energies[k] == pytest.approx(result["energy"], rel=1e-12)
-        np.testing.assert_allclose(
-            forces[k], result["forces"], atol=1e-12 * np.abs(result["forces"]).max()
-        )
-    features, sums = fused.features(view)
-    np.testing.assert_allclose(
-        features, np.hstack([model.features(view)[0] for model in models]), rtol=1e-12, atol=1e-13
-    )
-    wanted = np.concatenate(
-        [
-            model.sums(view)[slice(o, o + c)]
-            for z in range(len(models[0].elements))
-            for model in models
-            for o, c in [model.blocks[z]]
-        ]
-    )
-    np.testing.assert_allclose(sums, wanted, rtol=1e-12)
-    rows = fused.jacobian(view, owner, len(atoms))
-    generic = fused.jacobian(view, owner, len(atoms), generic=True)
-    np.testing.assert_allclose(rows, generic, rtol=1e-10, atol=1e-11 * np.abs(generic).max())
+    members = [Evaluator(path) for path in paths]
+    check_fused(members, crystal(members[0].elements))
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A committee whose members share hyperparameters is evaluated as one map: same numbers as member by member."""
+"""A committee whose members share work is evaluated as one map: same numbers as member by member."""
 
 import numpy as np
 import pytest
-from crystal import atoms, forces, positions, run, set_positions
+from crystal import atoms, forces, mtp_text, positions, posterior_file, run, set_positions
 from naive_nep import nep_text
+
+from pyuq.calculator import UQCalculator
 
 THERMO = "thermo_style custom step pe press\nthermo_modify format float %.16g\n"
 EQUAL = {"elements": ("Al", "Si"), "zbl": "0.8 1.8", "l_max": "4 1 1"}
@@ -18,6 +20,23 @@ def members(tmp_path_factory):
     for n, changes in enumerate(({}, {"neurons": 7}, {"cutoff": "4.2 3.6"}, {"neurons": 9})):
         paths.append(folder / f"{n}.txt")
         paths[-1].write_text(nep_text(**(EQUAL | {"seed": n} | changes)))
+    return paths
+
+
+def linear_members(folder, family, posteriors):
+    """Three potentials of equal radial functions and other linear coefficients."""
+    folder.mkdir()
+    seeds = (1, 2, 3)
+    if family == "ace":
+        paths = [posterior_file(folder, str(seed), seed) for seed in seeds]
+        for path in [] if posteriors else paths:
+            path.unlink()
+        return [path if posteriors else path.with_suffix(".yace") for path in paths]
+    head, tail = mtp_text().rsplit("moment_coeffs", 1)
+    paths = [folder / f"{seed}.mtp" for seed in seeds]
+    for seed, path in zip(seeds, paths, strict=True):
+        values = np.random.default_rng(seed).normal(scale=0.05, size=tail.count(",") + 1)
+        path.write_text(f"{head}moment_coeffs = {{{', '.join(map(str, values))}}}\n")
     return paths
 
 
@@ -41,6 +60,31 @@ def test_mean_and_sigma_of_members_one_by_one(members, potential, others):
         return
     lmp = observed(files, extra="fix h all uq/hal tau 0\n")[0]
     assert lmp.extract_fix("h", 0, 1, 1) == pytest.approx(energies.std(), rel=1e-12)
+
+
+@pytest.mark.parametrize(("family", "posteriors"), [("ace", False), ("ace", True), ("mtp", False)])
+def test_linear_members_one_by_one(tmp_path, family, posteriors):
+    paths = [str(path) for path in linear_members(tmp_path / "models", family, posteriors)]
+    bias = "fix h all uq/hal tau 0\n" * posteriors
+    single = [observed(path, extra=bias) for path in paths]
+    energies = np.array([result[1] for result in single])
+    variances = [lmp.extract_fix("h", 0, 1, 1) ** 2 for lmp, *_ in single] if posteriors else [0.0]
+    lmp, energy, pressure, f = observed(" ".join(paths), extra="fix h all uq/hal tau 0\n")
+    assert energy == pytest.approx(energies.mean(), rel=1e-11)
+    assert pressure == pytest.approx(np.mean([result[2] for result in single]), rel=1e-9)
+    np.testing.assert_allclose(
+        f, np.mean([result[3] for result in single], axis=0), atol=1e-10 * np.abs(f).max()
+    )
+    sigma = np.sqrt(energies.var() + np.mean(variances))
+    assert lmp.extract_fix("h", 0, 1, 1) == pytest.approx(sigma, rel=1e-10)
+
+
+def test_a_member_given_twice_is_refused(members):
+    for files in ([members[0], members[1], members[0]], [members[0]] * 2):
+        with pytest.raises(Exception, match="are the same model"):
+            observed(" ".join(map(str, files)))
+        with pytest.raises(ValueError, match="are the same model"):
+            UQCalculator(files)
 
 
 def test_members_see_the_distance_of_the_step(members):

@@ -8,6 +8,8 @@
 
 #include <cmath>
 #include <limits>
+#include <tuple>
+#include <utility>
 
 using namespace uq;
 using namespace uq::ace;
@@ -18,22 +20,66 @@ UQ_SELECT_KERNELS(Kernels, kernel_table, kernels)
 }
 }    // namespace uq
 
-Ace::Ace(const Potential &potential, const LoadOptions &options)
-    : elements_(potential.elements), plans_(potential.elements.size()), inner_(potential.inner) {
-  const int ne = potential.nelements();
+Ace::Ace(Potential potential, const LoadOptions &options)
+    : potential_(std::move(potential)), options_(options), plans_(potential_.elements.size()),
+      inner_(potential_.inner) {
+  const int ne = potential_.nelements();
   int nreadout = 0;
   for (int i = 0; i < ne; i++) {
-    compile(potential, i, options.radial_spline ? potential.spline_step : 0.0, plans_[i]);
+    compile(potential_, i, options.radial_spline ? potential_.spline_step : 0.0, plans_[i]);
     offsets_.push_back(nreadout);
     nreadout += plans_[i].nfeatures;
     inner_cutoffs_.emplace_back();
     for (int j = 0; j < ne; j++) {
-      const Bond &bond = potential.bond(i, j);
+      const Bond &bond = potential_.bond(i, j);
       cutoff_ = std::max(cutoff_, bond.rcut);
       inner_cutoffs_[i].emplace_back(bond.rcut_in, bond.dcut_in);
     }
   }
   weights_.assign(nreadout, 1.0);
+}
+
+bool Bond::operator==(const Bond &other) const {
+  const auto all = [](const Bond &b) {
+    return std::tie(b.nradmax, b.lmax, b.nbase, b.basis, b.lambda, b.crad, b.table, b.rcut, b.dcut,
+                    b.rcut_in, b.dcut_in, b.prehc, b.lambdahc);
+  };
+  return all(*this) == all(other);
+}
+
+static bool is_linear(const Species &species) {
+  return species.densities.size() == 1 && species.densities[0].exponent == 1.0;
+}
+
+// Whether two linear potentials differ in nothing but their functions.
+static bool are_kin(const Potential &a, const Potential &b) {
+  if (a.elements != b.elements || a.inner != b.inner || a.spline_step != b.spline_step ||
+      a.bonds != b.bonds)
+    return false;
+  for (size_t z = 0; z < a.species.size(); z++) {
+    const Species &s = a.species[z], &t = b.species[z];
+    if (!is_linear(s) || !is_linear(t) || s.densities[0].weight != t.densities[0].weight ||
+        s.e0 != t.e0 || s.rho_core_cutoff != t.rho_core_cutoff ||
+        s.drho_core_cutoff != t.drho_core_cutoff)
+      return false;
+  }
+  return true;
+}
+
+std::unique_ptr<const FeatureMap>
+Ace::fuse_with(const std::vector<const FeatureMap *> &maps) const {
+  Potential joint = potential_;
+  for (Species &species : joint.species) species.functions.clear();
+  for (const FeatureMap *map : maps) {
+    const Potential &other = static_cast<const Ace &>(*map).potential_;
+    if (!are_kin(potential_, other)) return nullptr;
+    for (size_t z = 0; z < joint.species.size(); z++) {
+      std::vector<Function> &functions = joint.species[z].functions;
+      const std::vector<Function> &more = other.species[z].functions;
+      functions.insert(functions.end(), more.begin(), more.end());
+    }
+  }
+  return std::make_unique<const Ace>(std::move(joint), options_);
 }
 
 std::unique_ptr<FeatureMap::State> Ace::new_state() const {
@@ -48,7 +94,7 @@ std::unique_ptr<FeatureMap::State> Ace::new_state() const {
 // Sorts the centres into blocks and sizes the scratch memory; keep: with room for the environments
 // of all centres at once.
 void Ace::begin(const Neighbors &nb, AceState &state, bool keep) const {
-  const int lanes = state.kernels->lanes, ne = static_cast<int>(elements_.size());
+  const int lanes = state.kernels->lanes, ne = static_cast<int>(potential_.elements.size());
   state.min_distance = std::numeric_limits<double>::infinity();
   state.fixed_energy = 0.0;
   state.fixed_energies.assign(nb.ncenters, 0.0);
@@ -93,7 +139,7 @@ int Ace::find_neighbors(const Neighbors &nb, AceState &state, Environment &env) 
     state.species.resize(nlist);
   }
   double *d = state.displacements.data();
-  env.size.assign(elements_.size(), 0);
+  env.size.assign(potential_.elements.size(), 0);
   const double *xi = nb.x + 3 * static_cast<size_t>(env.center);
   double closest = std::numeric_limits<double>::infinity();
   int n = 0;
@@ -119,7 +165,7 @@ int Ace::find_neighbors(const Neighbors &nb, AceState &state, Environment &env) 
 
 // Finds the neighbours of a centre and lays them out for the kernels.
 void Ace::gather(const Neighbors &nb, AceState &state, int center, Environment &env) const {
-  const int lanes = state.kernels->lanes, ne = static_cast<int>(elements_.size());
+  const int lanes = state.kernels->lanes, ne = static_cast<int>(potential_.elements.size());
   env.center = center;
   env.species = nb.species[center];
   const int n = find_neighbors(nb, state, env);

@@ -22,10 +22,10 @@ struct Environment;
 
 class Ace : public FeatureMap {
  public:
-  Ace(const Potential &potential, const LoadOptions &options);
+  Ace(Potential potential, const LoadOptions &options);
 
   const char *family() const override { return "ace"; }
-  const std::vector<std::string> &elements() const override { return elements_; }
+  const std::vector<std::string> &elements() const override { return potential_.elements; }
   double cutoff() const override { return cutoff_; }
   double cutoff(int si, int sj) const override { return plans_[si].bonds[sj].radial.rcut; }
   int nreadout() const override { return static_cast<int>(weights_.size()); }
@@ -33,6 +33,10 @@ class Ace : public FeatureMap {
   int count(int species) const override { return plans_[species].nfeatures; }
   const std::vector<double> &weights() const override { return weights_; }
 
+  // Linear potentials of the same radial functions as one with the functions of all: products that
+  // they have in common are made once.
+  std::unique_ptr<const FeatureMap>
+  fuse_with(const std::vector<const FeatureMap *> &maps) const override;
   std::unique_ptr<State> new_state() const override;
   void forward(const Neighbors &nb, State &state, double *sum, double *per_atom) const override;
   void backward(const Neighbors &nb, State &state, int nseeds, const Seed *seeds,
@@ -44,12 +48,13 @@ class Ace : public FeatureMap {
  private:
   struct Block;
 
-  std::vector<std::string> elements_;
+  Potential potential_;
+  LoadOptions options_;
   std::vector<SpeciesPlan> plans_;
   std::vector<int> offsets_;
   std::vector<double> weights_;
   double cutoff_ = 0.0;
-  InnerCutoff inner_ = InnerCutoff::Density;
+  InnerCutoff inner_;
   std::vector<std::vector<std::pair<double, double>>>
       inner_cutoffs_;    // [centre][neighbour] rcut_in, dcut_in
 

@@ -28,6 +28,8 @@ struct Bond {
   double rcut = 0.0, dcut = 0.0;          // Å
   double rcut_in = 0.0, dcut_in = 0.0;    // Å
   double prehc = 0.0, lambdahc = 0.0;     // eV Å and Å⁻²; zbl: a plain factor and unused
+
+  bool operator==(const Bond &other) const;
 };
 
 // weight * F(ρ; exponent)

@@ -72,9 +72,11 @@ void Mtp::jacobian(const Neighbors &nb, State &base, int nowners, const int *own
       for (int c = 0; c < width; c++) {
         const size_t row = c < virial ? 3 * static_cast<size_t>(state.owners[c / 3]) + c % 3
                                       : 3 * static_cast<size_t>(nowners) + c - virial;
-        double *target = rows + row * nreadout() + ns;
-        for (int f = 0; f < nf; f++)
-          target[f] += state.rows.data()[static_cast<size_t>(f) * width + c];
+        for (int m = 0; m < nmembers(); m++) {
+          double *target = rows + row * nreadout() + m * nfeatures() + ns;
+          for (int f = 0; f < nf; f++)
+            target[f] += state.rows.data()[static_cast<size_t>(f) * width + c];
+        }
       }
     }
   }

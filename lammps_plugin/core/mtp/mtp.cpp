@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <tuple>
 
 using namespace uq;
 using namespace uq::mtp;
@@ -28,6 +29,28 @@ Mtp::Mtp(Potential potential) : potential_(std::move(potential)), plan_(potentia
       for (int k = 0; k < p.nbasis; k++)
         coefficients_.push_back(p.scaling * p.radial[(pair * p.nradial + mu) * p.nbasis + k]);
   prepare_active();
+}
+
+bool Potential::same_features(const Potential &other) const {
+  const auto all = [](const Potential &p) {
+    return std::tie(p.elements, p.repulsive, p.scaling, p.rmin, p.rmax, p.nbasis, p.nradial,
+                    p.radial, p.nmoments, p.basic, p.products, p.scalars);
+  };
+  return all(*this) == all(other);
+}
+
+std::unique_ptr<const FeatureMap>
+Mtp::fuse_with(const std::vector<const FeatureMap *> &maps) const {
+  Potential potential = potential_;
+  potential.active_inverse.clear();    // of one member
+  auto fused = std::make_unique<Mtp>(std::move(potential));
+  fused->weights_.clear();
+  for (const FeatureMap *map : maps) {
+    const auto &other = static_cast<const Mtp &>(*map);
+    if (!potential_.same_features(other.potential_)) return nullptr;
+    fused->weights_.insert(fused->weights_.end(), other.weights_.begin(), other.weights_.end());
+  }
+  return fused;
 }
 
 std::unique_ptr<FeatureMap::State> Mtp::new_state() const {
@@ -171,18 +194,19 @@ void Mtp::features(MtpState &state, const Block &block, const double *nodes, dou
   const int ns = nspecies();
   for (int atom = 0; atom < block.natoms; atom++) {
     const int species = state.environments[block.environment + atom].species;
-    if (sum) sum[species] += 1.0;
+    for (int m = 0; sum && m < nmembers(); m++) sum[m * nfeatures() + species] += 1.0;
     if (!per_atom) continue;
     double *row = per_atom + static_cast<size_t>(block.row + atom) * nreadout();
     std::fill(row, row + ns, 0.0);
     row[species] = 1.0;
     for (int n = 0; n < nscalars(); n++) row[ns + n] = nodes[plan_.scalars[n] * block_atoms + atom];
+    for (int m = 1; m < nmembers(); m++) std::copy_n(row, nfeatures(), row + m * nfeatures());
   }
   for (int n = 0; sum && n < nscalars(); n++) {
     const double *node = nodes + static_cast<size_t>(plan_.scalars[n]) * block_atoms;
     double total = 0.0;
     for (int atom = 0; atom < block_atoms; atom++) total += node[atom];
-    sum[ns + n] += total;
+    for (int m = 0; m < nmembers(); m++) sum[m * nfeatures() + ns + n] += total;
   }
 }
 
@@ -200,31 +224,39 @@ void Mtp::forward(const Neighbors &nb, State &base, double *sum, double *per_ato
 
 // ---------------------------------------------------------------------- backward
 
+// Weights of all members [nreadout] as those of the features that they share.
+void Mtp::add_members(const double *weights, double *total) const {
+  std::copy_n(weights, nfeatures(), total);
+  for (int m = 1; m < nmembers(); m++)
+    for (int k = 0; k < nfeatures(); k++) total[k] += weights[m * nfeatures() + k];
+}
+
 // ∂s/∂node and s of a block into the state.
 void Mtp::adjoint(const Neighbors &nb, MtpState &state, const Block &block, const double *nodes,
                   const Seed &seed) const {
   const Kernels &k = *state.kernels;
   const int ns = nspecies();
-  const double *weights = seed.shared ? seed.shared + ns : nullptr;
-  if (!seed.shared) {
+  state.weights.resize(nfeatures());
+  double *weights = state.weights.data(), constants[block_atoms] = {};
+  const auto constant = [&](int atom) {
+    constants[atom] = weights[nb.species[nb.centers[block.row + atom]]];
+  };
+  if (seed.shared) {
+    add_members(seed.shared, weights);
+    for (int atom = 0; atom < block.natoms; atom++) constant(atom);
+  } else {
     state.atom_weights.zero(static_cast<size_t>(nscalars()) * block_atoms);
-    weights = state.atom_weights.data();
     for (int atom = 0; seed.per_atom && atom < block.natoms; atom++) {
-      const double *row = seed.per_atom + static_cast<size_t>(block.row + atom) * nreadout() + ns;
+      add_members(seed.per_atom + static_cast<size_t>(block.row + atom) * nreadout(), weights);
+      constant(atom);
       for (int n = 0; n < nscalars(); n++)
-        state.atom_weights.data()[n * block_atoms + atom] = row[n];
+        state.atom_weights.data()[n * block_atoms + atom] = weights[ns + n];
     }
   }
-  k.adjoint(plan_.products, nodes, nscalars(), plan_.scalars.data(), weights, !seed.shared,
+  k.adjoint(plan_.products, nodes, nscalars(), plan_.scalars.data(),
+            seed.shared ? weights + ns : state.atom_weights.data(), !seed.shared,
             state.adjoint.data(), state.value.data());
-  for (int atom = 0; atom < block.natoms; atom++) {
-    const int species = nb.species[nb.centers[block.row + atom]];
-    if (seed.shared)
-      state.value.data()[atom] += seed.shared[species];
-    else if (seed.per_atom)
-      state.value.data()[atom] +=
-          seed.per_atom[static_cast<size_t>(block.row + atom) * nreadout() + species];
-  }
+  for (int atom = 0; atom < block.natoms; atom++) state.value.data()[atom] += constants[atom];
 }
 
 // Fetches what forward() has left of a centre while another one is at work.

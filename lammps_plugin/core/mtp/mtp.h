@@ -4,7 +4,9 @@
 // A. V. Shapeev, Multiscale Model. Simul. 14, 1153 (2016); I. S. Novikov et al., Mach. Learn.: Sci.
 // Technol. 2, 025002 (2021). Features of an atom: for each species whether the atom is of it, then
 // the scalar moments; their weights are shared by all species, so that the readout block of every
-// species is the whole vector. Without readout weight: the repulsion of RBChebyshev_repuls.
+// species is the whole vector. Without readout weight: the repulsion of RBChebyshev_repuls. Several
+// potentials that differ in these weights alone are one map, in which every feature stands once for
+// each of them.
 
 #ifndef UQ_MTP_MTP_H
 #define UQ_MTP_MTP_H
@@ -31,6 +33,8 @@ class Mtp : public FeatureMap {
   int count(int) const override { return nreadout(); }
   const std::vector<double> &weights() const override { return weights_; }
 
+  std::unique_ptr<const FeatureMap>
+  fuse_with(const std::vector<const FeatureMap *> &maps) const override;
   std::unique_ptr<State> new_state() const override;
   void forward(const Neighbors &nb, State &state, double *sum, double *per_atom) const override;
   void backward(const Neighbors &nb, State &state, int nseeds, const Seed *seeds,
@@ -53,13 +57,16 @@ class Mtp : public FeatureMap {
 
   Potential potential_;
   Compiled plan_;
-  std::vector<double> weights_;         // species_coeffs, moment_coeffs
+  std::vector<double> weights_;         // species_coeffs, moment_coeffs of one member after another
   std::vector<double> coefficients_;    // [centre][neighbour][slot][k], times the scaling
   // For each species of centre the columns of (Aᵀ)⁻¹ that it needs: [needed coefficient][n]
   std::vector<std::vector<double>> active_;
 
   int nspecies() const { return potential_.nspecies(); }
   int nscalars() const { return static_cast<int>(plan_.scalars.size()); }
+  int nfeatures() const { return nspecies() + nscalars(); }    // of one member
+  int nmembers() const { return nreadout() / nfeatures(); }
+  void add_members(const double *weights, double *total) const;
   void prepare_active();
   void begin(const Neighbors &nb, MtpState &state, bool keep) const;
   void gather(const Neighbors &nb, MtpState &state, int center, Environment &env) const;

@@ -16,12 +16,18 @@ namespace mtp {
 // Σ_j f_μ(r_j) x^a y^b z^c of the unit vectors to the neighbours
 struct BasicMoment {
   int mu, a, b, c;
+  bool operator==(const BasicMoment &other) const {
+    return mu == other.mu && a == other.a && b == other.b && c == other.c;
+  }
 };
 
 // M[target] += weight M[p] M[q]
 struct Product {
   int p, q, target;
   double weight;
+  bool operator==(const Product &other) const {
+    return p == other.p && q == other.q && target == other.target && weight == other.weight;
+  }
 };
 
 struct Potential {
@@ -42,6 +48,7 @@ struct Potential {
   std::vector<double> active_inverse;
 
   int nspecies() const { return static_cast<int>(elements.size()); }
+  bool same_features(const Potential &other) const;    // equal but for the last coefficients
 };
 
 // Names of the species: `elements`, which must be as many as the file has species. Throws uq::Error

@@ -39,6 +39,7 @@ struct MtpState : FeatureMap::State {
   AlignedArray displacements;    // x, y, z, r² of the neighbours of one centre as listed
   std::vector<int> neighbors, species;
   AlignedArray nodes, adjoint, value, atom_weights, scratch, column, force;
+  std::vector<double> weights;    // of one member's features
 
   // Of jacobian(): derivatives of the features and of the core moments, rows of one centre.
   AlignedArray feature_gradients, core_gradients, matrix, rows;
