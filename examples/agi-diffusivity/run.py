@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Is the interval right? α-AgI, where the truth is known.
 
-Labels from the reference, four potentials of two families, SROM between them in several variants, beside the plain
-spread of the potentials, draws from a posterior, and the reference's own diffusivity. A second call goes on where
-the first was stopped. Results: work/results.md.
+Hyperactive learning makes three training sets from the reference and a linear ACE potential on each; a moment tensor
+potential is fitted to each as well. SROM between the six in several variants, beside the plain spread of the
+potentials, draws from a posterior, and the reference's own diffusivity. A second call goes on where the first was
+stopped. Results: work/results.md.
 """
 
 import dataclasses
@@ -14,9 +15,9 @@ import numpy as np
 
 from pyuq import systems
 from pyuq.diffusion import Diffusivity
+from pyuq.hal.loop import run_hal
 from pyuq.io import extxyz
 from pyuq.io.files import write_text
-from pyuq.labels.reference import LammpsReference
 from pyuq.models.posterior import PosteriorFile
 from pyuq.models.run_fit import run_fit
 from pyuq.quickstart import thermal
@@ -28,10 +29,18 @@ from pyuq.srom.settings import load_study
 HERE = Path(__file__).resolve().parent
 WORK = HERE / "work"
 POTENTIALS = WORK / "potentials"
+DRAWS = 8  # from the posterior of ace-1
 ONE = "md.temperatures=[700.0]"
 SHARED = 'trajectories="work/srom"'
 SAME = "propagate.repeats=0"  # the bases are those of srom.toml
-SHORT = ["propagate.convergence=[]", "sampler.samples=12"]
+SHORT = ["propagate.convergence=[]", "propagate.repeats=1", "sampler.samples=12"]
+
+# Settings of each training set that differ from hal.toml, besides its start structures and seed.
+SETS = {
+    1: [],
+    2: ["md.temperature=[800.0, 1100.0]", "bias.tau_rel=0.4"],
+    3: ["md.temperature=[900.0, 1200.0]", "bias.tau_rel=0.1"],
+}
 
 # Settings that differ from srom.toml; all but the first at one temperature, over the same trajectories.
 VARIANTS = {
@@ -45,43 +54,35 @@ VARIANTS = {
 }
 
 
-def labels(seed: int, rattled: int, hot: int, temperature: float) -> list:
-    """Structures of 32 atoms with the reference's energies, forces and stresses."""
-    rng = np.random.default_rng(seed)
-    reference = LammpsReference(
-        systems.ELEMENTS,
-        systems.reference_commands(),
-        atom_style="charge",
-        charges=systems.CHARGES,
-        masses=systems.MASSES,
-    )
-    frames = [systems.silver_iodide(2, rng, 0.12, 0.02) for _ in range(rattled)]
-    frames += thermal(rng, hot, temperature)
-    found = []
-    for atoms in frames:
-        result = reference(atoms)
-        found.append(extxyz.labelled(atoms, result["energy"], result["forces"], result["stress"]))
-    return found
-
-
 def prepare() -> None:
-    """Labels, potentials, draws from one posterior, start of the dynamics."""
+    """Structures, training sets with their potentials, draws from one posterior."""
     WORK.mkdir(exist_ok=True)
     if not (WORK / "test.extxyz").exists():
-        for seed in (1, 2):
-            extxyz.write(WORK / f"labels-{seed}.extxyz", labels(seed, 8, 20, 1100.0))
-        extxyz.write(WORK / "test.extxyz", labels(9, 0, 8, 700.0))
-    for family in ("ace", "mtp"):
-        for seed in (1, 2):
-            name = f"{family}-{seed}"
-            if not (POTENTIALS / f"{name}.uq").exists():
-                changes = [f"name={name}", f'train=["work/labels-{seed}.extxyz"]']
-                run_fit(HERE / f"{family}.toml", output=POTENTIALS, assignments=changes)
-    file = PosteriorFile.read(POTENTIALS / "ace-1.uq")
+        for k in SETS:
+            rng = np.random.default_rng(k)
+            rattled = [systems.silver_iodide(2, rng, 0.12, 0.02) for _ in range(8)]
+            extxyz.write(WORK / f"start-{k}.extxyz", rattled)
+        extxyz.write(WORK / "test.extxyz", thermal(np.random.default_rng(9), 12, 700.0))
+    for k in SETS:
+        learn(k)
+    file = PosteriorFile.read(WORK / "hal-1" / "potential" / "ace-1.uq")
     rng = np.random.default_rng(0)
-    for k, w in enumerate(rng.multivariate_normal(file.mean, file.covariance, 8, method="eigh"), 1):
+    drawn = rng.multivariate_normal(file.mean, file.covariance, DRAWS, method="eigh")
+    for k, w in enumerate(drawn, 1):
         draw = dataclasses.replace(file, mean=w, samples=w[None], covariance=None)
         draw.write(POTENTIALS / f"draw-{k}.uq")
+
+
+def learn(k: int) -> None:
+    """Training set k, its ACE potential by HAL, and the MTP fitted to it."""
+    print(f"-- training set {k}", flush=True)
+    names = [f"name=ace-{k}", f"folder=work/hal-{k}", f"loop.seed={k}"]
+    starts = f'start.structures=["work/start-{k}.extxyz"]'
+    run_hal(HERE / "hal.toml", assignments=[*names, starts, *SETS[k]])
+    if not (POTENTIALS / f"mtp-{k}.uq").exists():
+        train, test = (f"work/hal-{k}/{name}.extxyz" for name in ("database", "test"))
+        changes = [f"name=mtp-{k}", f'train=["{train}"]', f'test=["{test}"]']
+        run_fit(HERE / "mtp.toml", output=POTENTIALS, assignments=changes)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,7 +154,7 @@ def main() -> None:
     for temperature in load_study(HERE / "srom.toml").settings.md.temperatures:
         (truth,) = full("truth.toml", temperature)
         rows = [
-            spread_of("four potentials, full dynamics", full("srom.toml", temperature)),
+            spread_of("six potentials, full dynamics", full("srom.toml", temperature)),
             spread_of("draws from ace-1's posterior", full("posterior.toml", temperature)),
         ]
         rows += [srom_row(n, temperature) for n in VARIANTS if n == "srom" or temperature == 700.0]
