@@ -75,6 +75,78 @@ def test_committee_of_two_families(tmp_path):
     assert (tmp_path / "spread.png").stat().st_size > 10_000
 
 
+def thermal_motion(folder, *potentials):
+    """Run motion.py, cut short; what it prints."""
+    here = folder / "examples" / "mgsbbi"
+    ignore = shutil.ignore_patterns("work")
+    shutil.copytree(EXAMPLES / "mgsbbi", here, ignore=ignore, dirs_exist_ok=True)
+    changes = [
+        *(
+            "md.steps=1500",
+            "md.every=10",
+            "md.equilibration=200",
+            "propagate.convergence=[10, 117]",
+        ),
+        *("basis.modes=40", "basis.replicas=2", "propagate.repeats=2", "sampler.samples=3"),
+    ]
+    return subprocess.run(
+        [sys.executable, "motion.py", *potentials, *(w for c in changes for w in ("--set", c))],
+        cwd=here,
+        env=lmp.environment(launched=False) | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def motion_table(text, heading):
+    """Rows of the table under a heading: name to numbers of Mg, Sb, Bi, errors left out."""
+    lines = text.splitlines()
+    first = next(k for k, line in enumerate(lines) if line.startswith(f"| {heading} |"))
+    rows = [line.strip("| ").split(" | ") for line in lines[first + 2 : lines.index("", first)]]
+    return {
+        name: [float(c.split("±")[0]) for c in cells]
+        for name, *cells in rows
+        if "–" not in cells[0]
+    }
+
+
+def test_thermal_motion_between_two_families(tmp_path):
+    done = thermal_motion(tmp_path)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    b = motion_table(done.stdout, "300 K, B (Å²)")
+    # Fewer modes, stiffer crystal; all of them are the full dynamics.
+    assert (np.array(b["ace, 10 modes"]) < 0.7 * np.array(b["ace, 117 modes"])).all()
+    np.testing.assert_allclose(b["ace, 117 modes"], b["ace, full"], rtol=0.5)
+    frequency = motion_table(done.stdout, "300 K, mean frequency (THz)")
+    for table in (frequency["ace, full"], frequency["mtp, full"]):
+        assert 7 > table[0] > table[1] > table[2] > 1  # the heavier, the slower
+    work = tmp_path / "examples" / "mgsbbi" / "work" / "ace-mtp"
+    assert (work / "motion.png").stat().st_size > 10_000
+    assert (work / "motion.md").read_text() in done.stdout
+
+
+def test_thermal_motion_of_the_published_pair(tmp_path, shared_data):
+    nep, mtp = shared_data / "nep/pot/MgSbBi_NEP4.txt", shared_data / "mtp/pot/MgSbBi_L20.mtp"
+    if not (nep.is_file() and mtp.is_file()):
+        pytest.skip("the published potentials are not there")
+    done = thermal_motion(tmp_path, f"nep={nep}", f"mtp={mtp}:Mg,Bi,Sb")
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    b = motion_table(done.stdout, "300 K, B (Å²)")
+    assert all(0.4 < x < 4 for label in ("nep", "mtp") for x in b[f"{label}, full"])
+
+
+@pytest.mark.parametrize(
+    ("potential", "message"),
+    [("nep=none.txt", "no file none.txt: the published pair is at https"), ("x", "LABEL=FILE")],
+)
+def test_thermal_motion_needs_potentials(tmp_path, potential, message):
+    done = thermal_motion(tmp_path, potential)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_bias_of_a_committee(tmp_path):
     lines = run_example("ch-committee", "in.hal", tmp_path, "-var", "steps", "200")
     assert sum("ace, 512 readout weights, no posterior" in line for line in lines) == 5
