@@ -75,14 +75,15 @@ void Committee::solve() {
     for (size_t i = 0; i < w.size(); i++) energies_[k] += w[i] * phi[i];
     energy_ += energies_[k] / n;
   }
-  double variance = 0.0;
+  double variance = 0.0, largest = 0.0;
   for (int k = 0; k < size(); k++) {
+    largest = std::max(largest, std::abs(energies_[k]));
     const double spread = energies_[k] - energy_;
     const double *phi = sums_.data() + offsets_[k], *product = products_.data() + product_offset(k);
     variance += spread * spread / n;
     for (int i = 0; i < members_[k].readout.size(); i++) variance += phi[i] * product[i] / n;
   }
-  sigma_ = std::sqrt(std::max(variance, 0.0));
+  sigma_ = above_rounding(std::sqrt(std::max(variance, 0.0)), largest);
   // σ = 0 is a corner without gradient: no bias there.
   const double scale = sigma_ > 0.0 ? 1.0 / (n * sigma_) : 0.0;
   for (int k = 0; k < size(); k++) {

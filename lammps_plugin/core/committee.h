@@ -17,6 +17,12 @@
 
 namespace uq {
 
+// An uncertainty that is more than the rounding of the energies that it is made of, else 0: the
+// direction of its gradient would mean nothing.
+inline double above_rounding(double sigma, double largest_energy) {
+  return sigma > 1e-12 * largest_energy ? sigma : 0.0;
+}
+
 class Committee {
  public:
   explicit Committee(std::vector<Model> members);

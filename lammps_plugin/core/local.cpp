@@ -213,20 +213,21 @@ std::vector<double> LocalUncertainty::energy_sums(const Neighbors *views) {
 // σ_i of a batch; leaves e_ki - c_kz - ē_i in the members' energies.
 void LocalUncertainty::deviations(Scratch &scratch) const {
   const int members = committee_.size(), n = scratch.members[0].batch.ncenters;
-  for (int k = 0; k < members && !zeros_.empty(); k++) {
-    Member &member = scratch.members[k];
-    const double zero = zeros_[first_[k] + member.batch.species[member.batch.centers[0]]];
-    for (int i = 0; i < n; i++) member.energies[i] -= zero;
-  }
   for (int i = 0; i < n; i++) {
-    double mean = 0.0, variance = 0.0;
-    for (const Member &member : scratch.members) mean += member.energies[i] / members;
+    double mean = 0.0, variance = 0.0, largest = 0.0;
+    for (int k = 0; k < members; k++) {
+      const Neighbors &batch = scratch.members[k].batch;
+      double &energy = scratch.members[k].energies[i];
+      largest = std::max(largest, std::abs(energy));
+      if (!zeros_.empty()) energy -= zeros_[first_[k] + batch.species[batch.centers[0]]];
+      mean += energy / members;
+    }
     for (Member &member : scratch.members) {
       double &energy = member.energies[i];
       energy -= mean;
       variance += (member.variances[i] + energy * energy) / members;
     }
-    scratch.sigma[i] = std::sqrt(std::max(variance, 0.0));
+    scratch.sigma[i] = above_rounding(std::sqrt(std::max(variance, 0.0)), largest);
   }
 }
 

@@ -212,3 +212,13 @@ def test_deviation_of_an_atom_stays_with_it(committee):
     assert (order != lmp.numpy.extract_atom("id")).any()
     assert due.all()
     np.testing.assert_array_equal(by_id(), due)
+
+
+def test_no_bias_out_of_rounding(families):
+    """In a perfect crystal all atoms of a species have their mean energy: no spread, hence no direction."""
+    script = atoms(families["network"], rattle=0.0, extra="set group all type 1") + PRESSURE
+    end = "run 0 post no"
+    lmps = [run(script + bias + end) for bias in ("", "fix h all uq/hal mode local tau 3.0\n")]
+    assert lmps[1].extract_fix("h", 0, 1, 1) == 0.0
+    plain, biased = (pressure_tensor(lmp, "p") for lmp in lmps)
+    np.testing.assert_allclose(biased, plain, atol=1e-9 * np.abs(plain).max())
