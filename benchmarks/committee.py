@@ -5,8 +5,8 @@
 ``python benchmarks/committee.py`` prints µs per atom and step of one rank and the ratio to the plain step: processor
 time, so that other jobs on the machine disturb little; of threads the time on the wall. The
 variants of a table alternate inside one LAMMPS run. The linear ACE is random, with a random covariance and active
-set: the arithmetic does not depend on the numbers. The committee are five NEPs of C-H from the data folder; without
-it, five random NEPs for bcc Ta.
+set: the arithmetic does not depend on the numbers. The committees are five linear ACEs of its basis; with the data
+folder, five MTPs of equal moments and five NEPs of C-H; without it, five random NEPs for bcc Ta.
 """
 
 import argparse
@@ -18,8 +18,8 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from families import CASES, DATA, supercell
-from hal_step import SYSTEM, write_model
+from families import CASES, DATA, Case, supercell
+from hal_step import CUTOFF, SYSTEM, write_model
 from rom_step import write_nep
 from safetensors import safe_open
 from safetensors.numpy import save_file
@@ -27,6 +27,8 @@ from safetensors.numpy import save_file
 from pyuq import _core
 from pyuq import lmp as launcher
 from pyuq.io.lammps_data import write_data
+from pyuq.models.basis import ACEBasis
+from pyuq.models.yace import format_yace
 
 DEGREES = (14, 12, 10, 7)  # about 700 functions
 # Keywords of the pair style and what is asked beside it.
@@ -98,20 +100,69 @@ def tantalum(edge: int) -> str:
     return SYSTEM.format(nx=edge, ny=edge, nz=edge)
 
 
-def committee(folder: Path, edge: int) -> tuple[str, str]:
-    """Return the commands of a structure, and files with elements of five NEPs."""
+def linear_model(folder: Path, edge: int) -> tuple[str, str]:
+    """Return the commands of a structure, and a linear ACE with covariance and active set, with its element."""
+    rng = np.random.default_rng(1)
+    model = folder / "model.uq"
+    m = write_model(model, DEGREES, rng)
+    add_active_set(model, m, rng)
+    return tantalum(edge), f"{model} Ta"
+
+
+def five_linear(folder: Path, edge: int) -> tuple[str, str]:
+    """Return the same of five linear ACEs of one basis."""
+    rng = np.random.default_rng(1)
+    basis = ACEBasis(("Ta",), cutoff=CUTOFF, order=len(DEGREES), degree=DEGREES)
+    files = [folder / f"{n}.yace" for n in range(5)]
+    for file in files:
+        file.write_text(format_yace(basis, rng.normal(scale=1e-5, size=basis.nfunctions)))
+    return tantalum(edge), " ".join([*map(str, files), "Ta"])
+
+
+def crystal(folder: Path, case: Case) -> str:
+    """Return the commands of a case's structure."""
+    write_data(folder / "atoms.data", supercell(case.structure()), case.elements)
+    system = f"units metal\natom_modify map yes\nread_data {folder / 'atoms.data'}\n"
+    return system + "velocity all create 300 1\ntimestep 1e-4\nthermo 100000\n"
+
+
+def five_moment_tensor(folder: Path, edge: int) -> tuple[str, str]:
+    """Return the same of five MTPs with other coefficients of the moments."""
+    case = CASES["MTP cubic L20"]
+    head, tail = (DATA / case.files[0]).read_text().rsplit("moment_coeffs", 1)
+    numbers = np.array(re.findall(r"[-+.\de]+", tail), dtype=float)
+    files = [folder / f"{n}.mtp" for n in range(5)]
+    for n, file in enumerate(files):
+        values = ", ".join(map(str, (1 + 1e-3 * n) * numbers))
+        file.write_text(f"{head}moment_coeffs = {{{values}}}\n")
+    return crystal(folder, case), " ".join(map(str, [*files, *case.elements]))
+
+
+def five_networks(folder: Path, edge: int) -> tuple[str, str]:
+    """Return the same of five NEPs."""
     case = CASES["NEP CH, five"]
     files = [DATA / file for file in case.files]
     if all(file.is_file() for file in files):
-        write_data(folder / "atoms.data", supercell(case.structure()), case.elements)
-        system = f"units metal\natom_modify map yes\nread_data {folder / 'atoms.data'}\n"
-        system += "velocity all create 300 1\ntimestep 1e-4\nthermo 100000\n"
-        return system, " ".join(map(str, [*files, *case.elements]))
+        return crystal(folder, case), " ".join(map(str, [*files, *case.elements]))
     print(f"\nno {files[0]}: random NEPs instead")
     files = [folder / f"{n}.txt" for n in range(5)]
     for n, file in enumerate(files):
         write_nep(file, np.random.default_rng(n))
     return tantalum(edge), " ".join([*map(str, files), "Ta"])
+
+
+TABLES = {
+    "linear ACE": (ASKED, linear_model),
+    "five linear ACEs": (COMMITTEE, five_linear),
+    "five MTPs": (COMMITTEE, five_moment_tensor),
+    "five NEPs": (COMMITTEE, five_networks),
+}
+
+
+def threads(folder: Path, args: argparse.Namespace) -> list[float]:
+    """Times on the wall of the plain step by one, two and four threads in turn."""
+    script = alternate(*linear_model(folder, args.edge), {"": ("", "")}, args.steps, 1)
+    return [loops(script, folder, n, cpu=False)[0] for _ in range(args.repeats) for n in (1, 2, 4)]
 
 
 def main() -> None:
@@ -120,26 +171,22 @@ def main() -> None:
     parser.add_argument("--edge", type=int, default=10, help="bcc cells along each edge")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--only", choices=[*TABLES, "threads"], help="one table")
     args = parser.parse_args()
     print(f"kernels: {os.environ.get('PYUQ_SIMD') or _core.simd_level()}")
-    rng = np.random.default_rng(1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        model = folder / "model.uq"
-        m = write_model(model, DEGREES, rng)
-        add_active_set(model, m, rng)
-        system, coeff = tantalum(args.edge), f"{model} Ta"
-        script = alternate(system, coeff, ASKED, args.steps, args.repeats)
-        table(f"linear ACE, {m} functions", list(ASKED), loops(script, folder))
-
-        script = alternate(*committee(folder, args.edge), COMMITTEE, args.steps, args.repeats)
-        table("five NEPs", list(COMMITTEE), loops(script, folder))
-
-        script = alternate(system, coeff, {"plain": ("", "")}, args.steps, 1)
-        times = [
-            loops(script, folder, n, cpu=False)[0] for _ in range(args.repeats) for n in (1, 2, 4)
-        ]
-        table("threads of one rank, plain step", ["1 thread", "2 threads", "4 threads"], times)
+        for title, (variants, make) in TABLES.items():
+            if args.only not in (None, title):
+                continue
+            if make is five_moment_tensor and not DATA.is_dir():
+                print(f"\n{title}: skipped, no {DATA}")
+                continue
+            script = alternate(*make(folder, args.edge), variants, args.steps, args.repeats)
+            table(title, list(variants), loops(script, folder))
+        if args.only in (None, "threads"):
+            names = ["1 thread", "2 threads", "4 threads"]
+            table("threads of one rank, plain step", names, threads(folder, args))
 
 
 if __name__ == "__main__":
