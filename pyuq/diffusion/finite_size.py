@@ -70,8 +70,9 @@ class YehHummer:
             raise ValueError(
                 f"cell {np.round(cell, 3).tolist()}: expected a cubic one for the constant {XI}"
             )
-        if not self.viscosity > 0:
-            raise ValueError(f"viscosity {self.viscosity} mPa s: expected a positive number")
+        for name in ("temperature", "viscosity"):
+            if not 0 < (value := getattr(self, name)) < np.inf:
+                raise ValueError(f"{name} {value}: expected a positive number, K or mPa s")
         shift = XI * BOLTZMANN_SI * self.temperature * A2_PS
         shift /= 6.0 * np.pi * (1e-3 * self.viscosity) * (length * METRE)
         error = np.hypot(diffusivity.error, shift * self.viscosity_error / self.viscosity)
@@ -97,12 +98,16 @@ class SizeSeries:
         Raises
         ------
         ValueError
-            Fewer than two sizes.
+            Fewer than two sizes, or numbers that are not positive.
         """
         lengths, values, errors = (np.asarray(v, dtype=float) for v in (lengths, values, errors))
         if len(np.unique(lengths)) < 2:
             raise ValueError(
                 f"cell edges {lengths.tolist()} Å: expected at least two different ones"
+            )
+        if not (lengths > 0).all() or not (errors > 0).all():
+            raise ValueError(
+                f"cell edges {lengths.tolist()} Å, errors {errors.tolist()}: expected positive numbers"
             )
         design = np.column_stack([np.ones(len(lengths)), 1.0 / lengths]) / errors[:, None]
         spread = np.linalg.inv(design.T @ design)

@@ -50,7 +50,11 @@ class Findings:
         enough = len(good) >= max(2, USABLE * len(self.of_kind(SAMPLE)))
         found = None
         if enough:
-            repeats = [[d["diffusivity"] for d in runs] for runs in self.reduced.values()]
+            runs = [r for r in self.of_kind(NOMINAL) if diffuses(r)]  # as the samples
+            repeats = [
+                [r["diffusion"]["diffusivity"] for r in runs if r["driver"] == label]
+                for label in self.full
+            ]
             found = spread([d["diffusivity"] for d in good], [d["error"] for d in good], repeats)
         object.__setattr__(self, "spread", found)
 
@@ -158,6 +162,7 @@ def verdicts(found: Findings) -> list[str]:
         if not r["ok"]
     ]
     moving = [label for label, d in found.full.items() if is_line(d.to_dict())]
+    lines += [line for label in moving if (line := _frozen(found, label))]
     lines += [
         f"{label} does not diffuse in full dynamics either: there is no D of it"
         for label in found.full
@@ -193,6 +198,14 @@ def mean_of_runs(runs: list[dict]) -> tuple[float, float]:
     claimed = np.sqrt(np.mean([d["error"] ** 2 for d in runs]))
     seen = values.std(ddof=1) if len(runs) > 1 else 0.0
     return float(values.mean()), float(max(claimed, seen) / np.sqrt(len(runs)))
+
+
+def _frozen(found: Findings, label: str) -> str:
+    """Say whether the reduced dynamics of a model stands still in some runs."""
+    runs = found.reduced[label]
+    if not (frozen := sum(not is_line(d) for d in runs)):
+        return ""
+    return f"{frozen} of {len(runs)} runs of {label} in its own modes do not diffuse"
 
 
 def _compare(found: Findings, label: str) -> str:

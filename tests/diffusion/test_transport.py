@@ -192,6 +192,9 @@ def test_finite_size_correction_is_for_cubic_fluids():
         correction.compute(fluid, 20 * np.eye(3), [fluid, solid])
     with pytest.raises(ValueError, match="cubic"):
         correction.compute(fluid, np.diag([20, 20, 30]), [fluid])
+    for wrong in (YehHummer(-300.0, 0.9), YehHummer(300.0, 0.0)):
+        with pytest.raises(ValueError, match="expected a positive number"):
+            wrong.compute(fluid, 20 * np.eye(3), [fluid])
 
 
 def test_size_series_is_extrapolated():
@@ -200,3 +203,5 @@ def test_size_series_is_extrapolated():
     assert value == pytest.approx(0.5) and 0 < error < 0.02
     with pytest.raises(ValueError, match="two different"):
         SizeSeries().compute([10], [1], [0.1])
+    with pytest.raises(ValueError, match="expected positive numbers"):
+        SizeSeries().compute([10, 20], [1, 1], [0.1, 0])

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from pyuq.srom.report import activation_energies, diffuses, verdicts
+from pyuq.srom.report import Findings, activation_energies, diffuses, verdicts
 from pyuq.srom.settings import BasisTable, DiffusionTable
 from pyuq.srom.statistics import spread
 
@@ -124,6 +124,16 @@ def test_caged_and_failed_samples_are_counted():
     assert "1 of 3 samples do not diffuse" in text
     assert "no interval is given" in text
     assert "cannot carry the hops of single ions" in text
+
+
+def test_frozen_runs_are_counted_and_no_measure_of_a_samples_error():
+    nominal = [run(0.29), run(0.31), run(0.01, slope=0.2)]
+    text = " ".join(verdicts(findings([run(0.3)] * 40, nominal)))
+    assert "1 of 3 runs of a in its own modes do not diffuse" in text
+    runs = [r | {"kind": "nominal"} for r in nominal]
+    runs += [run(value) | {"kind": "sample"} for value in (0.28, 0.3, 0.32)]
+    found = Findings(None, None, {}, {"a": None}, runs)
+    assert found.spread.repeated == pytest.approx(0.02**2 / 2)
 
 
 def test_crystal_that_does_not_diffuse_needs_no_advice():
