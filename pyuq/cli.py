@@ -256,6 +256,7 @@ def add_bnn(verbs) -> None:
     action.add_argument("networks", nargs="+", help="NAME.safetensors of one architecture")
     action.add_argument("--out", required=True, help="file to write")
     action.add_argument("--keep", type=int, default=0, help="samples to keep; 0: all")
+    action.add_argument("--apart", action="store_true", help="a file for each sample: OUT-1, ...")
 
     action = actions.add_parser("import-nequip", help="turn a model of nequip into a network file")
     action.add_argument(
@@ -268,8 +269,8 @@ def add_bnn(verbs) -> None:
         if args.action == "export":
             from pyuq.bnn.architecture import join_networks
 
-            file = join_networks(args.networks, args.out, args.keep)
-            print(f"written: {args.out}, {file.samples} sample(s)")
+            files = join_networks(args.networks, args.out, args.keep, args.apart)
+            print(f"written: {', '.join(map(str, files))}")
             return 0
         try:
             from pyuq.bnn import run as bnn

@@ -105,6 +105,12 @@ static Model load_posterior(const std::string &name, std::string_view bytes,
       (!elements.empty() && elements != model.map->elements()))
     file.fail("metadata says " + file.metadata("family") + " of " + file.metadata("elements") +
               ", the model is " + model.map->family() + " of " + joined(model.map->elements()));
+  if (const auto *network = dynamic_cast<const network::Network *>(model.map.get());
+      network && network->nsamples() > 1)
+    file.fail(
+        "the posterior of one readout beside a network of " + std::to_string(network->nsamples()) +
+        " samples, whose spread it does not know; remove it, or give each sample a file and a "
+        "posterior of its own (pyuq bnn export --apart)");
   const uint64_t m = model.map->nreadout();
   model.readout = Readout(file.doubles("mean", {m}));
   if (file.has("active_inverse")) {

@@ -8,6 +8,7 @@
 #include "force.h"
 #include "input.h"
 #include "memory.h"
+#include "modify.h"
 #include "neigh_list.h"
 #include "neighbor.h"
 #include "update.h"
@@ -243,6 +244,11 @@ void PairUQ::init_style() {
                    "from its neighborhoods: use `special_bonds lj/coul 1 1 1`");
         break;
       }
+  if (engine_->exchange_width() && comm->me == 0 &&
+      modify->get_compute_by_style("heat/flux").size())
+    error->warning(FLERR,
+                   "pair_style uq: compute heat/flux misses energy that a network of several "
+                   "layers passes on beyond the neighbors of an atom");
   if (extended_ghosts_) {
     extend_ghosts();
     neighbor->add_request(this, NeighConst::REQ_FULL | NeighConst::REQ_GHOST);

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from ase.data import atomic_numbers
 from numpy.typing import NDArray
 
 import pyuq
@@ -60,6 +61,8 @@ class Architecture:
             raise ValueError(f"envelope = {self.envelope}; expected a power from 2")
         if not self.elements or len(set(self.elements)) != len(self.elements):
             raise ValueError(f"elements = {self.elements}; expected different chemical symbols")
+        if unknown := [e for e in self.elements if e not in atomic_numbers]:
+            raise ValueError(f"elements has {', '.join(unknown)}; expected chemical symbols")
 
     def paths(self, layer: int) -> list[tuple[int, int, int]]:
         """Paths of a layer, counted from 0."""
@@ -108,7 +111,8 @@ class NetworkFile:
     architecture : Architecture
     tensors : dict of str to ndarray
         As :meth:`Architecture.shapes`, with the sample as leading dimension; ``frequencies`` (B,); optionally
-        ``centering`` (K, species), the mean atomic energy (eV) of each species over the training set.
+        ``repulsion`` (species, species, 2): where the ZBL repulsion of a pair begins to be switched off, and where
+        it ends, Å.
     """
 
     architecture: Architecture
@@ -121,9 +125,10 @@ class NetworkFile:
 
     def sample(self, k: int) -> dict[str, NDArray]:
         """Tensors of one sample."""
-        return {n: v if n == "frequencies" else v[k] for n, v in self.tensors.items()}
+        return {n: v if n in COMMON else v[k] for n, v in self.tensors.items()}
 
 
+COMMON = ("frequencies", "repulsion")  # tensors that samples share
 INTEGERS = ("lmax", "layers", "channels", "hidden", "bessels", "envelope", "noise_hidden")
 
 
@@ -178,7 +183,7 @@ def read_network(path) -> NetworkFile:
     return NetworkFile(architecture, tensors)
 
 
-def join_networks(paths: Sequence, out, keep: int = 0) -> NetworkFile:
+def join_networks(paths: Sequence, out, keep: int = 0, apart: bool = False) -> list[Path]:
     """Join the samples of several files of one architecture, e.g. chains that ran apart.
 
     Parameters
@@ -188,6 +193,13 @@ def join_networks(paths: Sequence, out, keep: int = 0) -> NetworkFile:
         File to write.
     keep : int
         Samples to keep, spread evenly over all of them; 0: all.
+    apart : bool
+        A file for each sample instead: NAME-1.safetensors, NAME-2.safetensors, ...
+
+    Returns
+    -------
+    list of Path
+        The files.
 
     Raises
     ------
@@ -201,21 +213,27 @@ def join_networks(paths: Sequence, out, keep: int = 0) -> NetworkFile:
             raise ValueError(
                 f"{path} holds {file.architecture}, expected that of {paths[0]}: {first.architecture}"
             )
-        if ("centering" in file.tensors) != ("centering" in first.tensors):
-            raise ValueError(f"only one of {paths[0]} and {path} has the tensor centering")
-        if not np.array_equal(file.tensors["frequencies"], first.tensors["frequencies"]):
-            raise ValueError(f"{path} and {paths[0]} have different Bessel frequencies")
+        for name in COMMON:
+            mine, others = first.tensors.get(name), file.tensors.get(name)
+            if not np.array_equal(mine, others):  # None: there is no such tensor
+                raise ValueError(f"{path} and {paths[0]} differ in the tensor {name}")
     total = sum(file.samples for file in files)
     if not 0 <= keep <= total:
         raise ValueError(f"{keep} samples are to be kept, expected at most {total}")
     chosen = np.round(np.linspace(0, total - 1, keep or total)).astype(int)
-    tensors = {"frequencies": first.tensors["frequencies"]}
+    tensors = {name: first.tensors[name] for name in COMMON if name in first.tensors}
     for name in first.tensors.keys() - tensors.keys():
         tensors[name] = np.concatenate([file.tensors[name] for file in files])[chosen]
     sources = {Path(path).name: sha256(path) for path in paths}
-    provenance = {"joined": sources, "samples": chosen.tolist()}
-    write_network(out, first.architecture, tensors, provenance)
-    return NetworkFile(first.architecture, tensors)
+    rows, out = range(len(chosen)), Path(out)
+    parts = {out: slice(None)}  # the samples of each file
+    if apart:
+        parts = {out.with_name(f"{out.stem}-{k + 1}.safetensors"): slice(k, k + 1) for k in rows}
+    for path, part in parts.items():
+        mine = {n: v if n in COMMON else v[part] for n, v in tensors.items()}
+        provenance = {"joined": sources, "samples": chosen[part].tolist()}
+        write_network(path, first.architecture, mine, provenance)
+    return list(parts)
 
 
 def check(architecture: Architecture, tensors: Mapping[str, NDArray], name: str) -> None:
@@ -224,8 +242,8 @@ def check(architecture: Architecture, tensors: Mapping[str, NDArray], name: str)
     samples = len(tensors["sources"]) if "sources" in tensors else 1
     wanted = {n: (samples, *shape) for n, shape in shapes.items()}
     wanted["frequencies"] = (architecture.bessels,)
-    if "centering" in tensors:
-        wanted["centering"] = (samples, len(architecture.elements))
+    if "repulsion" in tensors:
+        wanted["repulsion"] = (len(architecture.elements), len(architecture.elements), 2)
     if missing := sorted(set(wanted) - set(tensors)):
         raise ValueError(f"{name}: the tensor {missing[0]} is missing")
     if unknown := sorted(set(tensors) - set(wanted)):
@@ -235,3 +253,17 @@ def check(architecture: Architecture, tensors: Mapping[str, NDArray], name: str)
             raise ValueError(
                 f"{name}: the tensor {tensor} has shape {tensors[tensor].shape}, expected {shape}"
             )
+    if "repulsion" in tensors:
+        check_repulsion(architecture, tensors["repulsion"], name)
+
+
+def check_repulsion(architecture: Architecture, ranges: NDArray, name: str) -> None:
+    """Refuse ranges (species, species, 2) that make no sense."""
+    begin, end = np.moveaxis(np.asarray(ranges), -1, 0)
+    if not ((begin >= 0) & (begin < end) & (end <= architecture.cutoff)).all():
+        raise ValueError(
+            f"{name}: repulsion from {begin.tolist()} to {end.tolist()} Å, expected "
+            f"0 <= from < to <= the cutoff {architecture.cutoff}"
+        )
+    if not np.array_equal(ranges, np.swapaxes(ranges, 0, 1)):
+        raise ValueError(f"{name}: the repulsion of a pair is not the same in both orders")

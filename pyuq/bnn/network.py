@@ -10,15 +10,18 @@ Node states :math:`h_i^l[u,m]` of channels u and degrees :math:`l\le l_\mathrm{m
 
 followed by a gate: :math:`h^0 = \mathrm{SiLU}(q^0)` of the first C scalars, :math:`h^l = q^l\,\mathrm{SiLU}(q^0)` with
 another C scalars for each l > 0. :math:`R = \mathrm{SiLU}(b V_1) V_2` of Bessel functions times a smooth cutoff.
-The energy of an atom is linear in the final scalars. All weights here are those of the file: every
+The energy of an atom is linear in the final scalars, plus, where the file says so, half of the ZBL repulsion of its
+pairs. All weights here are those of the file: every
 constant is folded into them.
 
 References
 ----------
 S. Batzner et al., Nat. Commun. **13**, 2453 (2022).
 J. Gasteiger, J. Groß, S. Günnemann, ICLR (2020) (Bessel functions and cutoff polynomial).
+J. F. Ziegler, J. P. Biersack, U. Littmark, The Stopping and Range of Ions in Matter (1985).
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -26,6 +29,7 @@ import numpy as np
 import torch
 import vesin
 from ase import Atoms
+from ase.data import atomic_numbers
 from torch import Tensor
 from torch.nn.functional import silu
 
@@ -165,6 +169,24 @@ def radial_basis(architecture: Architecture, frequencies: Tensor, r: Tensor) -> 
     return (2 / architecture.cutoff) * torch.sin(frequencies * t[:, None]) * (f / r)[:, None]
 
 
+COULOMB = 14.399645  # e²/(4πε0), eV Å
+SCREENING = 2.134563  # 1/Å
+ZBL = ((0.18175, 3.1998), (0.50986, 0.94229), (0.28022, 0.4029), (0.02817, 0.20162))
+
+
+def repulsion(architecture: Architecture, w: Weights, batch: Batch) -> Tensor:
+    """ZBL repulsion of each atom, half of that of its pairs, shape (N,), eV."""
+    r = batch.vectors.norm(dim=-1)
+    charges = torch.tensor([float(atomic_numbers[e]) for e in architecture.elements]).to(r)
+    i, j = batch.species[batch.centers], batch.species[batch.neighbors]
+    begin, end = w["repulsion"][i, j].to(r).unbind(-1)
+    x = SCREENING * r * (charges[i] ** 0.23 + charges[j] ** 0.23)
+    screened = sum(a * torch.exp(-b * x) for a, b in ZBL)
+    t = ((r - begin) / (end - begin)).clamp(0.0, 1.0)
+    pairs = COULOMB * charges[i] * charges[j] / r * screened * 0.5 * (1 + torch.cos(math.pi * t))
+    return r.new_zeros(len(batch.species)).index_add(0, batch.centers, 0.5 * pairs)
+
+
 def features(architecture: Architecture, w: Weights, batch: Batch) -> Tensor:
     """Final scalars h⁰ of every atom, shape (N, C)."""
     r = batch.vectors.norm(dim=-1)
@@ -249,6 +271,8 @@ def predict(
         h = features(architecture, w, moved)
         readout = w["readout"][batch.species]
         atomic = (h * readout[:, :-1]).sum(-1) + readout[:, -1]
+        if "repulsion" in w:
+            atomic = atomic + repulsion(architecture, w, moved)
         (slope,) = torch.autograd.grad(
             atomic.sum(), vectors, create_graph=create_graph, allow_unused=True
         )
@@ -270,6 +294,19 @@ def assemble(batch: Batch, slope: Tensor) -> tuple[Tensor, Tensor]:
     return forces, virials.index_add(-3, batch.structure[batch.centers], outer)
 
 
+def repulsion_of(architecture: Architecture, w: Weights, batch: Batch) -> Prediction:
+    """What the repulsion alone does; there are no features."""
+    with torch.enable_grad():
+        vectors = batch.vectors.detach().requires_grad_(True)
+        moved = Batch(**(vars(batch) | {"vectors": vectors}))
+        atomic = repulsion(architecture, w, moved)
+        (slope,) = torch.autograd.grad(atomic.sum(), vectors)
+    forces, virials = assemble(batch, slope)
+    atomic = atomic.detach()
+    energies = atomic.new_zeros(batch.count).index_add(0, batch.structure, atomic)
+    return Prediction(energies, atomic, forces, virials, atomic.new_zeros(len(atomic), 0))
+
+
 def predict_heads(
     architecture: Architecture,
     w: Weights,
@@ -282,7 +319,7 @@ def predict_heads(
     Parameters
     ----------
     architecture, w, batch, create_graph
-        As of :func:`predict`; `w["readout"]` is not used.
+        As of :func:`predict`; `w["readout"]` is not used, and there is no repulsion.
     readouts : Tensor, shape (Q, species, C + 1)
 
     Returns

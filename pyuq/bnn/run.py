@@ -13,12 +13,12 @@ from ase import Atoms
 from pyuq.bnn.architecture import Architecture, NetworkFile, read_network, write_network
 from pyuq.bnn.diagnostics import diagnose
 from pyuq.bnn.evaluate import judge, predict_all, table
-from pyuq.bnn.network import Batch, predict, sample_weights
 from pyuq.bnn.samplers import SGHMC, Draws, Dropout, Ensemble, LastLayer, ShallowEnsemble
 from pyuq.bnn.target import Likelihood, NetworkTarget
 from pyuq.io.files import write_text
 from pyuq.io.structures import expand, read_structures
-from pyuq.models.fit import training_hash
+from pyuq.models.fit import RepulsionSettings, training_hash
+from pyuq.models.yace import repulsion_inside
 from pyuq.settings import assign, from_table, load_toml
 
 SAMPLERS = {
@@ -42,6 +42,8 @@ class Settings:
         Files of labelled structures; ``${NAME:-default}`` is expanded.
     network : Architecture
     likelihood : Likelihood
+    repulsion : RepulsionSettings
+        ZBL below the shortest distance of each pair in the training set, as of `pyuq fit`.
     method : {"sghmc", "ensemble", "dropout", "last-layer", "shallow-ensemble"}
         How `pyuq bnn sample` draws.
     sampler : dict
@@ -60,6 +62,7 @@ class Settings:
     network: Architecture
     test: tuple[str, ...] = ()
     likelihood: Likelihood = field(default_factory=Likelihood)
+    repulsion: RepulsionSettings = field(default_factory=RepulsionSettings)
     method: str = "sghmc"
     sampler: dict = field(default_factory=dict)
     train_steps: int = 4000
@@ -111,13 +114,13 @@ class Run:
             self.settings.likelihood,
             DTYPES[self.settings.dtype],
             self.settings.device,
+            repulsion=repulsion_ranges(self.settings, self.training),
         )
 
     def write(self, draws: Draws, name: str, verdict: str = "") -> Path:
         """Write the network file of some draws, and a report with what the test set says of it."""
         self.folder.mkdir(parents=True, exist_ok=True)
         tensors = self.target.tensors(draws.flat())
-        tensors["centering"] = self.centering(tensors)
         provenance = {
             "settings": json.loads(json.dumps(asdict(self.settings))),
             "training_sha256": training_hash(self.training),
@@ -144,18 +147,17 @@ class Run:
         print(f"written: {path}, {name}.md")
         return path
 
-    def centering(self, tensors: dict) -> np.ndarray:
-        """Mean atomic energy of each species over the training set, (K, species), eV."""
-        architecture = self.settings.network
-        file = NetworkFile(architecture, tensors)
-        batch = Batch.of(self.training[: 4 * PROBES], architecture)
-        counts = np.bincount(batch.species, minlength=len(architecture.elements))
-        rows = []
-        for k in range(file.samples):
-            atomic = predict(architecture, sample_weights(file, k), batch).atomic.numpy()
-            sums = np.bincount(batch.species, weights=atomic, minlength=len(counts))
-            rows.append(sums / np.maximum(counts, 1))
-        return np.array(rows)
+
+def repulsion_ranges(settings: Settings, training: Sequence[Atoms]) -> np.ndarray | None:
+    """Ranges of the repulsion of each pair, (species, species, 2), Å; None: there is none."""
+    if not settings.repulsion.zbl:
+        return None
+    shape = settings.network
+    found = repulsion_inside(training, shape.elements, shape.cutoff, settings.repulsion.margin)
+    end = [
+        [min(found.distance(a, b), shape.cutoff) for b in shape.elements] for a in shape.elements
+    ]
+    return np.stack([np.array(end) - found.width, end], axis=-1)
 
 
 def train(path, assignments: Iterable[str] = ()) -> Path:
@@ -213,6 +215,7 @@ def checkpoints(run: Run, name: str) -> Path:
         "training": training_hash(run.training),
         "network": asdict(s.network),
         "likelihood": asdict(s.likelihood),
+        "repulsion": asdict(s.repulsion),
         "dtype": s.dtype,
     }
     mine, file = json.loads(json.dumps(about)), folder / "about.json"

@@ -21,7 +21,7 @@ from ase import Atoms
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pyuq.bnn.architecture import Architecture
+from pyuq.bnn.architecture import Architecture, check_repulsion
 from pyuq.bnn.network import (
     Batch,
     Prediction,
@@ -30,6 +30,7 @@ from pyuq.bnn.network import (
     predict,
     predict_heads,
     radial_basis,
+    repulsion_of,
 )
 from pyuq.io.structures import check_structures
 from pyuq.models.fit import fit_one_body
@@ -127,6 +128,8 @@ class NetworkTarget:
     device : str
     scaling : Scaling, optional
         Default: that of the structures.
+    repulsion : ndarray (species, species, 2), optional
+        Ranges of a ZBL repulsion as in the file, Å: taken off the labels, so that the network learns the rest.
 
     Raises
     ------
@@ -142,6 +145,7 @@ class NetworkTarget:
         dtype: torch.dtype = torch.float64,
         device: str = "cpu",
         scaling: Scaling | None = None,
+        repulsion: NDArray | None = None,
     ):
         if not structures:
             raise ValueError("no training structures")
@@ -149,7 +153,8 @@ class NetworkTarget:
         self.architecture = architecture
         self.size, self.dtype, self.device = len(structures), dtype, device
         self.batches = [Batch.of([a], architecture, dtype) for a in structures]
-        self.labels = [labels_of(a, dtype) for a in structures]
+        self.repulsion = None if repulsion is None else np.asarray(repulsion, dtype=float)
+        self.labels = [self._labels(a, dtype) for a in structures]
         self.frequencies = math.pi * torch.arange(1, architecture.bessels + 1, dtype=dtype)
         self.scaling = scaling or self._scaling(structures)
         given = likelihood or Likelihood()
@@ -170,6 +175,17 @@ class NetworkTarget:
         self.readout_scale = torch.tensor(scale, dtype=dtype)
         self.readout_shift = torch.zeros(len(architecture.elements), channels + 1, dtype=dtype)
         self.readout_shift[:, -1] = torch.tensor(self.scaling.one_body, dtype=dtype)
+
+    def _labels(self, atoms: Atoms, dtype: torch.dtype) -> dict[str, Tensor]:
+        label = labels_of(atoms, torch.float64)
+        if self.repulsion is not None:
+            check_repulsion(self.architecture, self.repulsion, "the target")
+            ranges = {"repulsion": torch.from_numpy(self.repulsion)}
+            fixed = repulsion_of(self.architecture, ranges, Batch.of([atoms], self.architecture))
+            label["energy"] = label["energy"] - fixed.energies
+            label["forces"] = label["forces"] - fixed.forces
+            label["virial"] = label["virial"] - fixed.virials
+        return {k: v.to(dtype) if v.is_floating_point() else v for k, v in label.items()}
 
     def _scaling(self, structures: Sequence[Atoms]) -> Scaling:
         edges = sum(len(b.centers) for b in self.batches)
@@ -349,7 +365,8 @@ class NetworkTarget:
         stacked = {
             name: torch.stack([w[name] for w in samples]).detach().numpy() for name in self.names
         }
-        return stacked | {"frequencies": self.frequencies.to(torch.float64).numpy()}
+        stacked["frequencies"] = self.frequencies.to(torch.float64).numpy()
+        return stacked if self.repulsion is None else stacked | {"repulsion": self.repulsion}
 
 
 def normal(difference: Tensor, sigma: Tensor) -> Tensor:

@@ -198,11 +198,16 @@ def readout_posterior(
     Raises
     ------
     ValueError
-        Too few structures, one without labels, an element that the model does not know, or no rows because of
-        `max_force`.
+        Too few structures, one without labels, an element that the model does not know, no rows because of
+        `max_force`, or a network of several samples.
     """
     settings, path = settings or PosteriorSettings(), Path(path)
     model = native_evaluator(path, elements)
+    if model.model.family == "network" and model.model.has_posterior:
+        raise ValueError(
+            f"{path} holds several samples, whose spread is its uncertainty; the posterior of a readout wants one: "
+            "write them apart with `pyuq bnn export --apart`, and name all files in pair_coeff"
+        )
     if len(structures) < (2 if settings.holdout else 1):
         raise ValueError(
             f"found {len(structures)} structures; expected at least 1, and 2 with holdout = {settings.holdout}: one "

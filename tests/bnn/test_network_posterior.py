@@ -5,6 +5,7 @@ import dataclasses
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -227,7 +228,9 @@ def test_train_sample_evaluate(folder, capsys):
     assert "split R̂" in out
     file = read_network(folder / "run/network-samples.safetensors")
     assert file.samples == 8
-    assert file.tensors["centering"].shape == (8, 1)
+    begin, end = file.tensors["repulsion"][0, 0]
+    nearest = min(a.get_all_distances(mic=True)[np.triu_indices(4, 1)].min() for a in copper(8, 0))
+    assert begin < end == pytest.approx(nearest - 0.1, abs=1e-6)
     data = str(folder / "test.xyz")
     network = str(folder / "run/network-samples.safetensors")
     assert main(["bnn", "evaluate", network, "--data", data]) == 0
@@ -297,6 +300,11 @@ def test_export_joins_and_thins(folder, capsys, target, theta):
     assert main(["bnn", "export", *inputs, "--out", out, "--keep", "2"]) == 0
     found = read_network(out).tensors["readout"]
     np.testing.assert_array_equal(found, [kept[0][0], kept[1][1]])
+    assert main(["bnn", "export", *inputs, "--out", out, "--keep", "2", "--apart"]) == 0
+    kept = read_network(out).tensors["readout"]
+    for k in (0, 1):
+        alone = read_network(Path(out).with_name(f"{Path(out).stem}-{k + 1}.safetensors"))
+        np.testing.assert_array_equal(alone.tensors["readout"], kept[k : k + 1])
     assert main(["bnn", "export", *inputs, "--out", out, "--keep", "9"]) == 1
     assert "expected at most 4" in capsys.readouterr().err
 

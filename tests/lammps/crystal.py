@@ -13,7 +13,7 @@ from random_network import random_tensors
 from safetensors.numpy import save_file
 
 from pyuq import lmp as launcher
-from pyuq.bnn.architecture import Architecture, write_network
+from pyuq.bnn.architecture import COMMON, Architecture, write_network
 from pyuq.models.basis import ACEBasis
 from pyuq.models.evaluator import Evaluator
 from pyuq.models.yace import Repulsion, write_yace
@@ -122,15 +122,16 @@ def mtp_text() -> str:
 
 
 def network_file(path: Path, samples: int = 3, seed: int = 4, **shape) -> Path:
-    """Samples of a random network of Al and Si whose readouts spread about a common one."""
+    """Samples of a random network of Al and Si, with ZBL, whose readouts spread about a common one."""
     shape = {"channels": 4, "hidden": 4, "bessels": 5, "noise_hidden": 3} | shape
     architecture = Architecture(ELEMENTS, 4.2, **shape)
     rng = np.random.default_rng(seed)
-    tensors = random_tensors(architecture, 1, rng)
-    tensors = {k: v if k == "frequencies" else np.repeat(v, samples, 0) for k, v in tensors.items()}
-    for name in ("layers.0.radial2", "layers.1.radial2"):
+    tensors = random_tensors(architecture, 1, rng, repulsion=(1.0, 2.58))
+    tensors = {k: v if k in COMMON else np.repeat(v, samples, 0) for k, v in tensors.items()}
+    radial = [f"layers.{t}.radial2" for t in range(min(2, architecture.layers))]
+    for name in radial:
         tensors[name] *= 5.0
-    for name in ("readout", "layers.0.radial2", "layers.1.radial2"):
+    for name in ("readout", *radial):
         tensors[name] *= 1.0 + 0.4 * rng.normal(size=tensors[name].shape)
     write_network(path, architecture, tensors, {"seed": seed})
     return path

@@ -16,10 +16,11 @@ from crystal import (
     network_file,
     positions,
     run,
+    set_positions,
 )
 from test_parallel import CELLS, OUTPUT, frame, from_file, thermo
 
-from pyuq.bnn.architecture import read_network, write_network
+from pyuq.bnn.architecture import COMMON, join_networks, read_network, write_network
 from pyuq.calculator import UQCalculator
 from pyuq.models.evaluator import Evaluator
 from pyuq.models.readout_posterior import PosteriorSettings, readout_posterior
@@ -49,7 +50,7 @@ def singles(network, tmp_path_factory) -> list:
     file = read_network(network)
     folder = tmp_path_factory.mktemp("singles")
     for k in range(file.samples):
-        tensors = {n: v if n == "frequencies" else v[k : k + 1] for n, v in file.tensors.items()}
+        tensors = {n: v if n in COMMON else v[k : k + 1] for n, v in file.tensors.items()}
         write_network(folder / f"{k}.safetensors", file.architecture, tensors, {})
     return [folder / f"{k}.safetensors" for k in range(file.samples)]
 
@@ -148,6 +149,45 @@ def test_last_layer(tmp_path, mode):
             expected = structure.get_forces() - 2.0 * found("bias_forces")
             assert values[0] == pytest.approx(structure.get_potential_energy() - 2.0 * sigma)
             np.testing.assert_allclose(columns[:, 1:4], expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("mode", ["global", "local"])
+def test_samples_with_posteriors(tmp_path, mode):
+    """Samples apart, a last layer's posterior beside each: the law of total variance, and its gradient."""
+    together = network_file(tmp_path / "net.safetensors", samples=2)
+    parts = join_networks([together], together, apart=True)
+    posteriors = [native_posterior(path, seed=k) for k, path in enumerate(parts)]
+    coeff = f"pair_coeff * * {' '.join(map(str, parts))} Al Si"
+    end = f"fix h all uq/hal tau 2.0 mode {mode} every 1\nthermo_style custom pe f_h f_h[*]\nrun 0 post no"
+    lmp = run(atoms(None, coeff=coeff) + end)
+    structure, energies, variances = frame_of(lmp), [], []
+    for path in posteriors:
+        structure.calc = UQCalculator(path, forces_uncertainty=False)
+        energies.append(structure.get_potential_energy())
+        variances.append(structure.calc.get_property("energy_uncertainty", structure) ** 2)
+    if mode == "global":
+        expected = np.sqrt(np.mean(variances) + np.var(energies))
+        assert lmp.last_thermo()["f_h[2]"] == pytest.approx(expected, rel=1e-9)
+    x, f, h = positions(lmp), forces(lmp), 1e-4
+    found = []
+    for sign in (1, -1):
+        moved = x.copy()
+        moved[3, 0] += sign * h
+        set_positions(lmp, moved)
+        lmp.command("run 0 post no")
+        found.append(lmp.get_thermo("pe"))
+    assert f[3, 0] == pytest.approx(-(found[0] - found[1]) / (2 * h), rel=1e-5, abs=1e-6)
+
+
+def test_posterior_beside_several_samples_is_refused(tmp_path):
+    """It would stand for the whole uncertainty, without the spread of the samples."""
+    together = network_file(tmp_path / "net.safetensors", samples=2)
+    native_posterior(together)
+    with pytest.raises(Exception, match=r"network of 2 samples.*pyuq bnn export --apart"):
+        run(atoms(together))
+    (tmp_path / "net.uq").unlink()
+    with pytest.raises(ValueError, match="holds several samples"):
+        readout_posterior(together, 2 * [Atoms("Al")])
 
 
 def test_posterior_from_data(tmp_path):

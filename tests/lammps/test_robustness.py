@@ -3,7 +3,7 @@
 
 import numpy as np
 import pytest
-from crystal import atoms, forces, mpirun, positions, run, set_positions
+from crystal import atoms, forces, mpirun, network_file, positions, run, set_positions
 from test_parallel import OUTPUT, frame, from_file, thermo
 
 ZBL = "zbl 2.0 3.0"
@@ -206,13 +206,16 @@ def test_no_atom_map_and_molecular_atoms(model):
     )
 
 
-@pytest.mark.parametrize("family", ["ace", "nep", "mtp", "ace nep mtp"])
+@pytest.mark.parametrize("family", ["ace", "nep", "mtp", "one layer", "ace nep mtp"])
 @pytest.mark.parametrize(
     "bias", ["", "fix h all uq/hal tau 1.0 mode local every 1000\n"], ids=["plain", "local"]
 )
-def test_heat_flux(families, family, bias):
+def test_heat_flux(families, tmp_path, family, bias):
     """What `compute heat/flux` makes of the centroid virial is d/dt of Σ r_i e_i less the convection."""
-    model = " ".join(families[name] for name in family.split())
+    if family == "one layer":
+        model = network_file(tmp_path / "net.safetensors", layers=1)
+    else:
+        model = " ".join(families[name] for name in family.split())
     script = atoms(model, extra="change_box all boundary s s s", rattle=0.2) + bias
     script += "compute k all ke/atom\ncompute e all pe/atom\ncompute w all centroid/stress/atom NULL virial\n"
     script += "compute j all heat/flux k e w\nthermo_style custom step pe c_j[*] c_j[4]\n" + PRECISE
@@ -236,3 +239,11 @@ def test_heat_flux(families, family, bias):
     work = x.T @ (f * v).sum(axis=1)  # of the kinetic energies
     virial = flux[:3] - flux[3:]  # total less convection
     np.testing.assert_allclose(virial, change + work, rtol=1e-6, atol=1e-6 * np.abs(change).max())
+
+
+def test_heat_flux_of_messages(families, tmp_path):
+    """Virials of pairs do not say where an energy flows that is passed on: a warning, not a silent number."""
+    script = atoms(families["network"]) + "compute k all ke/atom\ncompute e all pe/atom\n"
+    script += "compute w all centroid/stress/atom NULL virial\ncompute j all heat/flux k e w\n"
+    out = mpirun(1, script + "run 0 post no", tmp_path)
+    assert "compute heat/flux misses" in out

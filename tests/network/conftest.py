@@ -14,10 +14,10 @@ def random_network(tmp_path_factory):
     """Function (seed, samples, architecture keywords) → path of a file."""
     folder = tmp_path_factory.mktemp("network")
 
-    def write(seed=1, samples=1, elements=("Ag", "I"), cutoff=4.0, **keywords):
+    def write(seed=1, samples=1, elements=("Ag", "I"), cutoff=4.0, repulsion=(), **keywords):
         architecture = Architecture(elements, cutoff, **keywords)
-        tensors = random_tensors(architecture, samples, np.random.default_rng(seed))
-        name = "-".join(str(v) for v in (seed, samples, *elements, *keywords.values()))
+        tensors = random_tensors(architecture, samples, np.random.default_rng(seed), repulsion)
+        name = "-".join(str(v) for v in (seed, samples, *elements, *repulsion, *keywords.values()))
         write_network(folder / f"{name}.safetensors", architecture, tensors, {"seed": seed})
         return folder / f"{name}.safetensors"
 

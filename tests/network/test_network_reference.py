@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 
-from pyuq.bnn.architecture import read_network, write_network
+from pyuq.bnn.architecture import COMMON, read_network, write_network
 from pyuq.models.evaluator import Evaluator
 
 DATA = Path(__file__).resolve().parents[1] / "data" / "network"
@@ -32,7 +32,7 @@ def single(tmp_path_factory) -> list[Path]:
     paths = []
     for k in range(file.samples):
         path = tmp_path_factory.mktemp("samples") / f"{k}.safetensors"
-        tensors = {n: v if n == "frequencies" else v[k : k + 1] for n, v in file.tensors.items()}
+        tensors = {n: v if n in COMMON else v[k : k + 1] for n, v in file.tensors.items()}
         write_network(path, file.architecture, tensors, {})
         paths.append(path)
     return paths

@@ -9,8 +9,8 @@ from pyuq.models.evaluator import Evaluator
 
 torch = pytest.importorskip("torch", reason="the twin needs torch: pip install pyuq[bnn]")
 
-from pyuq.bnn.architecture import read_network  # noqa: E402
-from pyuq.bnn.network import Batch, predict, sample_weights  # noqa: E402
+from pyuq.bnn.architecture import Architecture, read_network  # noqa: E402
+from pyuq.bnn.network import Batch, predict, repulsion, repulsion_of, sample_weights  # noqa: E402
 
 SHAPES = [
     {"lmax": 1, "layers": 2, "channels": 16},
@@ -18,6 +18,7 @@ SHAPES = [
     {"lmax": 1, "layers": 1, "channels": 5},
     {"lmax": 2, "layers": 2, "channels": 12, "hidden": 5, "bessels": 6, "envelope": 5},
     {"lmax": 1, "layers": 4, "channels": 3, "noise_hidden": 0},
+    {"lmax": 1, "layers": 2, "channels": 8, "repulsion": (1.5, 3.0)},
 ]
 
 
@@ -44,6 +45,49 @@ def test_kernel_is_the_twin(random_network, structures, shape):
         features = evaluator.features(atoms)
         np.testing.assert_allclose(features[:, :-1], wanted.features[rows].numpy(), atol=1e-11)
         assert (features[:, -1] == 1).all()
+
+
+def test_repulsion_is_zbl():
+    """By the definition, at one distance inside the switch; none beyond its end."""
+    shape = Architecture(("Ag", "I"), 4.0)
+    ranges = np.tile([1.0, 2.5], (2, 2, 1))
+    r = torch.tensor([[1.75, 0, 0], [2.6, 0, 0]], dtype=torch.float64)
+    batch = Batch(
+        torch.tensor([0, 1]),
+        torch.zeros(2, dtype=torch.int64),
+        1,
+        torch.tensor([0, 1]),
+        torch.tensor([1, 0]),
+        r,
+    )
+    found = repulsion(shape, {"repulsion": torch.from_numpy(ranges)}, batch)
+    length = 1 / (2.134563 * (47**0.23 + 53**0.23))
+    phi = (
+        0.18175 * np.exp(-3.1998 * 1.75 / length)
+        + 0.50986 * np.exp(-0.94229 * 1.75 / length)
+        + 0.28022 * np.exp(-0.4029 * 1.75 / length)
+        + 0.02817 * np.exp(-0.20162 * 1.75 / length)
+    )
+    pair = 14.399645 * 47 * 53 / 1.75 * phi * 0.5  # halfway through the switch
+    np.testing.assert_allclose(found.numpy(), [0.5 * pair, 0.0], rtol=1e-12)
+
+
+def test_samples_share_the_repulsion(random_network, structures):
+    """The mean of two samples has it once, the spread not at all."""
+    both, bare = (
+        Evaluator(random_network(samples=2, repulsion=r, channels=8)) for r in [(1.5, 3.0), ()]
+    )
+    atoms = structures[1]
+    found, without = both.compute(atoms), bare.compute(atoms)
+    path = random_network(samples=2, repulsion=(1.5, 3.0), channels=8)
+    file = read_network(path)
+    fixed = repulsion_of(
+        file.architecture, sample_weights(file, 0), Batch.of([atoms], file.architecture)
+    )
+    assert fixed.energies[0] > 0.1
+    np.testing.assert_allclose(found["energies"] - without["energies"], fixed.atomic, atol=1e-10)
+    np.testing.assert_allclose(found["forces"] - without["forces"], fixed.forces, atol=1e-10)
+    assert both.energy_sigma(atoms) == pytest.approx(bare.energy_sigma(atoms), rel=1e-12)
 
 
 def test_rotations_and_permutations(random_network, structures):

@@ -235,18 +235,14 @@ void read_networks(Lines &lines, int version, Potential &potential) {
 }
 
 void read_screening(Lines &lines, const Header &header, Potential &potential) {
-  static constexpr Screening universal = {
-      0.0, 0.0, {0.18175, 0.50986, 0.28022, 0.02817}, {3.1998, 0.94229, 0.4029, 0.20162}};
   const int n = potential.nspecies();
   std::vector<double> radius(n, 0.0);
   const bool typewise = !header.flexible && header.zbl_factor > 0.0;
   for (int i = 0; typewise && i < n; i++) radius[i] = typewise_radius(lines, potential.elements[i]);
-  potential.zbl.assign(static_cast<size_t>(n) * n, universal);
+  potential.zbl.assign(static_cast<size_t>(n) * n, Screening::universal(header.r_in, header.r_out));
   for (int i = 0; i < n; i++)
     for (int j = i; j < n; j++) {
       Screening &pair = potential.zbl[i * n + j];
-      pair.r_in = header.r_in;
-      pair.r_out = header.r_out;
       if (typewise) {
         pair.r_out = std::min((radius[i] + radius[j]) * header.zbl_factor, header.r_out);
         pair.r_in = header.zbl_inner * pair.r_out;
@@ -274,19 +270,11 @@ int Hyperparameters::ninvariants() const {
 }
 
 bool Hyperparameters::operator==(const Hyperparameters &other) const {
-  const auto numbers = [](const Screening &s) {
-    return std::tie(s.r_in, s.r_out, s.a[0], s.a[1], s.a[2], s.a[3], s.b[0], s.b[1], s.b[2],
-                    s.b[3]);
-  };
-  const auto same = [&](const Screening &s, const Screening &t) {
-    return numbers(s) == numbers(t);
-  };
   const auto all = [](const Hyperparameters &h) {
     return std::tie(h.elements, h.radial_cutoff, h.angular_cutoff, h.nradial, h.nangular,
-                    h.radial_base, h.angular_base, h.lmax, h.higher);
+                    h.radial_base, h.angular_base, h.lmax, h.higher, h.zbl);
   };
-  return all(*this) == all(other) &&
-         std::equal(zbl.begin(), zbl.end(), other.zbl.begin(), other.zbl.end(), same);
+  return all(*this) == all(other);
 }
 
 Potential nep::read_nep(const std::string &file, std::string_view text) {

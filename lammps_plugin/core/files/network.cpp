@@ -21,10 +21,11 @@ using namespace uq::network;
 static constexpr int most = 4096;    // of any count in the file
 
 bool Hyperparameters::operator==(const Hyperparameters &o) const {
-  return std::tie(elements, cutoff, lmax, layers, channels, hidden, bessels, envelope, noise_hidden,
-                  frequencies) == std::tie(o.elements, o.cutoff, o.lmax, o.layers, o.channels,
-                                           o.hidden, o.bessels, o.envelope, o.noise_hidden,
-                                           o.frequencies);
+  const auto all = [](const Hyperparameters &h) {
+    return std::tie(h.elements, h.cutoff, h.lmax, h.layers, h.channels, h.hidden, h.bessels,
+                    h.envelope, h.noise_hidden, h.frequencies, h.repulsion);
+  };
+  return all(*this) == all(o);
 }
 
 std::vector<PathDegrees> network::paths(const Hyperparameters &shape, int layer) {
@@ -44,6 +45,24 @@ static int whole(const SafeTensors &file, const std::string &key, int low, int h
     file.fail("metadata " + key + " is '" + text + "', expected a whole number from " +
               std::to_string(low) + " to " + std::to_string(high));
   return static_cast<int>(value);
+}
+
+// Where the repulsion of each pair of species begins to be switched off, and where it ends.
+static void read_repulsion(const SafeTensors &file, Hyperparameters &s) {
+  const uint64_t n = s.nspecies();
+  const std::vector<double> ranges = file.doubles("repulsion", {n, n, 2});
+  for (uint64_t i = 0; i < n; i++)
+    for (uint64_t j = 0; j < n; j++) {
+      const double *pair = &ranges[2 * (i * n + j)], *mirror = &ranges[2 * (j * n + i)];
+      if (!(pair[0] >= 0.0) || !(pair[0] < pair[1]) || !(pair[1] <= s.cutoff))
+        file.fail("repulsion of " + s.elements[i] + "-" + s.elements[j] + " from " +
+                  std::to_string(pair[0]) + " to " + std::to_string(pair[1]) +
+                  " Å, expected 0 <= from < to <= the cutoff " + std::to_string(s.cutoff));
+      if (pair[0] != mirror[0] || pair[1] != mirror[1])
+        file.fail("repulsion of " + s.elements[i] + "-" + s.elements[j] +
+                  " is not the same in both orders");
+      s.repulsion.push_back(Screening::universal(pair[0], pair[1]));
+    }
 }
 
 static Hyperparameters read_shape(const SafeTensors &file) {
@@ -68,6 +87,7 @@ static Hyperparameters read_shape(const SafeTensors &file) {
   s.envelope = whole(file, "envelope", 2, 64);
   s.noise_hidden = whole(file, "noise_hidden", 0, most);
   s.frequencies = file.doubles("frequencies", {static_cast<uint64_t>(s.bessels)});
+  if (file.has("repulsion")) read_repulsion(file, s);
   return s;
 }
 

@@ -14,7 +14,6 @@
 
 #include "compile.h"
 #include "feature_map.h"
-#include "zbl.h"
 
 #include <memory>
 

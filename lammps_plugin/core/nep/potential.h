@@ -4,6 +4,8 @@
 #ifndef UQ_NEP_POTENTIAL_H
 #define UQ_NEP_POTENTIAL_H
 
+#include "math/zbl.h"
+
 #include <array>
 #include <string>
 #include <string_view>
@@ -27,13 +29,6 @@ struct Network {
   std::vector<double> w0;    // [neurons][dim]
   std::vector<double> b0, w1;
   double bias = 0.0;    // eV, the common one and that of the species
-};
-
-// Screened repulsion of a pair of species: K Z_i Z_j / r Σ_p a_p exp(-b_p r / screening length),
-// switched off by a cosine between r_in and r_out.
-struct Screening {
-  double r_in = 0.0, r_out = 0.0;    // Å
-  double a[4] = {}, b[4] = {};
 };
 
 // What the members of a committee share when they are evaluated as one.

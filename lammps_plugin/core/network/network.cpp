@@ -5,6 +5,7 @@
 
 #include "error.h"
 #include "exchange.h"
+#include "math/elements.h"
 #include "simd/dispatch.h"
 #include "state.h"
 
@@ -47,6 +48,10 @@ Network::Network(const Hyperparameters &shape, std::shared_ptr<const NetworkPlan
     for (const auto &sample : samples_) parts.push_back(&sample->layer(t).radial1);
     if (!parts.empty()) radial1_.push_back(side_by_side(parts));
   }
+  for (int i = 0; i < shape_.nspecies() && !shape_.repulsion.empty(); i++)
+    for (int j = 0; j < shape_.nspecies(); j++)
+      repulsion_.emplace_back(shape_.repulsion[i * shape_.nspecies() + j],
+                              atomic_number(shape_.elements[i]), atomic_number(shape_.elements[j]));
   // The mean over samples.
   for (int z = 0; z < shape_.nspecies(); z++)
     for (const auto &sample : samples_)
@@ -153,8 +158,35 @@ void Network::find_edges(const Neighbors &nb, NetworkState &state) const {
   }
   state.kernels->normalise(static_cast<int>(state.index.size()), x, y, z, r);
   state.min_distance = std::sqrt(closest);
+  add_repulsion(state, nb.ncenters);
+}
+
+// That of an edge, null: out of its range. Half of it belongs to the centre.
+const PairRepulsion *Network::repulsion_of(const NetworkState &state, int atom, size_t edge) const {
+  const int n = shape_.nspecies();
+  const int *runs = state.runs.data() + static_cast<size_t>(atom) * (n + 1);
+  int other = 0;
+  while (static_cast<int>(edge) >= runs[other + 1]) other++;
+  const PairRepulsion &pair = repulsion_[state.species[atom] * n + other];
+  return state.r.data()[state.first[atom] + edge] < pair.range() ? &pair : nullptr;
+}
+
+// The energy of the centres that no weight scales.
+void Network::add_repulsion(NetworkState &state, int ncenters) const {
   state.fixed_energy = 0.0;
-  state.fixed_energies.assign(nb.ncenters, 0.0);
+  state.fixed_energies.assign(ncenters, 0.0);
+  if (repulsion_.empty()) return;
+  for (int a = 0; a < static_cast<int>(state.atoms.size()); a++) {
+    if (state.order[a] >= ncenters) continue;    // a relay
+    double &total = state.fixed_energies[state.order[a]];
+    for (int e = 0; e < state.counts[a]; e++)
+      if (const PairRepulsion *pair = repulsion_of(state, a, e)) {
+        double energy, slope;
+        pair->evaluate(state.r.data()[state.first[a] + e], energy, slope);
+        total += 0.5 * energy;
+      }
+    state.fixed_energy += total;
+  }
 }
 
 // Functions of the edges of one atom.
@@ -448,8 +480,16 @@ void Network::find_samples(NetworkState &state, const Seed &seed) const {
   int first = 0, last = nsamples();
   while (first < last && !counts(first)) first++;
   while (last > first && !counts(last - 1)) last--;
+  if (first == last && !repulsion_.empty()) first = 0, last = 1;    // carries the repulsion
   state.first_sample = first;
   state.samples = last - first;
+}
+
+// Weight of the repulsion at an atom.
+double Network::fixed_of(const NetworkState &state, const Seed &seed, int atom) const {
+  const int center = state.order[atom];
+  const bool relay = center >= static_cast<int>(state.fixed_energies.size());
+  return relay ? 0.0 : seed.fixed_of(center);
 }
 
 // Energy of an atom, and the adjoint of its final scalars, of ns samples from `s0` of the pass.
@@ -460,6 +500,7 @@ void Network::seed_final(NetworkState &state, const Seed &seed, int atom, int s0
                                 : seed.per_atom + static_cast<size_t>(state.order[atom]) * count_;
   w += (state.first_sample + s0) * (c + 1);
   double energy = 0.0;
+  if (s0 == 0) energy += fixed_of(state, seed, atom) * state.fixed_energies[state.order[atom]];
   for (int s = s0; s < s0 + ns; s++, w += c + 1) {
     double *adjoint =
         state.h_adjoint.data() + (static_cast<size_t>(atom) * state.samples + s) * width_;
@@ -523,10 +564,10 @@ void Network::open_backward(NetworkState &state, int atom) const {
               static_cast<size_t>(plan_->entries) * state.edges.stride, 0.0);
 }
 
-// Forces, from the adjoints of all functions of the open atom's edges.
-void Network::close_backward(NetworkState &state, int atom, Result &result) const {
+// Forces, from the adjoints of all functions of the open atom's edges, and of its repulsion.
+void Network::close_backward(NetworkState &state, int atom, double fixed, Result &result) const {
   if (state.edges.n == 0) return;
-  find_slopes(state);
+  find_slopes(state, atom, fixed);
   state.gradients.reserve(3 * static_cast<size_t>(state.edges.stride));
   state.kernels->gradients(static_cast<int>(plan_->terms.size()), plan_->terms.data(), shape_.lmax,
                            state.edges, state.slope.data(), state.gradients.data());
@@ -569,8 +610,8 @@ void Network::radial_backward(NetworkState &state, int layer, int first, int n) 
              state.basis_adjoint.data(), v1.in_width, first > 0);
 }
 
-// dE/dr of the edges through R.
-void Network::find_slopes(NetworkState &state) const {
+// dE/dr of the edges through R, and of the repulsion.
+void Network::find_slopes(NetworkState &state, int atom, double fixed) const {
   const Edges &edges = state.edges;
   const double *basis = state.basis_adjoint.data();
   const int width = width_of(shape_.bessels);
@@ -579,6 +620,12 @@ void Network::find_slopes(NetworkState &state) const {
     for (int e = 0; e < edges.n; e++)
       state.slope.data()[e] +=
           basis[e * width + b] * edges.slopes[static_cast<size_t>(b) * edges.stride + e];
+  for (int e = 0; e < edges.n && !repulsion_.empty() && fixed != 0.0; e++)
+    if (const PairRepulsion *pair = repulsion_of(state, atom, e)) {
+      double energy, slope;
+      pair->evaluate(edges.r[e], energy, slope);
+      state.slope.data()[e] += 0.5 * fixed * slope;
+    }
 }
 
 void Network::add_forces(const NetworkState &state, int atom, Result &result) const {
@@ -635,7 +682,8 @@ void Network::pass_adjoints(const Neighbors &nb, NetworkState &state, int layer)
 }
 
 // From the adjoint of the states after a layer to that of those before it.
-void Network::retreat(const Neighbors &nb, NetworkState &state, int layer, Result &result) const {
+void Network::retreat(const Neighbors &nb, NetworkState &state, int layer, const Seed &seed,
+                      Result &result) const {
   const size_t slot_row = static_cast<size_t>(state.samples) * plan_->layers[layer].messages();
   start_adjoints(nb, state, layer);
   state.slots.reserve(block_atoms * slot_row);
@@ -648,7 +696,8 @@ void Network::retreat(const Neighbors &nb, NetworkState &state, int layer, Resul
         if (state.edges.n) radial(state, layer, s0, ns, true);
         scatter_messages(state, layer, first + a, s0, ns, slots);
       });
-      close_backward(state, first + a, result);
+      const bool last = layer == shape_.layers - 1;
+      close_backward(state, first + a, last ? fixed_of(state, seed, first + a) : 0.0, result);
     }
   });
   pass_adjoints(nb, state, layer);
@@ -673,7 +722,7 @@ void Network::turn(const Neighbors &nb, NetworkState &state, const Seed &seed,
       mix_backward(state, last, a, 1, s0, ns);
       scatter_messages(state, last, a, s0, ns, state.slots.data());
     });
-    close_backward(state, a, result);
+    close_backward(state, a, fixed_of(state, seed, a), result);
   }
   pass_adjoints(nb, state, last);
 }
@@ -688,7 +737,7 @@ void Network::backward(const Neighbors &nb, State &base, int nseeds, const Seed 
     for (int a = 0; a < static_cast<int>(state.atoms.size()); a++)
       if (state.order[a] < nb.ncenters)    // not a relay
         seed_final(state, seeds[i], a, 0, state.samples, results[i]);
-    for (int t = shape_.layers - 1; t >= 0; t--) retreat(nb, state, t, results[i]);
+    for (int t = shape_.layers - 1; t >= 0; t--) retreat(nb, state, t, seeds[i], results[i]);
   }
 }
 
@@ -698,7 +747,7 @@ void Network::evaluate(const Neighbors &nb, State &base, const Seed &seed, Resul
   find_samples(state, seed);
   if (state.samples == 0) return;
   turn(nb, state, seed, result);
-  for (int t = shape_.layers - 2; t >= 0; t--) retreat(nb, state, t, result);
+  for (int t = shape_.layers - 2; t >= 0; t--) retreat(nb, state, t, seed, result);
 }
 
 void Network::noise(const Neighbors &nb, State &base, double *variances) const {

@@ -55,9 +55,10 @@ class Network : public FeatureMap {
   Hyperparameters shape_;
   std::shared_ptr<const NetworkPlan> plan_;
   std::vector<std::shared_ptr<const Sample>> samples_;
-  std::vector<Matrix> radial1_;    // [layer], of all samples side by side
-  int width_;                      // of channels
-  int count_;                      // features of an atom
+  std::vector<Matrix> radial1_;             // [layer], of all samples side by side
+  std::vector<PairRepulsion> repulsion_;    // [species][species]; empty: none
+  int width_;                               // of channels
+  int count_;                               // features of an atom
   std::vector<double> weights_;
 
   Network(const Hyperparameters &shape, std::shared_ptr<const NetworkPlan> plan,
@@ -68,6 +69,8 @@ class Network : public FeatureMap {
   size_t size_of_h() const;
   size_t row_of_g(int samples) const;    // doubles of one atom
   void find_edges(const Neighbors &nb, NetworkState &state) const;
+  const PairRepulsion *repulsion_of(const NetworkState &state, int atom, size_t edge) const;
+  void add_repulsion(NetworkState &state, int ncenters) const;
   void open(NetworkState &state, int atom) const;
   int chunk(const NetworkState &state, int layer) const;
   template <class Visit>
@@ -95,15 +98,17 @@ class Network : public FeatureMap {
   void scatter_messages(NetworkState &state, int layer, int atom, int first, int n,
                         double *slots) const;
   void open_backward(NetworkState &state, int atom) const;
-  void close_backward(NetworkState &state, int atom, Result &result) const;
+  void close_backward(NetworkState &state, int atom, double fixed, Result &result) const;
   void start_adjoints(const Neighbors &nb, NetworkState &state, int layer) const;
   void pass_adjoints(const Neighbors &nb, NetworkState &state, int layer) const;
-  void retreat(const Neighbors &nb, NetworkState &state, int layer, Result &result) const;
+  double fixed_of(const NetworkState &state, const Seed &seed, int atom) const;
+  void retreat(const Neighbors &nb, NetworkState &state, int layer, const Seed &seed,
+               Result &result) const;
   void turn(const Neighbors &nb, NetworkState &state, const Seed &seed, Result &result) const;
   void messages_backward(NetworkState &state, int layer, int atom, int first, int n,
                          double *slots) const;
   void radial_backward(NetworkState &state, int layer, int first, int n) const;
-  void find_slopes(NetworkState &state) const;
+  void find_slopes(NetworkState &state, int atom, double fixed) const;
   void pass_states_backward(const Neighbors &nb, NetworkState &state, int layer) const;
   void add_forces(const NetworkState &state, int atom, Result &result) const;
   template <class Visit> void for_blocks(const NetworkState &state, const Visit &visit) const;

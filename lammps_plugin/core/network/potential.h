@@ -5,6 +5,8 @@
 #ifndef UQ_NETWORK_POTENTIAL_H
 #define UQ_NETWORK_POTENTIAL_H
 
+#include "math/zbl.h"
+
 #include <string>
 #include <string_view>
 #include <vector>
@@ -18,8 +20,9 @@ struct Hyperparameters {
   std::vector<std::string> elements;
   double cutoff = 0.0;    // Å
   int lmax = 1, layers = 2, channels = 16, hidden = 16, bessels = 8, envelope = 6;
-  int noise_hidden = 0;               // of the force-noise head; 0: none
-  std::vector<double> frequencies;    // [bessels], of sin(frequency r / cutoff)
+  int noise_hidden = 0;                // of the force-noise head; 0: none
+  std::vector<double> frequencies;     // [bessels], of sin(frequency r / cutoff)
+  std::vector<Screening> repulsion;    // [species][species]; empty: none
 
   int nspecies() const { return static_cast<int>(elements.size()); }
   bool last(int layer) const { return layer == layers - 1; }

@@ -3,13 +3,25 @@
 
 #include "zbl.h"
 
+#include <algorithm>
 #include <cmath>
+#include <iterator>
 
-using namespace uq::nep;
+using namespace uq;
 
 static constexpr double pi = 3.14159265358979323846;
 static constexpr double coulomb = 14.399645;         // e²/(4πε0), eV Å, as in GPUMD
 static constexpr double per_screening = 2.134563;    // 1/(0.46848 Å), as in GPUMD
+
+Screening Screening::universal(double r_in, double r_out) {
+  return {r_in, r_out, {0.18175, 0.50986, 0.28022, 0.02817}, {3.1998, 0.94229, 0.4029, 0.20162}};
+}
+
+bool uq::operator==(const Screening &s, const Screening &t) {
+  return s.r_in == t.r_in && s.r_out == t.r_out &&
+         std::equal(std::begin(s.a), std::end(s.a), std::begin(t.a)) &&
+         std::equal(std::begin(s.b), std::end(s.b), std::begin(t.b));
+}
 
 PairRepulsion::PairRepulsion(const Screening &screening, int zi, int zj)
     : screening_(screening), charge_(coulomb * zi * zj),

@@ -1,13 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The repulsion of nuclei at short distance, which carries no readout weight.
 
-#ifndef UQ_NEP_ZBL_H
-#define UQ_NEP_ZBL_H
-
-#include "potential.h"
+#ifndef UQ_MATH_ZBL_H
+#define UQ_MATH_ZBL_H
 
 namespace uq {
-namespace nep {
+
+// Screened repulsion of a pair of species: K Z_i Z_j / r Σ_p a_p exp(-b_p r / screening length),
+// switched off by a cosine between r_in and r_out.
+struct Screening {
+  double r_in = 0.0, r_out = 0.0;    // Å
+  double a[4] = {}, b[4] = {};
+
+  static Screening universal(double r_in, double r_out);
+};
+
+bool operator==(const Screening &s, const Screening &t);
 
 class PairRepulsion {
  public:
@@ -23,7 +31,6 @@ class PairRepulsion {
   double charge_ = 0.0, per_length_ = 0.0;    // K Z_i Z_j, eV Å; 1/a, 1/Å
 };
 
-}    // namespace nep
 }    // namespace uq
 
 #endif
