@@ -14,7 +14,9 @@ What no member and no weight of a model can describe is the same wherever it is 
 
 References
 ----------
-T. Rensmeyer, D. Kramer, O. Niggemann, Digital Discovery (2026), 10.1039/D5DD00392J, arXiv:2507.13805.
+1. T. Rensmeyer, D. Kramer, O. Niggemann, Digital Discovery (2026), 10.1039/D5DD00392J, arXiv:2507.13805.
+2. M. West, J. Harrison, *Bayesian Forecasting and Dynamic Models*, 2nd ed. (Springer, 1997), section 10.8: variance
+   discounting.
 """
 
 from dataclasses import dataclass
@@ -130,10 +132,17 @@ class StudentScale:
         a, b = self.a + 0.5 * weight * len(z), self.b + 0.5 * weight * float(z @ z)
         return StudentScale(a, b, self.floor)
 
+    def discounted(self, factor: float) -> "StudentScale":
+        """The same scale, believed less: as if from `factor` times as many labels.
+
+        Before each update, ``factor = 1 - 1/n`` makes the belief forget: a label counts for less with each later one,
+        all together for n [2].
+        """
+        return StudentScale(factor * self.a, factor * self.b, self.floor)
+
     def tempered(self, labels: float) -> "StudentScale":
         """The same scale, believed as if from at most so many labels."""
-        part = min(1.0, labels / (2.0 * self.a))
-        return StudentScale(part * self.a, part * self.b, self.floor)
+        return self.discounted(min(1.0, labels / (2.0 * self.a)))
 
     def probability_within(self, sigma: ArrayLike, threshold: float) -> NDArray[np.float64]:
         """P(abs(error) < threshold) at the predicted standard deviation `sigma`."""

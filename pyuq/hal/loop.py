@@ -165,9 +165,10 @@ class Loop:
             )
         if settings.test.structures:
             test = self._label(self._read("test", settings.test.structures))
-            extxyz.write(
-                self.folder / TEST, [atoms for atoms in test if not isinstance(atoms, Failure)]
-            )
+            for index, result in enumerate(test):
+                if isinstance(result, Failure):
+                    self._failed(f"test structure {index}: {result.reason}")
+            extxyz.write(self.folder / TEST, [a for a in test if not isinstance(a, Failure)])
         extxyz.write(self.folder / START, kept)
         extxyz.write(self.folder / DATABASE, kept)
         say(f"start: {len(kept)} labelled structures, {len(frames) - len(kept)} without label")
@@ -347,12 +348,14 @@ class Loop:
         found = predict(model, new)
         rmse = errors("new", found, np.ones(len(new), dtype=bool))
         wrong = np.diff(found.energies)[:, 0]
-        beliefs = learn_energies(beliefs, wrong, *found.deviations.T)
-        if self.settings.stop.force_error is not None:
+        stop = self.settings.stop
+        beliefs = learn_energies(beliefs, wrong, *found.deviations.T, stop.memory)
+        if stop.force_error is not None:
             for atoms, forces in zip(new, found.forces, strict=True):
                 sigmas = gradient_lengths(model.features, model.posterior, atoms)
                 wrong = np.diff(forces).reshape(-1, 3)
-                beliefs = learn_forces(beliefs, atoms, wrong, sigmas, model.noise["force"])
+                noise = model.noise["force"]
+                beliefs = learn_forces(beliefs, atoms, wrong, sigmas, noise, stop.memory)
         self.state.beliefs = beliefs
         return {"new_energy": rmse.energy_rmse, "new_force": rmse.force_rmse} | factors(beliefs)
 

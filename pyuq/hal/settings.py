@@ -199,6 +199,9 @@ class Stop:
     grade : float, optional
         Extrapolation grade γ (:mod:`pyuq.models.maxvol`): the frame is also labelled when that of an atom is above.
     confidence : float
+    memory : float
+        Number of labels that the recalibration rests on: an error of the past counts for less with each new label, as
+        the potentials that made it are gone. ``inf``: nothing is forgotten.
     calibration : str, optional
         ``NAME.calibration.json`` of ``pyuq calibrate``, relative to the TOML file: the beliefs that the
         recalibration starts from; default: doubtful ones.
@@ -222,6 +225,7 @@ class Stop:
     grade: float | None = None
     calibration: str | None = None
     confidence: float = 0.95
+    memory: float = 20.0
     epsilon: float = 0.2
     every: int = 1
     min_distance: float | None = None
@@ -235,6 +239,8 @@ class Stop:
         positive(energy_error=self.energy_error, grade=self.grade)
         force = self.force_error
         positive(**(force if isinstance(force, dict) else {"force_error": force}))
+        if not self.memory > 1:
+            raise ValueError(f"memory = {self.memory}; expected a number of labels above 1")
         if not 0 < self.confidence < 1:
             raise ValueError(f"confidence = {self.confidence}; expected a number between 0 and 1")
         if self.threshold == float("inf") and not (self.energy_error or force or self.grade):

@@ -75,18 +75,31 @@ def force_limits(
 
 
 def learn_energies(
-    beliefs: Beliefs, errors: np.ndarray, sigmas: np.ndarray, noises: np.ndarray
+    beliefs: Beliefs,
+    errors: np.ndarray,
+    sigmas: np.ndarray,
+    noises: np.ndarray,
+    memory: float = inf,
 ) -> Beliefs:
-    """Take in the energy errors of new labels, σ_E and noise, eV/atom, predicted before they were learnt."""
+    """Take in the energy errors of new labels, σ_E and noise, eV/atom, predicted before they were learnt.
+
+    memory: :attr:`pyuq.hal.settings.Stop.memory`.
+    """
     found = dict(beliefs)
     for error, sigma, noise in zip(errors, sigmas, noises, strict=True):
-        scale = _belief(found, "energy", noise).update([error], [sigma])
+        belief = _belief(found, "energy", noise).discounted(1.0 - 1.0 / memory)
+        scale = belief.update([error], [sigma])
         found["energy"] = _kept(scale, beliefs, "energy")
     return found
 
 
 def learn_forces(
-    beliefs: Beliefs, atoms: Atoms, errors: np.ndarray, sigmas: np.ndarray, noise: float
+    beliefs: Beliefs,
+    atoms: Atoms,
+    errors: np.ndarray,
+    sigmas: np.ndarray,
+    noise: float,
+    memory: float = inf,
 ) -> Beliefs:
     """Take in the force errors of a new label; those on one species count as one label, as they resemble each other.
 
@@ -100,12 +113,15 @@ def learn_forces(
         Length of ∇_i σ_E, eV/Å.
     noise : float
         Of a force component, eV/Å.
+    memory : float
+        See :attr:`pyuq.hal.settings.Stop.memory`.
     """
     sigmas = np.maximum(sigmas, max(SMALLEST * sigmas.max(), 1e-300))
     found, symbols = dict(beliefs), np.array(atoms.get_chemical_symbols())
     for species in map(str, np.unique(symbols)):
         mine = symbols == species
-        scale = _belief(beliefs, species, noise).update(
+        belief = _belief(beliefs, species, noise).discounted(1.0 - 1.0 / memory)
+        scale = belief.update(
             errors[mine].ravel(), np.repeat(sigmas[mine], 3), weight=1.0 / (3 * mine.sum())
         )
         found[species] = _kept(scale, beliefs, species)

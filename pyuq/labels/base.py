@@ -33,16 +33,13 @@ class Labeller(Protocol):
     def label(self, structures: list[Atoms]) -> list[Atoms | Failure]:
         """Label structures.
 
-        A structure that cannot be labelled gives a :class:`Failure` in its place and costs no
-        other one its
-        label.
+        A structure that cannot be labelled gives a :class:`Failure` in its place and costs no other one its label.
 
         Returns
         -------
         list of Atoms or Failure
-            In the order of `structures`. Labelled structures carry a ``SinglePointCalculator``
-            with energy,
-            forces and (where the method has it) stress.
+            In the order of `structures`. Labelled structures carry a ``SinglePointCalculator`` with energy, forces
+            and (where the method has it) stress.
 
         Raises
         ------
@@ -66,8 +63,9 @@ def defect(atoms: Atoms, max_force: float = np.inf) -> str | None:
     for name in ("energy", "forces", "stress"):
         if name in results and not np.all(np.isfinite(results[name])):
             return f"{name} of the label is not finite"
-    if results["forces"].shape != (len(atoms), 3):
-        return f"label has forces of shape {results['forces'].shape}, expected ({len(atoms)}, 3)"
+    for name, shape in (("forces", (len(atoms), 3)), ("stress", (6,))):
+        if name in results and results[name].shape != shape:
+            return f"label has {name} of shape {results[name].shape}, expected {shape}"
     largest = np.linalg.norm(results["forces"], axis=1).max(initial=0.0)
     if largest > max_force:
         return f"largest force {largest:.3g} eV/Å exceeds max_force = {max_force:g}"

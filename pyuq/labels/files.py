@@ -18,11 +18,9 @@ TOLERANCE = 1e-4  # of positions and cell between request and result, Å
 class FileLabeller:
     """Labels exchanged through a folder.
 
-    A structure is written to ``requests/KEY.extxyz``; its label is expected in
-    ``results/KEY.extxyz`` (any
-    extended XYZ with energy, forces and perhaps stress), or a line of text in
-    ``results/KEY.failed`` when it
-    cannot be labelled. KEY is a hash of the structure, so that a repeated request finds its result.
+    A structure is written to ``requests/KEY.extxyz``; its label is expected in ``results/KEY.extxyz`` (any extended XYZ
+    with energy, forces and perhaps stress), or a line of text in ``results/KEY.failed`` when it cannot be labelled.
+    KEY is a hash of the structure, so that a repeated request finds its result.
 
     Parameters
     ----------
@@ -74,9 +72,11 @@ class FileLabeller:
             text = path.with_suffix(".failed").read_text().strip()
             return Failure(atoms, text.splitlines()[0] if text else "marked as failed")
         try:
-            (result,) = extxyz.read(path)
+            result, *further = extxyz.read(path)
         except ValueError as error:
-            return Failure(atoms, f"{path}: {error}")
+            return Failure(atoms, str(error))
+        if further:
+            return Failure(atoms, f"{path} holds {1 + len(further)} structures, expected one")
         if not extxyz.is_labelled(result):
             return Failure(atoms, f"{path} has no energy and forces")
         if result.get_chemical_symbols() != atoms.get_chemical_symbols():

@@ -11,7 +11,7 @@ import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 
 import numpy as np
 from ase import Atoms
@@ -111,7 +111,7 @@ class PoolLabeller:
     timeout : float
         Longest time for one structure, s; a worker that needs longer is killed.
     retries : int
-        How often a structure that failed is tried again, in a fresh process.
+        How often a structure whose calculation failed is tried again, in a fresh process.
     max_force : float
         Labels with a larger force are failures, eV/Å.
     """
@@ -148,10 +148,12 @@ class PoolLabeller:
         """Take structures until none is left, with one worker that is replaced when it dies."""
         worker = None
         try:
-            while not jobs.empty():
-                with suppress(Exception):
+            while True:
+                try:
                     index = jobs.get_nowait()
-                    results[index], worker = self._one(structures[index], worker)
+                except Empty:
+                    return
+                results[index], worker = self._one(structures[index], worker)
         finally:
             if worker is not None:
                 worker.kill()
@@ -165,11 +167,17 @@ class PoolLabeller:
             except WorkerError as error:
                 worker, reason = None, str(error)
                 continue
-            if "error" in reply:
-                reason = reply["error"]
-                continue
-            result = labelled(atoms, reply["energy"], reply["forces"], reply.get("stress"))
-            reason = defect(result, self.max_force)
-            if reason is None:
-                return result, worker
+            if "error" not in reply:
+                return self._judged(atoms, reply), worker
+            worker.kill()
+            worker, reason = None, reply["error"]
         return Failure(atoms, reason), worker
+
+    def _judged(self, atoms: Atoms, reply: dict) -> Atoms | Failure:
+        """Label of a reply, or why it is none: to ask again would not change it."""
+        try:
+            result = labelled(atoms, reply["energy"], reply["forces"], reply.get("stress"))
+        except (KeyError, TypeError, ValueError) as error:
+            return Failure(atoms, f"no label in the answer ({type(error).__name__}: {error})")
+        reason = defect(result, self.max_force)
+        return result if reason is None else Failure(atoms, reason)

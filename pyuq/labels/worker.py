@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A process that computes labels, one JSON line in, one JSON line out, and that can be killed.
 
-``python -m pyuq.labels.worker`` reads the reference's description on the first line of standard
-input and a
+``python -m pyuq.labels.worker`` reads the reference's description on the first line of standard input and a
 structure on each further line. What a reference method prints goes to standard error.
 """
 

@@ -27,6 +27,9 @@ CORE_FADE = (
 )  # eV; without core repulsion the fading that it causes is never reached
 SMALLEST_INNER = 0.5  # Å, of a repulsion drawn from data
 WITHOUT_DATA = 0.5  # shortest distance over sum of covalent radii, where no structure has any pair
+NEIGHBORS = (
+    1.2  # spread of shortest distance over sum of covalent radii among pairs that are neighbours
+)
 
 
 @dataclass(frozen=True)
@@ -105,8 +108,9 @@ def repulsion_inside(
 ) -> Repulsion:
     """Repulsion that begins just inside the shortest distance of each pair in the data.
 
-    A pair that never meets takes the sum of its covalent radii, times the smallest ratio of shortest
-    distance to that sum among the pairs that do meet.
+    The tightest pair tells how close atoms of this material come, as a part of the sum of their covalent radii. A pair
+    that keeps 1.2 times farther apart, or never meets, is none of neighbours (two anions of a crystal): its distance is
+    a habit of the structure and says nothing of repulsion, which begins at that 1.2.
 
     Parameters
     ----------
@@ -133,7 +137,10 @@ def repulsion_inside(
     shortest = shortest_distances(structures, elements, cutoff)
     ratio = min((d / radii(pair) for pair, d in shortest.items()), default=WITHOUT_DATA)
     inner = {
-        pair: max(shortest.get(pair, ratio * radii(pair)) - margin, SMALLEST_INNER)
+        pair: max(
+            min(shortest.get(pair, np.inf), NEIGHBORS * ratio * radii(pair)) - margin,
+            SMALLEST_INNER,
+        )
         for pair in combinations_with_replacement(elements, 2)
     }
     return Repulsion(inner, min(width, 0.5 * min(inner.values())))

@@ -38,6 +38,17 @@ def test_start_is_doubtful():
     assert StudentScale().dof == 3
 
 
+def test_a_surprise_is_forgotten(rng):
+    """Discounted by 1 - 1/n at each label, a belief rests on n labels, also where a factor has changed."""
+    belief, forever = StudentScale(), StudentScale()
+    for error in [30.0, *rng.normal(size=150)]:
+        belief = belief.discounted(1 - 1 / 20).update([error], [1.0])
+        forever = forever.update([error], [1.0])
+    assert belief.dof == pytest.approx(20.0, rel=0.01)
+    assert belief.scale == pytest.approx(1.0, abs=0.4)
+    assert forever.scale > 2.3
+
+
 def test_update_in_parts_equals_update_at_once(rng):
     errors, sigmas = heteroscedastic(rng, 30)
     at_once = StudentScale().update(errors, sigmas)

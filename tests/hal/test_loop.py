@@ -94,7 +94,9 @@ def test_killed_in_every_stage_and_run_again_gives_the_same_database(finished, t
 
 def test_energy_trigger_follows_the_errors_of_new_labels(tmp_path):
     """σ* of each iteration comes from the errors, before they were learnt, of all labels so far."""
-    path = make_inputs(tmp_path, TOML + "[stop]\nthreshold = inf\nenergy_error = 0.5\n")
+    path = make_inputs(
+        tmp_path, TOML + "[stop]\nthreshold = inf\nenergy_error = 0.5\nmemory = 10\n"
+    )
     loop = make_loop(path)
     replay = StudentScale()
     limits = []
@@ -113,12 +115,13 @@ def test_energy_trigger_follows_the_errors_of_new_labels(tmp_path):
         for atoms in database(tmp_path / "run")[before:]:
             found = model.predict(atoms)
             total = np.hypot(found["sigma"], found["noise"])
-            replay = replay.update([found["energy"] - atoms.get_potential_energy()], [total])
+            error = found["energy"] - atoms.get_potential_energy()
+            replay = replay.discounted(0.9).update([error], [total])
 
     loop.walk, loop.label = watched_walk, watched_label
     loop.run()
     loop.close()
-    assert replay.a == 1.5 + 8 / 2
+    assert replay.a == pytest.approx(5 - 3.5 * 0.9**8)  # on the way from 1.5 to 10 / 2
     assert loop.state.beliefs == {"energy": pytest.approx({"a": replay.a, "b": replay.b}, rel=1e-9)}
     assert max(limits) > 0
     for iteration, limit in enumerate(limits):
@@ -210,7 +213,7 @@ def test_force_trigger_follows_the_errors_species_by_species(tmp_path, family):
             for species in replay:
                 mine = atoms.symbols == species
                 z2 = np.mean((errors[mine] / np.hypot(sigmas[mine, None], noise)) ** 2)
-                a, b = replay[species].a, replay[species].b
+                a, b = 0.95 * replay[species].a, 0.95 * replay[species].b
                 replay[species] = StudentScale(a + 0.5, b + 0.5 * z2)
 
     loop.walk, loop.label = watched_walk, watched_label
@@ -258,7 +261,7 @@ def test_beliefs_can_start_from_a_calibration(tmp_path):
     scale = ErrorScale(StudentScale(40.0, 10.0, 0.002), 2.0, 78, 78)
     found = Recalibration(0.1, {"energy": {"all": scale}, "gradient": {"Cu": scale, "O": scale}})
     found.write(tmp_path / "x.calibration.json")
-    stop = '[stop]\nenergy_error = 0.02\nforce_error = 0.3\ncalibration = "x.calibration.json"\n'
+    stop = '[stop]\nmemory = inf\nenergy_error = 0.02\nforce_error = 0.3\ncalibration = "x.calibration.json"\n'
     loop = make_loop(make_inputs(tmp_path, TOML.replace("iterations = 4", "iterations = 1") + stop))
     loop.run()
     energy = loop.state.beliefs["energy"]

@@ -2,6 +2,7 @@
 """Labels: right numbers, right orientation, and failures that cost nobody else a label."""
 
 import os
+import re
 import signal
 import time
 
@@ -154,6 +155,38 @@ def test_crash_error_and_hang_cost_only_their_own_label():
     assert "within 15 s" in results[3].reason
 
 
+def test_answers_that_are_no_labels_cost_only_their_own(monkeypatch):
+    """Nor do they take the worker with them; only what failed is asked for again."""
+    asked = []
+
+    class Fake:
+        def __init__(self, description, timeout):
+            self.alive = True
+
+        def compute(self, atoms):
+            assert self.alive
+            asked.append(len(atoms))
+            return {
+                1: {"energy": None, "forces": [[0.0] * 3]},
+                2: {"energy": 1.0},
+                3: {"energy": 1.0, "forces": [[0.0] * 3]},
+                4: {"error": "SCF did not converge"},
+                5: {"energy": 1.0, "forces": [[0.0] * 3] * 5},
+            }[len(atoms)]
+
+        def kill(self):
+            self.alive = False
+
+    monkeypatch.setattr("pyuq.labels.pool.Worker", Fake)
+    structures = [bulk("Cu") * (n, 1, 1) for n in (1, 2, 3, 4, 5)]
+    results = PoolLabeller({}, retries=1).label(structures)
+    reasons = ["TypeError", "KeyError: 'forces'", r"forces of shape \(1, 3\)", "SCF did not"]
+    for result, reason in zip(results, reasons, strict=False):
+        assert re.search(reason, result.reason)
+    assert results[4].get_potential_energy() == 1.0
+    assert asked == [1, 2, 3, 4, 4, 5]
+
+
 def test_max_force_refuses_a_label():
     atoms = bulk("Cu", cubic=True)
     atoms.positions[0] += 0.9
@@ -197,6 +230,8 @@ def test_files_wait_resume_and_refuse_foreign_results(tmp_path):
     np.testing.assert_array_equal(good.get_stress(), np.arange(6) * 0.01)
     assert failed.reason == "no convergence"
     assert "differs from its request" in foreign.reason
+    extxyz.write(tmp_path / "results" / requests[2].name, [structures[2]] * 2)
+    assert "holds 2 structures, expected one" in labeller.label(structures)[2].reason
 
 
 def test_extxyz_keeps_every_bit(tmp_path):

@@ -91,8 +91,13 @@ def test_shortest_distances_and_repulsion_inside_them():
     )
     repulsion = repulsion_inside(data, ("Ag", "I"), 3.0)
     assert repulsion.distance("I", "Ag") == pytest.approx(2.6)
-    # I-I never meets: covalent radii 1.45 (Ag) and 1.39 (I), smallest ratio that of Ag-Ag
-    assert repulsion.distance("I", "I") == pytest.approx(2.7 * 1.39 / 1.45 - 0.1)
+    # I-I never meets, or far out only: covalent radii 1.45 (Ag) and 1.39 (I), smallest ratio that of Ag-Ag
+    anions = 1.2 * 2.7 * 1.39 / 1.45 - 0.1
+    assert repulsion.distance("I", "I") == pytest.approx(anions)
+    far = repulsion_inside([*data, line_of("IAgI", 0.0, 2.8, 5.6)], ("Ag", "I"), 6.0)
+    assert far.distance("I", "I") == pytest.approx(anions)
+    near = repulsion_inside([*data, line_of("II", 0.0, 2.9)], ("Ag", "I"), 6.0)
+    assert near.distance("I", "I") == pytest.approx(2.8)
     assert repulsion.width == 0.3
     text = format_yace(BASIS, repulsion=repulsion)
     assert text.count("inner_cutoff_type: zbl") == 4

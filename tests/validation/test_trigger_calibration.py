@@ -33,7 +33,7 @@ class Learner:
         if learn:
             error, sigma = labels - rows @ self.posterior.mean, self.sigma(rows)
             noise = np.full(len(rows), STATED_NOISE)
-            self.beliefs = learn_energies(self.beliefs, error, sigma, noise)
+            self.beliefs = learn_energies(self.beliefs, error, sigma, noise, Stop().memory)
         self.normal.add(rows / STATED_NOISE, labels / STATED_NOISE)
         self.posterior = condition(self.normal, 1.0, 1.0)
 
