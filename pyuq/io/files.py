@@ -59,12 +59,16 @@ def require_folder(path) -> None:
 
     Raises
     ------
+    IsADirectoryError
+        The path is a folder itself.
     FileNotFoundError
         There is no such folder.
     PermissionError
         The folder is read-only.
     """
     path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder: name a file in it")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"no folder {path.parent} to write {path.name} into: make it first")
     if not os.access(path.parent, os.W_OK):

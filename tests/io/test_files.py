@@ -46,6 +46,8 @@ def test_missing_folders_are_named_before_the_work(tmp_path, capsys):
     for verb in ("posterior", "calibrate"):
         assert main([verb, "no.yace", "--data", "no.xyz", "--out", str(out)]) == 1
         assert f"no folder {tmp_path / 'new'} to write a.uq into" in capsys.readouterr().err
+        assert main([verb, "no.yace", "--data", "no.xyz", "--out", str(tmp_path)]) == 1
+        assert f"{tmp_path} is a folder: name a file in it" in capsys.readouterr().err
 
 
 def test_other_files_are_no_structures(tmp_path):
