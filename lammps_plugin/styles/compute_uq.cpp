@@ -6,7 +6,6 @@
 #include "uq_arguments.h"
 
 #include "error.h"
-#include "force.h"
 #include "update.h"
 
 using namespace LAMMPS_NS;
@@ -34,13 +33,14 @@ ComputeUQ::~ComputeUQ() {
 }
 
 void ComputeUQ::init() {
-  pair_ = dynamic_cast<PairUQ *>(force->pair_match("uq", 1));
+  pair_ = PairUQ::find(lmp);
   if (!pair_)
     error->all(FLERR,
                "compute uq needs one `pair_style uq` (alone or in a hybrid), defined before it");
 }
 
 void ComputeUQ::compute_vector() {
+  init();    // the pair style may be another since the latest run
   const bool first = invoked_vector < 0;
   invoked_vector = update->ntimestep;
   if (!first && !pair_->spread_due()) return;

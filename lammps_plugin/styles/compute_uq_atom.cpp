@@ -7,7 +7,6 @@
 
 #include "atom.h"
 #include "error.h"
-#include "force.h"
 #include "memory.h"
 #include "update.h"
 
@@ -49,7 +48,7 @@ ComputeUQAtom::~ComputeUQAtom() {
 }
 
 void ComputeUQAtom::init() {
-  pair_ = dynamic_cast<PairUQ *>(force->pair_match("uq", 1));
+  pair_ = PairUQ::find(lmp);
   if (!pair_)
     error->all(
         FLERR,
@@ -73,6 +72,7 @@ void ComputeUQAtom::grow() {
 }
 
 void ComputeUQAtom::compute_peratom() {
+  init();    // the pair style may be another since the latest run
   invoked_peratom = update->ntimestep;
   grow();
   const double *sigma = wants(ENERGY) ? pair_->sigma_atom() : nullptr;

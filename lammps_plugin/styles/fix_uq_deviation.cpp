@@ -13,7 +13,6 @@
 #include "comm.h"
 #include "domain.h"
 #include "error.h"
-#include "force.h"
 #include "memory.h"
 #include "update.h"
 
@@ -85,7 +84,7 @@ int FixUQDeviation::setmask() {
 }
 
 void FixUQDeviation::init() {
-  pair_ = dynamic_cast<PairUQ *>(force->pair_match("uq", 1));
+  pair_ = PairUQ::find(lmp);
   if (!pair_)
     error->all(FLERR, "fix uq/deviation needs one `pair_style uq` (alone or in a hybrid), defined "
                       "before the fix");

@@ -44,7 +44,7 @@ FixUQHAL::FixUQHAL(LAMMPS *lmp, int narg, char **arg)
 
   if (igroup != 0)
     error->all(FLERR, "fix uq/hal acts on the whole system: its group must be `all`");
-  const auto *pair = dynamic_cast<PairUQ *>(force->pair_match("uq", 1));
+  const PairUQ *pair = PairUQ::find(lmp);
   if (!pair)
     error->all(
         FLERR,
@@ -84,7 +84,7 @@ int FixUQHAL::setmask() {
 }
 
 void FixUQHAL::init() {
-  pair_ = dynamic_cast<PairUQ *>(force->pair_match("uq", 1));
+  pair_ = PairUQ::find(lmp);
   if (!pair_) error->all(FLERR, "fix uq/hal needs one `pair_style uq` (alone or in a hybrid)");
   if (utils::strmatch(force->pair_style, "^hybrid/scaled"))
     error->all(FLERR, "fix uq/hal does not work with pair_style hybrid/scaled: use hybrid/overlay");
@@ -154,16 +154,19 @@ void FixUQHAL::end_of_step() {
 
 /* ---------------------------------------------------------------------- */
 
+// Asked between runs, too, when the pair style may be another.
 double FixUQHAL::compute_scalar() {
-  return pair_ ? pair_->bias_energy() : 0.0;
+  const PairUQ *pair = PairUQ::find(lmp);
+  return pair ? pair->bias_energy() : 0.0;
 }
 
 double FixUQHAL::compute_vector(int n) {
+  const PairUQ *pair = PairUQ::find(lmp);
   switch (n) {
   case 0:
     return bias_->tau;
   case 1:
-    return pair_ ? pair_->uncertainty() : 0.0;
+    return pair ? pair->uncertainty() : 0.0;
   case 2:
     return mean_force_;
   case 3:
@@ -181,7 +184,8 @@ void FixUQHAL::write_restart(FILE *fp) {
   if (comm->me) return;
   std::vector<double> state = {bias_->tau,  steps_,   mean_force_,
                                mean_sigma_, samples_, max_relative_};
-  const std::vector<double> zeros = pair_ ? pair_->zeros() : zeros_;
+  const PairUQ *pair = PairUQ::find(lmp);
+  const std::vector<double> zeros = zeros_.empty() && pair ? pair->zeros() : zeros_;
   state.push_back(static_cast<double>(zeros.size()));
   state.insert(state.end(), zeros.begin(), zeros.end());
   const int size = static_cast<int>(state.size() * sizeof(double));

@@ -54,6 +54,10 @@ constexpr int TWO_FORCES = 6;    // F̄ and F_σ
 
 /* ---------------------------------------------------------------------- */
 
+PairUQ *PairUQ::find(LAMMPS *lmp) {
+  return dynamic_cast<PairUQ *>(lmp->force->pair_match("uq", 1));
+}
+
 PairUQ::PairUQ(LAMMPS *lmp)
     : Pair(lmp), exchange_(std::make_unique<PairExchange>(*this)), epsilon_(EPSILON) {
   single_enable = 0;
@@ -306,7 +310,7 @@ void PairUQ::attach(const std::shared_ptr<UQBias> &bias) {
 }
 
 std::vector<double> PairUQ::zeros() const {
-  return engine_->zeros();
+  return engine_ ? engine_->zeros() : std::vector<double>();
 }
 
 void PairUQ::set_zeros(const std::vector<double> &zeros) {

@@ -52,6 +52,9 @@ class PairUQ : public Pair {
   static constexpr double EPSILON = 0.2;        // eV/Å, default ε of the relative force uncertainty
   static constexpr double COINCIDENT = 1e-3;    // Å: atoms closer than this are a mistake
 
+  // The one pair style uq, alone or in a hybrid, as it is now; null: there is none, or several.
+  static PairUQ *find(class LAMMPS *);
+
   PairUQ(class LAMMPS *);
   ~PairUQ() override;
   void compute(int, int) override;

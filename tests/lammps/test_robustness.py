@@ -139,6 +139,20 @@ def test_questions_about_other_atoms_are_refused(model):
         run(atoms(model) + "compute u all uq\nrun 0 post no\n" + end)
 
 
+GONE = "run 0 post no\npair_style zero 5\npair_coeff * *\n"
+
+
+def test_questions_when_the_pair_style_is_gone(potential, tmp_path):
+    """Fix and computes outlive the pair style: they have nothing to say, or say so."""
+    fix = atoms(potential) + "fix h all uq/hal tau 1\n" + GONE
+    run(fix + 'print "$(f_h) $(f_h[2])" file values').close()
+    assert (tmp_path / "values").read_text().split() == ["0", "0"]
+    with pytest.raises(Exception, match=r"fix uq/hal needs one `pair_style uq`"):
+        run(fix + "write_restart gone")
+    with pytest.raises(Exception, match=r"compute uq needs one `pair_style uq`"):
+        run(atoms(potential) + f'compute u all uq\n{GONE}print "$(c_u[1])"')
+
+
 def test_no_atoms_and_one(model):
     """An empty box has no energy; a lone atom that of its species, and no force."""
     empty = run(atoms(model) + "delete_atoms group all\nrun 1 post no")
