@@ -597,13 +597,34 @@ void make_nodes(const ProductPlan &plan, int segment, double *nodes) {
   }
 }
 
-template <class Number>
-void products_of_groups(const ProductPlan &plan, int begin, int end, const double *nodes,
-                        double *products) {
-  for (int group = begin; group < end; group++) {
-    const auto a = load_number<Number>(nodes, plan.group_a[group]);
-    for (int t = plan.group_first[group]; t < plan.group_first[group + 1]; t++)
-      store(products + t * LANES, dot(a, load_number<Number>(nodes, plan.product_b[t])));
+template <int W> struct Width {
+  static constexpr int value = W;
+};
+
+// visit(Number, Width, begin, end) for each kind of tiles of a segment.
+template <class Visit>
+inline void for_tiles(const ProductPlan &plan, int segment, const Visit &visit) {
+  const int *tile = plan.segment_tile + 6 * segment;
+  visit(Complex(), Width<4>(), tile[0], tile[1]);
+  visit(Complex(), Width<2>(), tile[1], tile[2]);
+  visit(Complex(), Width<1>(), tile[2], tile[3]);
+  visit(Half(), Width<4>(), tile[3], tile[4]);
+  visit(Half(), Width<2>(), tile[4], tile[5]);
+  visit(Half(), Width<1>(), tile[5], tile[6]);
+}
+
+template <class Number, int W>
+void products_of_tiles(const ProductPlan &plan, int begin, int end, const double *nodes,
+                       double *products) {
+  for (int tile = begin; tile < end; tile++) {
+    const int *leader = plan.leader + plan.tile_leader[tile];
+    Number a[W];
+    for (int i = 0; i < W; i++) a[i] = load_number<Number>(nodes, leader[i]);
+    double *out = products + plan.tile_product[tile] * LANES;
+    for (int j = plan.tile_partner[tile]; j < plan.tile_partner[tile + 1]; j++) {
+      const auto b = load_number<Number>(nodes, plan.partner[j]);
+      for (int i = 0; i < W; i++, out += LANES) store(out, dot(a[i], b));
+    }
   }
 }
 
@@ -611,12 +632,12 @@ void make_products(const ProductPlan &plan, const double *components, double *no
                    double *products) {
   for (int t = 0; t < plan.nlinear; t++)
     store(products + t * LANES, load(components + plan.linear[t] * LANES));
-  double *others = products + plan.nlinear * LANES;
   make_leaves(plan, components, nodes);
-  for (int s = 0; s < plan.nsegment; s++) {
-    make_nodes(plan, s, nodes);
-    products_of_groups<Complex>(plan, plan.segment_group[s], plan.segment_half[s], nodes, others);
-    products_of_groups<Half>(plan, plan.segment_half[s], plan.segment_group[s + 1], nodes, others);
+  for (int segment = 0; segment < plan.nsegment; segment++) {
+    make_nodes(plan, segment, nodes);
+    for_tiles(plan, segment, [&](auto number, auto width, int begin, int end) {
+      products_of_tiles<decltype(number), width.value>(plan, begin, end, nodes, products);
+    });
   }
 }
 
@@ -649,21 +670,24 @@ void add_products(int nproduct, const double *products, const double *scale, dou
   out.finish();
 }
 
-template <class Number, int N>
-void sum_of_groups(const ProductPlan &plan, int begin, int end, const double *nodes,
-                   const double *scale, LaneSums &out) {
+template <class Number, int W, int N>
+void sum_of_tiles(const ProductPlan &plan, int begin, int end, const double *nodes,
+                  const double *scale, LaneSums &out) {
   const int64_t stride = 2 * static_cast<int64_t>(plan.nnode) * LANES;
-  const int *product_b = plan.product_b;
-  for (int group = begin; group < end; group++) {
-    Number a[N];
-    for (int b = 0; b < N; b++)
-      a[b] = load(scale + b * LANES) * load_number<Number>(nodes + b * stride, plan.group_a[group]);
-    const int last = plan.group_first[group + 1];
-    for (int t = plan.group_first[group]; t < last; t++) {
-      Vec s = fill(0.0);
-      for (int b = 0; b < N; b++)
-        s += dot(a[b], load_number<Number>(nodes + b * stride, product_b[t]));
-      out.add(s);
+  for (int tile = begin; tile < end; tile++) {
+    const int *leader = plan.leader + plan.tile_leader[tile];
+    Number a[N][W];
+    for (int n = 0; n < N; n++)
+      for (int i = 0; i < W; i++)
+        a[n][i] = load(scale + n * LANES) * load_number<Number>(nodes + n * stride, leader[i]);
+    for (int j = plan.tile_partner[tile]; j < plan.tile_partner[tile + 1]; j++) {
+      Vec s[W];
+      for (int i = 0; i < W; i++) s[i] = fill(0.0);
+      for (int n = 0; n < N; n++) {
+        const auto b = load_number<Number>(nodes + n * stride, plan.partner[j]);
+        for (int i = 0; i < W; i++) s[i] += dot(a[n][i], b);
+      }
+      for (int i = 0; i < W; i++) out.add(s[i]);
     }
   }
 }
@@ -683,11 +707,11 @@ void sum_of_blocks(const ProductPlan &plan, const double *components, double *no
   }
   for (int b = 0; b < N; b++)
     make_leaves(plan, components + b * component_stride, nodes + b * node_stride);
-  for (int i = 0; i < plan.nsegment; i++) {
-    for (int b = 0; b < N; b++) make_nodes(plan, i, nodes + b * node_stride);
-    sum_of_groups<Complex, N>(plan, plan.segment_group[i], plan.segment_half[i], nodes, scale, out);
-    sum_of_groups<Half, N>(plan, plan.segment_half[i], plan.segment_group[i + 1], nodes, scale,
-                           out);
+  for (int segment = 0; segment < plan.nsegment; segment++) {
+    for (int b = 0; b < N; b++) make_nodes(plan, segment, nodes + b * node_stride);
+    for_tiles(plan, segment, [&](auto number, auto width, int begin, int end) {
+      sum_of_tiles<decltype(number), width.value, N>(plan, begin, end, nodes, scale, out);
+    });
   }
   out.finish();
 }
@@ -793,30 +817,35 @@ template <WeightKind kind> inline Vec weight(const ProductWeights &w, int t) {
 
 // The adjoint of a node or half is ∂S/∂Re + i ∂S/∂Im. A product w Re(a b*) gives a the adjoint
 // w b and b the adjoint w a; a node ab with the adjoint q gives a the adjoint q b* and b q a*.
-template <class Number, int S, WeightKind kind>
-void adjoint_groups(const ProductPlan &plan, int begin, int end, const double *nodes,
-                    const ProductWeights *weights, double *adjoint, Vec *value) {
-  const int size = 2 * plan.nnode * LANES, nlinear = plan.nlinear;
-  const int *product_b = plan.product_b;
+template <class Number, int W, int S, WeightKind kind>
+void adjoint_tiles(const ProductPlan &plan, int begin, int end, const double *nodes,
+                   const ProductWeights *weights, double *adjoint, Vec *value) {
+  const int size = 2 * plan.nnode * LANES;
   ProductWeights w[S];
   for (int s = 0; s < S; s++) w[s] = weights[s];
-  for (int group = begin; group < end; group++) {
-    const int ia = plan.group_a[group], last = plan.group_first[group + 1];
-    const auto a = load_number<Number>(nodes, ia);
-    Number total[S] = {};
-    for (int t = plan.group_first[group]; t < last; t++) {
-      const int ib = product_b[t];
+  for (int tile = begin; tile < end; tile++) {
+    const int *leader = plan.leader + plan.tile_leader[tile];
+    Number a[W], total[S][W] = {};
+    for (int i = 0; i < W; i++) a[i] = load_number<Number>(nodes, leader[i]);
+    int t = plan.tile_product[tile];
+    for (int j = plan.tile_partner[tile]; j < plan.tile_partner[tile + 1]; j++, t += W) {
+      const int ib = plan.partner[j];
       const auto b = load_number<Number>(nodes, ib);
       for (int s = 0; s < S; s++) {
-        const Vec f = weight<kind>(w[s], nlinear + t);
-        total[s] += f * b;
-        add_number(adjoint + s * size, ib, f * a);
+        Number own = {};
+        for (int i = 0; i < W; i++) {
+          const Vec f = weight<kind>(w[s], t + i);
+          total[s][i] += f * b;
+          own += f * a[i];
+        }
+        add_number(adjoint + s * size, ib, own);
       }
     }
-    for (int s = 0; s < S; s++) {
-      value[s] += dot(a, total[s]);
-      add_number(adjoint + s * size, ia, total[s]);
-    }
+    for (int s = 0; s < S; s++)
+      for (int i = 0; i < W; i++) {
+        value[s] += dot(a[i], total[s][i]);
+        add_number(adjoint + s * size, leader[i], total[s][i]);
+      }
   }
 }
 
@@ -877,13 +906,13 @@ void adjoint_pass(const ProductPlan &plan, const double *components, double *nod
     }
   }
   make_leaves(plan, components, nodes);
-  for (int i = 0; i < plan.nsegment; i++) {
-    make_nodes(plan, i, nodes);
-    adjoint_groups<Complex, S, kind>(plan, plan.segment_group[i], plan.segment_half[i], nodes,
-                                     weights, adjoint, total);
-    adjoint_groups<Half, S, kind>(plan, plan.segment_half[i], plan.segment_group[i + 1], nodes,
-                                  weights, adjoint, total);
-    if (i > 0) adjoint_nodes<S>(plan, i, nodes, adjoint);
+  for (int segment = 0; segment < plan.nsegment; segment++) {
+    make_nodes(plan, segment, nodes);
+    for_tiles(plan, segment, [&](auto number, auto width, int begin, int end) {
+      adjoint_tiles<decltype(number), width.value, S, kind>(plan, begin, end, nodes, weights,
+                                                            adjoint, total);
+    });
+    if (segment > 0) adjoint_nodes<S>(plan, segment, nodes, adjoint);
   }
   adjoint_nodes<S>(plan, 0, nodes, adjoint);
   for (int s = 0; s < S; s++) {

@@ -6,8 +6,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <map>
 #include <numeric>
+#include <set>
 #include <tuple>
 
 using namespace uq;
@@ -337,7 +339,7 @@ void lay_out_leaves(const Graph &graph, const std::vector<BondPlan> &bonds, Spec
 // A product of the kernels: of two nodes, or of two halves of nodes.
 struct Product {
   bool halves;
-  int a, b;
+  int a, b;    // a >= b
 
   int node_a() const { return halves ? a / 2 : a; }
   int node_b() const { return halves ? b / 2 : b; }
@@ -370,7 +372,7 @@ struct Segments {
   std::vector<int> local;                 // [node], its number within the segment
   std::vector<std::vector<int>> inner;    // [segment]
 
-  Segments(const Graph &graph, const std::vector<Product> &products)
+  Segments(const Graph &graph, const std::map<Product, int> &products)
       : of(graph.orders), shared(of.size(), false), local(of.size()), inner(1) {
     const int nleaf = static_cast<int>(graph.leaves.size()), nnode = static_cast<int>(of.size());
     for (int i = 0; i < nnode; i++) {
@@ -379,7 +381,7 @@ struct Segments {
       if (i < nleaf) shared[i] = true;
     }
     for (const Graph::Inner &node : graph.inner) shared[node.a] = shared[node.b] = true;
-    for (const Product &p : products)
+    for (const auto &[p, place] : products)
       if (of[p.node_a()] != of[p.node_b()]) shared[p.node_a()] = true;
     for (int i = nleaf; i < nnode; i++) inner[shared[i] ? 0 : of[i]].push_back(i);
   }
@@ -440,43 +442,95 @@ void lay_out_nodes(const Graph &graph, Segments &segments, SpeciesPlan &plan) {
   plan.node_first.push_back(static_cast<int>(plan.node_b.size()));
 }
 
-// Products segment after segment, those of halves last, grouped by their first node or half.
-void lay_out_groups(const std::vector<Product> &products, const Segments &segments,
-                    SpeciesPlan &plan) {
-  size_t next = 0;
-  const auto lay_out = [&](int segment, bool halves) {
-    int leader = -1;
-    for (; next < products.size() && segments.of_product(products[next]) == segment &&
-           products[next].halves == halves;
-         next++) {
-      const Product &p = products[next];
-      if (p.a != leader) {
-        plan.group_first.push_back(static_cast<int>(plan.product_b.size()));
-        plan.group_a.push_back(segments.place(halves, p.a));
-      }
-      leader = p.a;
-      plan.product_b.push_back(segments.place(halves, p.b));
-    }
-  };
-  for (int segment = 0; segment < static_cast<int>(segments.inner.size()); segment++) {
-    plan.segment_group.push_back(static_cast<int>(plan.group_a.size()));
-    lay_out(segment, false);
-    plan.segment_half.push_back(static_cast<int>(plan.group_a.size()));
-    lay_out(segment, true);
+// Of each node, or of each half, those that it is multiplied with; both ways.
+using Partners = std::map<int, std::set<int>>;
+
+// A few leaders, each multiplied with each of the partners that they have in common.
+struct Tile {
+  std::vector<int> leaders;
+  std::set<int> partners;
+};
+
+// The tile of a leader, which is joined by those that leave it most partners.
+Tile grow_tile(const Partners &partners, int leader, size_t width) {
+  Tile tile = {{leader}, partners.at(leader)};
+  while (tile.leaders.size() < width) {
+    std::map<int, int> common;
+    for (int partner : tile.partners)
+      for (int other : partners.at(partner)) common[other]++;
+    for (int member : tile.leaders) common.erase(member);
+    const auto best =
+        std::max_element(common.begin(), common.end(),
+                         [](const auto &a, const auto &b) { return a.second < b.second; });
+    if (best == common.end()) break;
+    std::set<int> rest;
+    const std::set<int> &theirs = partners.at(best->first);
+    std::set_intersection(tile.partners.begin(), tile.partners.end(), theirs.begin(), theirs.end(),
+                          std::inserter(rest, rest.end()));
+    tile.partners = std::move(rest);
+    tile.leaders.push_back(best->first);
   }
-  plan.segment_group.push_back(static_cast<int>(plan.group_a.size()));
-  plan.group_first.push_back(static_cast<int>(plan.product_b.size()));
+  if (width > 1)
+    for (int member : tile.leaders) tile.partners.erase(member);
+  return tile;
 }
 
-// The node or half with more partners leads a group: fewer, longer groups.
-void choose_leaders(std::vector<Product> &products) {
-  std::map<std::pair<bool, int>, int> partners;
-  for (const Product &p : products) {
-    partners[{p.halves, p.a}]++;
-    partners[{p.halves, p.b}]++;
+// Takes products out of `partners` into tiles with at least so many partners.
+std::vector<Tile> take_tiles(Partners &partners, size_t width, size_t least) {
+  std::vector<Tile> tiles;
+  std::set<std::pair<size_t, int>> candidates;    // number of partners, node or half
+  for (const auto &[leader, mine] : partners) candidates.emplace(mine.size(), leader);
+  while (!candidates.empty()) {
+    const auto last = std::prev(candidates.end());
+    const auto [count, leader] = *last;
+    candidates.erase(last);
+    if (partners.at(leader).size() < count) {    // some are gone since
+      candidates.emplace(partners.at(leader).size(), leader);
+      continue;
+    }
+    Tile tile = grow_tile(partners, leader, width);
+    if (tile.leaders.size() < width || tile.partners.size() < least) continue;
+    for (int member : tile.leaders)
+      for (int partner : tile.partners) {
+        partners[member].erase(partner);
+        partners[partner].erase(member);
+      }
+    candidates.emplace(partners.at(leader).size(), leader);
+    tiles.push_back(std::move(tile));
   }
-  for (Product &p : products)
-    if (partners[{p.halves, p.b}] > partners[{p.halves, p.a}]) std::swap(p.a, p.b);
+  return tiles;
+}
+
+// Products in tiles, segment after segment, nodes before halves; their places from `next` on into
+// `position`.
+void lay_out_tiles(const Segments &segments, int next, std::map<Product, int> &position,
+                   SpeciesPlan &plan) {
+  const size_t nsegment = segments.inner.size();
+  std::vector<Partners> partners(2 * nsegment);
+  for (const auto &[p, place] : position) {
+    Partners &mine = partners[2 * segments.of_product(p) + p.halves];
+    mine[p.a].insert(p.b);
+    mine[p.b].insert(p.a);
+  }
+  const auto lay_out = [&](const Tile &tile, bool halves) {
+    plan.tile_leader.push_back(static_cast<int>(plan.leader.size()));
+    plan.tile_partner.push_back(static_cast<int>(plan.partner.size()));
+    plan.tile_product.push_back(next);
+    for (int leader : tile.leaders) plan.leader.push_back(segments.place(halves, leader));
+    for (int partner : tile.partners) {
+      plan.partner.push_back(segments.place(halves, partner));
+      for (int leader : tile.leaders)
+        position[{halves, std::max(leader, partner), std::min(leader, partner)}] = next++;
+    }
+  };
+  for (size_t k = 0; k < 2 * nsegment; k++)
+    for (const auto &[width, least] : {std::pair(4, 3), std::pair(2, 3), std::pair(1, 1)}) {
+      plan.segment_tile.push_back(static_cast<int>(plan.tile_leader.size()));
+      for (const Tile &tile : take_tiles(partners[k], width, least)) lay_out(tile, k % 2);
+    }
+  plan.segment_tile.push_back(static_cast<int>(plan.tile_leader.size()));
+  plan.tile_partner.push_back(static_cast<int>(plan.partner.size()));
+  plan.products.nproduct = next;
 }
 
 // Of each Re Π A of a table the products of the kernels and their coefficients.
@@ -499,34 +553,21 @@ Expansions lay_out_products(const ProductTable &table, const std::vector<BondPla
     plan.linear.push_back(bonds[mu].comp1 + n);
   }
   Graph graph(higher);
-  std::map<Product, int> positions;    // at first the order of appearance
-  std::vector<Product> products;
+  std::map<Product, int> position;
+  std::vector<Terms> terms(expansions.size());
   for (size_t rank = max_rank; rank >= 2; rank--)
     for (const auto &[factors, index] : higher) {
       if (factors.size() != rank) continue;
-      for (const auto &[product, coefficient] : expand(graph, graph.cut(factors))) {
-        const int id = static_cast<int>(products.size());
-        const auto [found, added] = positions.emplace(product, id);
-        if (added) products.push_back(product);
-        expansions[index].push_back({found->second, coefficient});
-      }
+      terms[index] = expand(graph, graph.cut(factors));
+      for (const auto &[product, coefficient] : terms[index]) position[product] = -1;
     }
-  Segments segments(graph, products);
-  choose_leaders(products);
-  const auto place = [&](const Product &p) {
-    return std::make_tuple(segments.of_product(p), p.halves, graph.orders[p.node_a()], p.a, p.b);
-  };
-  std::vector<int> sorted(products.size()), position(products.size());
-  std::iota(sorted.begin(), sorted.end(), 0);
-  std::sort(sorted.begin(), sorted.end(),
-            [&](int i, int j) { return place(products[i]) < place(products[j]); });
-  std::vector<Product> ordered;
-  for (int id : sorted) {
-    position[id] = static_cast<int>(plan.linear.size() + ordered.size());
-    ordered.push_back(products[id]);
-  }
-  for (const auto &[factors, index] : higher)
-    for (auto &[product, coefficient] : expansions[index]) product = position[product];
+  Segments segments(graph, position);
+  lay_out_leaves(graph, bonds, plan);
+  lay_out_nodes(graph, segments, plan);
+  lay_out_tiles(segments, static_cast<int>(plan.linear.size()), position, plan);
+  for (size_t index = 0; index < terms.size(); index++)
+    for (const auto &[product, coefficient] : terms[index])
+      expansions[index].push_back({position.at(product), coefficient});
 
   plan.factor_first.push_back(0);
   for (const Factors *factors : factors_of) {
@@ -537,9 +578,6 @@ Expansions lay_out_products(const ProductTable &table, const std::vector<BondPla
     }
     plan.factor_first.push_back(static_cast<int>(plan.factor.size()));
   }
-  lay_out_leaves(graph, bonds, plan);
-  lay_out_nodes(graph, segments, plan);
-  lay_out_groups(ordered, segments, plan);
   return expansions;
 }
 
@@ -550,8 +588,7 @@ void point_at(SpeciesPlan &plan) {
   p.leaf_im = plan.leaf_im.data();
   p.nsegment = static_cast<int>(plan.segment_node.size()) - 1;
   p.segment_node = plan.segment_node.data();
-  p.segment_group = plan.segment_group.data();
-  p.segment_half = plan.segment_half.data();
+  p.segment_tile = plan.segment_tile.data();
   p.node_a = plan.node_a.data();
   p.node_b = plan.node_b.data();
   p.node_first = plan.node_first.data();
@@ -559,10 +596,11 @@ void point_at(SpeciesPlan &plan) {
   p.sign_b = plan.sign_b.data();
   p.nlinear = static_cast<int>(plan.linear.size());
   p.linear = plan.linear.data();
-  p.group_a = plan.group_a.data();
-  p.group_first = plan.group_first.data();
-  p.product_b = plan.product_b.data();
-  p.nproduct = p.nlinear + static_cast<int>(plan.product_b.size());
+  p.leader = plan.leader.data();
+  p.tile_leader = plan.tile_leader.data();
+  p.partner = plan.partner.data();
+  p.tile_partner = plan.tile_partner.data();
+  p.tile_product = plan.tile_product.data();
 }
 
 void couple(const Species &species, const ProductTable &table, const Expansions &expansions,

@@ -51,7 +51,8 @@ struct SpeciesPlan {
   // Memory behind the pointers of the plans.
   std::deque<std::vector<double>> numbers;
   std::vector<int> leaf_re, leaf_im, node_a, node_first, node_b, linear;
-  std::vector<int> group_a, group_first, product_b, segment_node, segment_group, segment_half;
+  std::vector<int> leader, tile_leader, partner, tile_partner, tile_product;
+  std::vector<int> segment_node, segment_tile;
   std::vector<int> factor_first, factor;
   std::vector<double> sign_a, sign_b;
 };

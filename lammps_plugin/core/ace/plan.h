@@ -59,14 +59,15 @@ struct ProductPlan {
   const double *sign_a = nullptr, *sign_b = nullptr;     // -1: its complex conjugate
   int nlinear = 0;                                       // the first products: components of rank 1
   const int *linear = nullptr;
-  const int *group_a = nullptr,
-            *group_first = nullptr;    // the others, grouped by their first node or half
-  const int *product_b = nullptr;      // [nproduct - nlinear]
+  // The others in tiles of `width` leaders, each times each partner: product tile_product +
+  // partner * width + leader. Widths: 4, 2, 1.
+  const int *leader = nullptr, *tile_leader = nullptr;      // where those of each tile begin
+  const int *partner = nullptr, *tile_partner = nullptr;    // likewise, [tile + 1]
+  const int *tile_product = nullptr;
   int nproduct = 0;
-  int nsegment = 0;    // where groups of nodes and of products of each begin, [nsegment + 1], and
-  const int *segment_node = nullptr, *segment_group = nullptr;
-  const int *segment_half = nullptr;    // among the latter those of halves, [nsegment]
-};
+  int nsegment = 0;    // where groups of nodes begin, [nsegment + 1], and tiles: of nodes, of each
+  const int *segment_node = nullptr, *segment_tile = nullptr;    // width, of halves,
+};    // [6 nsegment + 1]
 
 // The factors whose product Re Π A each term of a function is, [nproduct + 1] and their
 // concatenation: 2 leaf, or 2 leaf + 1 for its conjugate. Terms of rank 1 have none.
