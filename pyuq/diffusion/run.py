@@ -9,7 +9,7 @@ import pyuq
 from pyuq.diffusion import report
 from pyuq.diffusion.summary import Summary, summarise
 from pyuq.diffusion.trajectory import TrajectoryAnalysis
-from pyuq.io.files import write_json, write_text
+from pyuq.io.files import check_distinct, write_json, write_text
 
 
 def run_diffusion(
@@ -46,6 +46,7 @@ def run_diffusion(
         As :meth:`TrajectoryAnalysis.compute` and :func:`summarise`; all that can be seen without reading is
         refused before.
     """
+    check_distinct(path for path in trajectories if isinstance(path, str | Path))
     if temperatures is not None:
         if len(temperatures) == 1:
             temperatures = list(temperatures) * len(trajectories)

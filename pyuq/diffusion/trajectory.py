@@ -356,7 +356,8 @@ class _Reference:
         cls, framework: Sequence[str], piece: Trajectory, groups: Mapping[str, np.ndarray]
     ) -> "_Reference":
         framework = list(framework)
-        if framework == ["none"]:
+        alone = not framework and len(piece.species) == 1  # its own centre would never move
+        if framework == ["none"] or alone:
             return cls(None, None, "the frame of the file")
         masses, weight = _masses(piece.species)
         rest = ~np.any(list(groups.values()), axis=0)

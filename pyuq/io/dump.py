@@ -2,6 +2,7 @@
 """LAMMPS text dumps, frame by frame."""
 
 import gzip
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,8 +140,10 @@ class LammpsDump:
                 return b""
             raise ValueError(
                 f"{self.path}: the compressed file is cut short. Was the run killed? "
-                "Unpack what is there with gzip -dc and read that with partial=True"
+                "Unpack what is there with gzip -dc and read that with partial=True (--partial)"
             ) from None
+        except (gzip.BadGzipFile, zlib.error) as error:
+            raise ValueError(f"{self.path}: the compressed file is damaged ({error})") from None
 
     def _first_frame(self) -> bytes:
         """As much of the beginning as the first frame may take."""
@@ -287,7 +290,7 @@ class LammpsDump:
             found = f"after {rows} of {header.n_atoms} atoms (step {header.step})"
         raise ValueError(
             f"{self.path}: the last frame is cut short {found}. Was the run killed, or is it still "
-            "running? Read the frames before it with partial=True"
+            "running? Read the frames before it with partial=True (--partial)"
         )
 
 

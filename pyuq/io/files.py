@@ -5,7 +5,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
@@ -73,6 +73,15 @@ def require_folder(path) -> None:
         raise FileNotFoundError(f"no folder {path.parent} to write {path.name} into: make it first")
     if not os.access(path.parent, os.W_OK):
         raise PermissionError(f"folder {path.parent} is read-only: write {path.name} elsewhere")
+
+
+def check_distinct(paths: Iterable) -> None:
+    """Raise ValueError where a file is named twice: its content would count for twice what it is worth."""
+    seen = set()
+    for path in map(Path, paths):
+        if path.resolve() in seen:
+            raise ValueError(f"{path} is named twice: name each file once")
+        seen.add(path.resolve())
 
 
 def beside(path, name: str) -> Path:

@@ -13,6 +13,7 @@ import vesin
 from ase import Atoms
 
 from pyuq.io import extxyz, mlip
+from pyuq.io.files import check_distinct
 
 VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 COINCIDENT = 1e-3  # Å: atoms closer than this are a mistake
@@ -54,10 +55,12 @@ def read_structures(paths: Iterable[Path], elements: Sequence[str] = ()) -> list
     Raises
     ------
     ValueError
-        A file is missing or unreadable, or :func:`check_structures` refuses a structure; the message names the file.
+        A file is missing, unreadable or named twice, or :func:`check_structures` refuses a structure; the message
+        names the file.
     """
-    structures = []
-    for path in map(Path, paths):
+    structures, paths = [], [Path(path) for path in paths]
+    check_distinct(paths)
+    for path in paths:
         frames = _read(path, elements)
         check_structures(frames, elements, source=path)
         structures += frames
@@ -141,11 +144,12 @@ class StructureFiles:
     Raises
     ------
     ValueError
-        A file is missing or unreadable; while iterating also: what :func:`check_structures` refuses.
+        A file is missing, unreadable or named twice; while iterating also: what :func:`check_structures` refuses.
     """
 
     def __init__(self, paths: Iterable[Path], elements: Sequence[str] = ()):
         self.paths, self.elements = [Path(p) for p in paths], tuple(elements)
+        check_distinct(self.paths)
         counts = [
             extxyz.count(p) if extxyz.is_extxyz(p) else len(_read(p, self.elements))
             for p in self.paths

@@ -81,7 +81,7 @@ class Trajectory:
         if missing := [name for name in names if name not in self.species]:
             raise ValueError(
                 f"no atom of species {', '.join(missing)}: the trajectory has "
-                f"{', '.join(dict.fromkeys(self.species))}; name atom types with elements=..."
+                f"{', '.join(dict.fromkeys(self.species))}; name atom types with elements=... (--elements)"
             )
         return np.isin(self.species, names)
 

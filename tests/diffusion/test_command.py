@@ -104,6 +104,15 @@ def test_units_that_a_dump_names(dump, tmp_path, capsys):
     assert command(tmp_path, dump, *BASIC, "--units", "real") is not None
 
 
+def test_a_lone_atom_moves_in_the_frame_of_the_file(tmp_path):
+    walk = np.cumsum(np.random.default_rng(0).normal(size=(200, 1, 3)), axis=0)
+    frames = [Atoms("Ag", positions=x, cell=[500.0] * 3, pbc=True) for x in walk]
+    ase.io.write(tmp_path / "run.xyz", frames, format="extxyz")
+    found = TrajectoryAnalysis(1.0).compute(tmp_path / "run.xyz")
+    assert found.reference == "the frame of the file"
+    assert found.diffusivities["Ag"].resolved
+
+
 def test_formats_and_pieces_agree(dump, tmp_path):
     expected = TrajectoryAnalysis(TIMESTEP, elements=("Ag", "I"), species=["Ag"]).compute(dump)
     positions, types = conductor(0)

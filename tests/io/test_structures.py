@@ -9,7 +9,13 @@ from ase import Atoms
 from ase.build import bulk
 
 from pyuq.io import extxyz
-from pyuq.io.structures import check_structures, expand, read_pymatgen, read_structures
+from pyuq.io.structures import (
+    StructureFiles,
+    check_structures,
+    expand,
+    read_pymatgen,
+    read_structures,
+)
 
 
 def entry(**outputs):
@@ -65,6 +71,13 @@ def test_stress_is_optional(write):
 def test_other_json_is_refused_by_name(write, content, message):
     with pytest.raises(ValueError, match=rf"data\.json: .*{message}"):
         read_pymatgen(write(content))
+
+
+def test_a_file_counts_once(tmp_path):
+    extxyz.write(tmp_path / "a.xyz", [extxyz.labelled(bulk("Si"), -1.0, np.zeros((2, 3)))])
+    for read in (read_structures, StructureFiles):
+        with pytest.raises(ValueError, match=r"a\.xyz is named twice"):
+            read([tmp_path / "a.xyz", tmp_path / "." / "a.xyz"])
 
 
 def test_missing_file_is_named(tmp_path):

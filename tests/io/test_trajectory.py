@@ -93,9 +93,14 @@ def test_gzip(dump, walk, tmp_path):
     packed = tmp_path / "t.dump.gz"
     packed.write_bytes(gzip.compress(dump().read_bytes()))
     np.testing.assert_array_equal(read_trajectory(packed).positions, walk)
-    packed.write_bytes(packed.read_bytes()[:-200])
+    whole = packed.read_bytes()
+    packed.write_bytes(whole[:-200])
     with pytest.raises(ValueError, match="cut short"):
         read_trajectory(packed)
+    for damaged in (b"no gzip", whole[:200] + b"\0" * 200 + whole[400:]):
+        packed.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"t\.dump\.gz: the compressed file is damaged"):
+            read_trajectory(packed)
 
 
 def test_wrapped_positions_with_and_without_images(dump, walk):
