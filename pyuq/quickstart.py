@@ -5,6 +5,7 @@ A classical potential of superionic α-AgI plays the role of DFT. It labels what
 at the end tells how far the learned potential's silver diffusivity is from its own.
 """
 
+import json
 import os
 import subprocess
 import time
@@ -17,7 +18,7 @@ import numpy as np
 from pyuq import lmp, systems
 from pyuq.diffusion import Diffusivity, remove_drift, self_diffusivity
 from pyuq.io import extxyz
-from pyuq.io.files import atomic_write, write_text
+from pyuq.io.files import atomic_write, write_json, write_text
 from pyuq.io.lammps_data import write_data
 from pyuq.io.trajectory import read_trajectory
 
@@ -229,9 +230,16 @@ def quickstart(out="pyuq-quickstart", fast: bool = False, ranks: int = 2, seed: 
     -------
     Path
         The report.
+
+    Raises
+    ------
+    ValueError
+        No ranks, or a folder that was begun with other settings.
     """
     from pyuq.hal.loop import run_hal
 
+    if ranks < 1:
+        raise ValueError(f"ranks = {ranks}; expected 1 or more")
     size = FAST if fast else FULL
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
@@ -257,8 +265,20 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
+def check_begun(folder: Path, choice: dict) -> None:
+    """Refuse a folder that was begun with another choice: what is there would be taken for what was asked for."""
+    record = folder / "quickstart.json"
+    if not record.exists():
+        write_json(record, choice)
+    elif (found := json.loads(record.read_text())) != choice:
+        raise ValueError(
+            f"{folder} was begun with {found}, now {choice}: name another folder (--out), or remove this one"
+        )
+
+
 def prepare(folder: Path, size: Size, ranks: int, seed: int) -> None:
     """Write start structures, held-out structures, settings and the production scripts."""
+    check_begun(folder, {"fast": size is FAST, "seed": seed})
     rng = np.random.default_rng(seed)
     commands = "\n".join(f"  {c!r}," for c in systems.reference_commands())
     files = {

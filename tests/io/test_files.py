@@ -9,6 +9,7 @@ from pyuq.cli import main
 from pyuq.io import extxyz
 from pyuq.io.files import read_tensors, write_tensors, write_text
 from pyuq.io.trajectory import read_trajectory
+from pyuq.quickstart import check_begun
 
 
 def test_tensors_come_back(tmp_path):
@@ -48,6 +49,19 @@ def test_missing_folders_are_named_before_the_work(tmp_path, capsys):
         assert f"no folder {tmp_path / 'new'} to write a.uq into" in capsys.readouterr().err
         assert main([verb, "no.yace", "--data", "no.xyz", "--out", str(tmp_path)]) == 1
         assert f"{tmp_path} is a folder: name a file in it" in capsys.readouterr().err
+
+
+def test_a_quickstart_without_ranks_is_refused_before_the_work(tmp_path, capsys):
+    assert main(["quickstart", "--ranks", "0", "--out", str(tmp_path / "q")]) == 1
+    assert "ranks = 0; expected 1 or more" in capsys.readouterr().err
+    assert not (tmp_path / "q").exists()
+
+
+def test_a_quickstart_of_other_settings_is_not_taken_for_this_one(tmp_path):
+    check_begun(tmp_path, {"fast": True, "seed": 1})
+    check_begun(tmp_path, {"fast": True, "seed": 1})
+    with pytest.raises(ValueError, match=r"begun with .*True.* name another folder"):
+        check_begun(tmp_path, {"fast": False, "seed": 1})
 
 
 def test_other_files_are_no_structures(tmp_path):
