@@ -2,21 +2,82 @@
 
 #include "evaluator.h"
 
+#include "exchange.h"
+
 #include <algorithm>
 
 using namespace uq;
 
-Evaluator::Evaluator(const FeatureMap &map, ThreadTeam &team) : map_(&map), team_(&team) {
-  const int threads = map.exchange_width() ? 1 : team.size();
-  for (int t = 0; t < threads; t++) states_.push_back(map.new_state());
+namespace {
+
+// The threads of a rank exchange as ranks do: each has values of its own, of which the rows of its
+// centres count. The first one's go through the exchange between ranks.
+class TeamExchange : public Exchange {
+ public:
+  // share: of thread t; values [threads], common to the team
+  TeamExchange(ThreadTeam &team, const Neighbors &share, std::vector<double *> &values, int t)
+      : team_(team), share_(share), values_(values), t_(t) {}
+
+  void forward(int width, double *values) override {
+    gather(values);
+    if (t_ > 0) copy_centers(width, values, values_[0]);
+    team_.meet();
+    if (t_ == 0) share_.exchange->forward(width, values);
+    team_.meet();
+    if (t_ > 0) std::copy_n(values_[0], size(width), values);
+    team_.meet();    // the first one is free to go on
+  }
+
+  void reverse(int width, double *values) override {
+    gather(values);
+    const size_t parts = values_.size(), first = size(width) * t_ / parts,
+                 last = size(width) * (t_ + 1) / parts;
+    for (size_t t = 1; t < parts; t++)
+      for (size_t i = first; i < last; i++) values_[0][i] += values_[t][i];
+    team_.meet();
+    if (t_ == 0) share_.exchange->reverse(width, values);
+    team_.meet();
+    if (t_ > 0) copy_centers(width, values_[0], values);
+    team_.meet();    // likewise
+  }
+
+ private:
+  ThreadTeam &team_;
+  const Neighbors &share_;
+  std::vector<double *> &values_;
+  int t_;
+
+  size_t size(int width) const { return static_cast<size_t>(share_.ntotal) * width; }
+  void gather(double *values) {
+    values_[t_] = values;
+    team_.meet();
+  }
+  void copy_centers(size_t width, const double *from, double *to) const {
+    for (int k = 0; k < share_.ncenters; k++)
+      std::copy_n(from + width * share_.centers[k], width, to + width * share_.centers[k]);
+  }
+};
+
+}    // namespace
+
+Evaluator::Evaluator(const FeatureMap &map, ThreadTeam &team)
+    : map_(&map), team_(&team), messages_(team.size()) {
+  for (int t = 0; t < team.size(); t++) states_.push_back(map.new_state());
 }
 
+// Relays, whose messages are made anew, belong to all centres: no threads then.
 void Evaluator::share(const Neighbors &nb, int nresults, Result *results,
                       const ThreadTeam::Body &body) {
-  if (states_.size() > 1)
-    team_->share(nb, nresults, results, body);
-  else
-    body(0, 0, nb, results);
+  const bool passes = map_->exchange_width() > 0;
+  active_ = passes && !nb.exchange ? 1 : states_.size();
+  if (active_ == 1) return body(0, 0, nb, results);
+  if (!passes) return team_->share(nb, nresults, results, body);
+  team_->share(nb, nresults, results, [&](int t, int first, const Neighbors &share, Result *own) {
+    TeamExchange exchange(*team_, share, messages_, t);
+    Neighbors mine = share;
+    mine.exchange = &exchange;
+    body(t, first, mine, own);
+  });
 }
 
 // The seed of the centres from `first`.
@@ -55,12 +116,20 @@ void Evaluator::evaluate(const Neighbors &nb, const Seed &seed, Result &result) 
 
 double Evaluator::min_distance() const {
   double distance = states_[0]->min_distance;
-  for (const auto &state : states_) distance = std::min(distance, state->min_distance);
+  for (size_t t = 1; t < active_; t++) distance = std::min(distance, states_[t]->min_distance);
   return distance;
 }
 
 double Evaluator::fixed_energy() const {
   double energy = 0.0;
-  for (const auto &state : states_) energy += state->fixed_energy;
+  for (size_t t = 0; t < active_; t++) energy += states_[t]->fixed_energy;
   return energy;
+}
+
+std::vector<double> Evaluator::fixed_energies() const {
+  std::vector<double> energies;
+  for (size_t t = 0; t < active_; t++)
+    energies.insert(energies.end(), states_[t]->fixed_energies.begin(),
+                    states_[t]->fixed_energies.end());
+  return energies;
 }

@@ -26,12 +26,15 @@ class Evaluator {
   // Of the latest pass, as in FeatureMap::State.
   double min_distance() const;
   double fixed_energy() const;
+  std::vector<double> fixed_energies() const;
 
  private:
   const FeatureMap *map_;
   ThreadTeam *team_;
   std::vector<std::unique_ptr<FeatureMap::State>> states_;
-  std::vector<double> sums_;    // of threads other than the first
+  size_t active_ = 1;                 // threads of the latest pass
+  std::vector<double> sums_;          // of threads other than the first
+  std::vector<double *> messages_;    // [threads], what they exchange
 
   Seed part(const Seed &seed, int first) const;
   void share(const Neighbors &nb, int nresults, Result *results, const ThreadTeam::Body &body);

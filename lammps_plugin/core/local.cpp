@@ -24,7 +24,7 @@ LocalUncertainty::LocalUncertainty(const Committee &committee, const std::vector
     if (group.map().exchange_width() == 0) continue;
     for (size_t n = 0; n < group.members().size(); n++)
       places_[group.members()[n]] = {static_cast<int>(wholes_.size()), static_cast<int>(n)};
-    wholes_.push_back({&group, group.map().new_state(), {}, {}, {}});
+    wholes_.push_back({&group, Evaluator(group.map(), team), {}, {}, {}, {}});
   }
   for (int k = 0; k < committee.size(); k++)
     first_.push_back(first_.back() + static_cast<int>(committee.member(k).map->elements().size()));
@@ -105,7 +105,8 @@ void LocalUncertainty::forward_wholes(const Neighbors *views) {
   for (Whole &whole : wholes_) {
     const FeatureMap &map = whole.group->map();
     whole.phi.resize(static_cast<size_t>(ncenters_) * map.max_features());
-    map.forward(views[whole.group->members()[0]], *whole.state, nullptr, whole.phi.data());
+    whole.evaluator.forward(views[whole.group->members()[0]], nullptr, whole.phi.data());
+    whole.fixed_energies = whole.evaluator.fixed_energies();
   }
 }
 
@@ -124,8 +125,7 @@ void LocalUncertainty::backward_wholes(const Neighbors *views, int npasses, Resu
       seeds[p].fixed_per_atom = whole.fixed.data() + p * static_cast<size_t>(ncenters_);
     }
     if (npasses)
-      whole.group->map().backward(views[whole.group->members()[0]], *whole.state, npasses,
-                                  seeds.data(), results);
+      whole.evaluator.backward(views[whole.group->members()[0]], npasses, seeds.data(), results);
   }
 }
 
@@ -162,17 +162,19 @@ void LocalUncertainty::energies(int k, Scratch &scratch) {
   Member &member = scratch.members[k];
   const Model &model = committee_.member(k);
   const int z = member.batch.species[member.batch.centers[0]], count = model.map->count(z);
-  const double *w = model.readout.mean().data() + model.map->offset(z);
+  const double *weights = model.readout.mean().data() + model.map->offset(z);
   if (!whole(k)) model.map->forward(member.batch, *member.state, nullptr, member.phi.data());
   const Rows phi = features(k, scratch);
-  const FeatureMap::State &state = whole(k) ? *whole(k)->state : *member.state;
-  const double *fixed_energies = state.fixed_energies.data() + (whole(k) ? scratch.first : 0);
+  const Whole *w = whole(k);
+  const double *fixed_energies =
+      w ? w->fixed_energies.data() + scratch.first : member.state->fixed_energies.data();
   for (int i = 0; i < member.batch.ncenters; i++) {
     const double *row = phi.data + static_cast<size_t>(i) * phi.stride;
-    matrix().times_vector(1, count, w, row, &member.energies[i]);
+    matrix().times_vector(1, count, weights, row, &member.energies[i]);
     member.energies[i] += fixed_energies[i];
   }
-  scratch.min_distance = std::min(scratch.min_distance, state.min_distance);
+  scratch.min_distance =
+      std::min(scratch.min_distance, w ? w->evaluator.min_distance() : member.state->min_distance);
 }
 
 // φᵀΣφ of a batch; products: Σφ too.

@@ -11,6 +11,7 @@
 #define UQ_LOCAL_H
 
 #include "committee.h"
+#include "evaluator.h"
 #include "group.h"
 #include "projection.h"
 #include "threads.h"
@@ -72,10 +73,11 @@ class LocalUncertainty {
   // Members whose atoms pass messages: evaluated at once, before and after all batches.
   struct Whole {
     const Group *group;
-    std::unique_ptr<FeatureMap::State> state;
-    std::vector<double> phi;      // [ncenters][max_features]
-    std::vector<double> seeds;    // [passes][ncenters][max_features]
-    std::vector<double> fixed;    // [passes][ncenters]
+    Evaluator evaluator;
+    std::vector<double> phi;               // [ncenters][max_features]
+    std::vector<double> seeds;             // [passes][ncenters][max_features]
+    std::vector<double> fixed;             // [passes][ncenters]
+    std::vector<double> fixed_energies;    // [ncenters], e_i⁰, eV
   };
   struct Place {
     int whole, n;    // the n-th of its members; whole -1: evaluated by batches

@@ -19,12 +19,33 @@ ThreadTeam::~ThreadTeam() {
   for (std::thread &worker : workers_) worker.join();
 }
 
+namespace {
+struct OtherFailed {};    // what meet() throws; the other thread's exception says why
+}    // namespace
+
 void ThreadTeam::attempt(int t) {
   try {
     (*task_)(t);
+  } catch (const OtherFailed &) {
   } catch (...) {
     failures_[t] = std::current_exception();
+    const std::lock_guard<std::mutex> lock(mutex_);
+    failed_ = true;
+    all_here_.notify_all();
   }
+}
+
+void ThreadTeam::meet() {
+  std::unique_lock<std::mutex> lock(mutex_);
+  const unsigned long meeting = meetings_;
+  if (++here_ == size() && !failed_) {
+    here_ = 0;
+    meetings_++;
+    all_here_.notify_all();
+    return;
+  }
+  all_here_.wait(lock, [&] { return failed_ || meetings_ != meeting; });
+  if (meetings_ == meeting) throw OtherFailed();
 }
 
 void ThreadTeam::work(int t) {
@@ -49,6 +70,8 @@ void ThreadTeam::run(const std::function<void(int)> &task) {
     task_ = &task;
     running_ = size() - 1;
     round_++;
+    here_ = 0;
+    failed_ = false;
   }
   start_.notify_all();
   attempt(0);

@@ -29,6 +29,10 @@ class ThreadTeam {
   // threw.
   void run(const std::function<void(int)> &task);
 
+  // Inside a task: waits until all threads are here. Throws in all of them when one has failed, so
+  // that none waits for it.
+  void meet();
+
   // body(t, first, share, results) for all threads: `share` holds the centres of `nb` from `first`,
   // the results are the thread's own. They are summed in the order of the threads, so that numbers
   // depend on nothing but size().
@@ -51,6 +55,10 @@ class ThreadTeam {
   const std::function<void(int)> *task_ = nullptr;
   unsigned long round_ = 0;
   int running_ = 0;
+  std::condition_variable all_here_;
+  unsigned long meetings_ = 0;
+  int here_ = 0;
+  bool failed_ = false;
   bool stop_ = false;
 
   void work(int t);

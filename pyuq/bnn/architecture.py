@@ -57,6 +57,8 @@ class Architecture:
         for name in ("layers", "channels", "hidden", "bessels", "cutoff"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} = {getattr(self, name)}; expected a number above 0")
+        if self.noise_hidden < 0:
+            raise ValueError(f"noise_hidden = {self.noise_hidden}; expected 0 (no head) or more")
         if self.envelope < 2:
             raise ValueError(f"envelope = {self.envelope}; expected a power from 2")
         if not self.elements or len(set(self.elements)) != len(self.elements):

@@ -83,6 +83,8 @@ class Settings:
             raise ValueError(f"dtype = {self.dtype!r}; expected one of {', '.join(DTYPES)}")
         if not self.checkpoint > 0:
             raise ValueError(f"checkpoint = {self.checkpoint}; expected a number of steps above 0")
+        if self.threads < 0:
+            raise ValueError(f"threads = {self.threads}; expected 0 (torch's own choice) or more")
         if not self.train:
             raise ValueError("train names no file")
 

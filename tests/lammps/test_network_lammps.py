@@ -22,6 +22,7 @@ from test_parallel import CELLS, OUTPUT, frame, from_file, thermo
 
 from pyuq.bnn.architecture import COMMON, join_networks, read_network, write_network
 from pyuq.calculator import UQCalculator
+from pyuq.io.files import read_tensors, write_tensors
 from pyuq.models.evaluator import Evaluator
 from pyuq.models.readout_posterior import PosteriorSettings, readout_posterior
 
@@ -324,6 +325,26 @@ ERRORS = {
 def test_errors(network, style, coeff, message):
     with pytest.raises(Exception, match=message):
         run(atoms(None, pair=style, coeff=coeff.format(p=network)))
+
+
+@pytest.mark.parametrize(
+    ("ranges", "message"),
+    [
+        ((1.0, 5.0), "expected 0 <= from < to <= the cutoff"),
+        ((2.0, 1.0), "expected 0 <= from < to"),
+    ],
+)
+def test_ranges_of_the_repulsion(network, tmp_path, ranges, message):
+    file = read_network(network)
+    tensors = file.tensors | {"repulsion": np.tile(ranges, (2, 2, 1))}
+    with pytest.raises(ValueError, match=message):
+        write_network(tmp_path / "bad.safetensors", file.architecture, tensors, {})
+    values, metadata = read_tensors(network)
+    write_tensors(
+        tmp_path / "bad.safetensors", values | {"repulsion": tensors["repulsion"]}, metadata
+    )
+    with pytest.raises(Exception, match=f"repulsion of Al-Al from .* {message}"):
+        run(atoms(tmp_path / "bad.safetensors"))
 
 
 def test_damaged_file(network, tmp_path):
