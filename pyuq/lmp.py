@@ -7,6 +7,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
@@ -16,6 +18,8 @@ from pyuq._plugin import LIBRARY, plugin_dir
 
 # Set by mpirun for its ranks (MPICH's process managers, Open MPI, PMIx).
 LAUNCHER_VARIABLES = ("PMI_", "PMIX_", "HYDI_", "MPI_LOCAL", "OMPI_", "MPIEXEC_")
+
+POLL = 1.0  # s between looks whether to stop
 
 # Signals that come from outside: of the user, the queue, the kernel when memory is short.
 KILLED = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
@@ -174,7 +178,20 @@ def ends_together(comm) -> Iterator[None]:
         comm.Abort(1)
 
 
-def run_script(folder: Path, script: str, ranks: int, timeout: float) -> str:
+@contextmanager
+def interruptible() -> Iterator[threading.Event]:
+    """Event for :func:`run_script` that is set when the block is interrupted: a thread that waits cannot know."""
+    stop = threading.Event()
+    try:
+        yield stop
+    except (KeyboardInterrupt, SystemExit):
+        stop.set()
+        raise
+
+
+def run_script(
+    folder: Path, script: str, ranks: int, timeout: float, stop: threading.Event | None = None
+) -> str:
     """Run an input script with ``lmp`` in its folder, as a process of its own.
 
     Parameters
@@ -186,6 +203,8 @@ def run_script(folder: Path, script: str, ranks: int, timeout: float) -> str:
         MPI ranks; more than one by ``mpirun``.
     timeout : float
         Longest time, s.
+    stop : threading.Event, optional
+        Ends it when set.
 
     Returns
     -------
@@ -194,6 +213,8 @@ def run_script(folder: Path, script: str, ranks: int, timeout: float) -> str:
 
     Raises
     ------
+    InterruptedError
+        `stop` is set.
     RuntimeError
         Somebody else killed it (a queue at its time limit, a lack of memory): that says nothing of the script.
     """
@@ -216,7 +237,7 @@ def run_script(folder: Path, script: str, ranks: int, timeout: float) -> str:
             start_new_session=True,
         )
         try:
-            code = process.wait(timeout)
+            code = _wait(process, timeout, stop)
         except BaseException as error:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
@@ -233,6 +254,20 @@ def run_script(folder: Path, script: str, ranks: int, timeout: float) -> str:
     lines = (folder / "screen.txt").read_text(errors="replace").splitlines()
     errors = [line for line in lines if "ERROR" in line] or lines[-1:]
     return errors[0] if errors else f"ended by signal {-code}" if code < 0 else f"exit code {code}"
+
+
+def _wait(process: subprocess.Popen, timeout: float, stop: threading.Event | None) -> int:
+    """Exit code of a process."""
+    end = time.monotonic() + timeout
+    while True:
+        if stop is not None and stop.is_set():
+            raise InterruptedError(f"{process.args[0]} was interrupted")
+        left = end - time.monotonic()
+        try:
+            return process.wait(min(left, POLL))
+        except subprocess.TimeoutExpired:
+            if left <= POLL:
+                raise
 
 
 def run_in_process(jobs, script: str, error_file: str, ranks: int, comm) -> None:

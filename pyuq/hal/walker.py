@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 from ase import Atoms
@@ -20,7 +21,7 @@ from ase import Atoms
 from pyuq.hal.settings import Settings, ends, processors
 from pyuq.io.files import write_text
 from pyuq.io.lammps_data import read_data, type_indices, write_data
-from pyuq.lmp import run_in_process, run_script
+from pyuq.lmp import interruptible, run_in_process, run_script
 
 SCRIPT, DATA, FINAL, OUTCOME, ERROR = (
     "in.hal",
@@ -293,12 +294,12 @@ def run_walkers(jobs: Sequence[tuple[Path, Path]], settings: Settings, comm=None
         run_in_process(jobs, SCRIPT, ERROR, loop.ranks, comm)
         return
     parallel = loop.parallel or max(1, processors() // loop.ranks)
-    with ThreadPoolExecutor(parallel) as threads:
-        list(threads.map(lambda job: _run_one(*job, settings), jobs))
+    with ThreadPoolExecutor(parallel) as threads, interruptible() as stop:
+        list(threads.map(lambda job: _run_one(*job, settings, stop), jobs))
 
 
-def _run_one(folder: Path, final: Path, settings: Settings) -> None:
-    error = run_script(folder, SCRIPT, settings.loop.ranks, settings.md.timeout)
+def _run_one(folder: Path, final: Path, settings: Settings, stop: Event) -> None:
+    error = run_script(folder, SCRIPT, settings.loop.ranks, settings.md.timeout, stop)
     if error:
         write_text(folder / ERROR, error + "\n")
     os.replace(folder, final)

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 
 from pyuq.io.files import write_text
-from pyuq.lmp import run_in_process, run_script
+from pyuq.lmp import interruptible, run_in_process, run_script
 from pyuq.srom.settings import Case, Model, Runs
 
 SCRIPT, ERROR, DUMP, THERMO = "in.lmp", "error.txt", "trajectory.dump", "thermo.txt"
@@ -77,10 +78,10 @@ class Simulation:
         if self.prepare is not None:
             self.prepare(self.running)
 
-    def run(self, runs: Runs) -> "Simulation":
-        """Set up, run as processes of its own, rename."""
+    def run(self, runs: Runs, stop: Event | None = None) -> "Simulation":
+        """Set up, run as processes of its own until the end or until `stop` is set, rename."""
         self.set_up()
-        if error := run_script(self.running, SCRIPT, runs.ranks, runs.timeout):
+        if error := run_script(self.running, SCRIPT, runs.ranks, runs.timeout, stop):
             write_text(self.running / ERROR, error + "\n")
         os.replace(self.running, self.folder)
         return self
@@ -109,8 +110,9 @@ def run_all(simulations: Sequence[Simulation], runs: Runs, comm=None) -> Iterato
     parallel = runs.parallel or max(1, len(os.sched_getaffinity(0)) // runs.ranks)
     threads = ThreadPoolExecutor(parallel)
     try:
-        for done in as_completed([threads.submit(s.run, runs) for s in waiting]):
-            yield done.result()
+        with interruptible() as stop:
+            for done in as_completed([threads.submit(s.run, runs, stop) for s in waiting]):
+                yield done.result()
     finally:
         threads.shutdown(cancel_futures=True)
 

@@ -470,6 +470,23 @@ def test_killed_simulations_are_not_failures(copy, tmp_path, monkeypatch, capsys
     assert (folder / "result.json").read_bytes() == before
 
 
+def test_interruption_ends_simulations(tmp_path, monkeypatch):
+    fake_lammps(tmp_path, monkeypatch, f"echo $$ > {tmp_path}/pid; exec sleep 600")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pyuq", "srom", "snapshots", str(write_study(tmp_path))],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    pid = tmp_path / "pid"
+    while process.poll() is None and not (pid.exists() and pid.read_text()):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 130
+    assert process.stderr.read() == "pyuq srom: interrupted\n"
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()), 0)
+
+
 def test_crashed_simulations_are_failures(copy, tmp_path, monkeypatch):
     folder = case(copy).run("sample0001")
     shutil.rmtree(folder)
