@@ -273,6 +273,9 @@ void PairUQ::extend_ghosts() {
     reach = std::max(reach, engine_->committee().member(k).map->reach());
   if (comm->mode != Comm::SINGLE)
     error->all(FLERR, "pair_style uq ghosts extended needs `comm_modify mode single`");
+  if (neighbor->style != Neighbor::BIN && neighbor->style != Neighbor::NSQ)
+    error->all(FLERR, "pair_style uq ghosts extended needs `neighbor SKIN bin` or `nsq`: no other "
+                      "style lists the neighbors of ghosts");
   comm->cutghostuser = std::max(comm->cutghostuser, reach + neighbor->skin);
 }
 

@@ -318,6 +318,11 @@ ERRORS = {
         "neighbor 1.0 multi\ncomm_modify mode multi\npair_coeff * * {p} Al Si\nrun 0",
         "comm_modify mode single",
     ),
+    "multi lists": (
+        "uq ghosts extended",
+        "neighbor 1.0 multi\npair_coeff * * {p} Al Si\nrun 0",
+        "ghosts extended needs `neighbor SKIN bin`",
+    ),
 }
 
 
