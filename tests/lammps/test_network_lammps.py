@@ -117,6 +117,22 @@ def test_samples_are_members(network, singles, mode):
         assert whole.last_thermo()["f_h[2]"] == pytest.approx(np.std(energies), rel=1e-9)
 
 
+def test_atomic_energies_are_centred(network, singles):
+    """σ_i by its definition: each sample's energies count from their mean over the atoms of a species."""
+    lmp = run(
+        atoms(network)
+        + "compute a all uq/atom energy\n"
+        + "dump d all custom 1 sigma.dump id c_a\ndump_modify d sort id format float %.15g\nrun 0 post no"
+    )
+    structure = frame_of(lmp)
+    energies = np.array([Evaluator(file).compute(structure)["energies"] for file in singles])
+    for symbol in ELEMENTS:
+        of = structure.symbols == symbol
+        energies[:, of] -= energies[:, of].mean(axis=1, keepdims=True)
+    found = frame(Path.cwd(), "sigma.dump")[:, 1]
+    np.testing.assert_allclose(found, energies.std(axis=0), rtol=1e-8, atol=1e-10)
+
+
 def test_driver_and_deviation(network, singles, tmp_path):
     """One sample drives; the spread of all forces is that of the files."""
     script = atoms(network, pair="uq driver 2 every 1") + "fix d all uq/deviation 1 atomic\nrun 0"
