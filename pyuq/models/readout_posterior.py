@@ -203,11 +203,6 @@ def readout_posterior(
     """
     settings, path = settings or PosteriorSettings(), Path(path)
     model = native_evaluator(path, elements)
-    if model.model.family == "network" and model.model.has_posterior:
-        raise ValueError(
-            f"{path} holds several samples, whose spread is its uncertainty; the posterior of a readout wants one: "
-            "write them apart with `pyuq bnn export --apart`, and name all files in pair_coeff"
-        )
     if len(structures) < (2 if settings.holdout else 1):
         raise ValueError(
             f"found {len(structures)} structures; expected at least 1, and 2 with holdout = {settings.holdout}: one "
@@ -366,11 +361,17 @@ def native_evaluator(path: Path, elements: Sequence[str]) -> Evaluator:
     Raises
     ------
     ValueError
-        It is a posterior itself.
+        It is a posterior itself, or a network of several samples.
     """
     if path.suffix == ".uq":
         raise ValueError(f"{path} is a posterior; name the native model file")
-    return Evaluator(path, elements=elements, posterior=False)
+    model = Evaluator(path, elements=elements, posterior=False)
+    if model.model.family == "network" and model.model.has_posterior:
+        raise ValueError(
+            f"{path} holds several samples, whose spread is its uncertainty; the posterior of a readout wants one: "
+            "write them apart with `pyuq bnn export --apart`, and name all files in pair_coeff"
+        )
+    return model
 
 
 def find_noise(

@@ -158,7 +158,7 @@ def model(request, tmp_path, rng):
             "nep": "nep/agi.txt",
             "ace": "yace_export/agi_zbl.yace",
             "mtp": "mtp/random.mtp",
-            "network": "network/agi.safetensors",
+            "network": "network/agi-1.safetensors",
         }[request.param]
     )
     path = tmp_path / source.name
@@ -283,7 +283,9 @@ def test_mistakes(tmp_path, rng, capsys):
     extxyz.write(tmp_path / "new.xyz", frames)
     assert main(["calibrate", str(path), "--data", str(tmp_path / "new.xyz")]) == 1
     assert "has no posterior and is alone" in capsys.readouterr().err
-    assert main(["calibrate", str(path), str(path), "--data", str(tmp_path / "no.xyz")]) == 1
+    assert main(["calibrate", str(path), str(path), "--data", str(tmp_path / "new.xyz")]) == 1
+    assert "are the same model" in capsys.readouterr().err
+    assert main(["calibrate", str(path), "--data", str(tmp_path / "no.xyz")]) == 1
     assert "no file" in capsys.readouterr().err
     found = Recalibration(0.1, {}, {"agi.uq": "0" * 64})
     found.write(tmp_path / "agi.calibration.json")

@@ -152,7 +152,7 @@ FIXED = {
     "nep": ('file = "m.txt"', "nep/agi.txt"),
     "ace": ('file = "m.yace"', "yace_export/agi_zbl.yace"),
     "mtp": ('file = "m.mtp"', "mtp/random.mtp"),
-    "network": ('file = "m.safetensors"', "network/agi.safetensors"),
+    "network": ('file = "m.safetensors"', "network/agi-1.safetensors"),
 }
 
 

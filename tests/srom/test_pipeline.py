@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -476,6 +477,9 @@ def test_interruption_ends_simulations(tmp_path, monkeypatch):
         [sys.executable, "-m", "pyuq", "srom", "snapshots", str(write_study(tmp_path))],
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=partial(
+            signal.signal, signal.SIGINT, signal.SIG_DFL
+        ),  # jobs in the background ignore it
     )
     pid = tmp_path / "pid"
     while process.poll() is None and not (pid.exists() and pid.read_text()):
