@@ -229,9 +229,10 @@ def script_of(case: Case, ranks: int, args: argparse.Namespace, folder: Path) ->
         (box, uq.format(" ".join(files)), args.steps),
     ]
     if args.biased:
-        if len(files) == 1:
+        spread = len(files) > 1 or Evaluator(files[0], elements=case.elements).model.has_posterior
+        if not spread:
             write_posterior(folder / "model.uq", Path(files[0]), case.elements)
-        biased = uq.format(folder / "model.uq" if len(files) == 1 else " ".join(files))
+        biased = uq.format(" ".join(files) if spread else folder / "model.uq")
         styles.append((box, f"{biased}\nfix h all uq/hal tau_rel 0.1 window 10", args.steps))
     if args.peer and case.peer:
         commands = case.peer.format(file=files[0], elements=elements)
