@@ -7,8 +7,11 @@ import tomllib
 import types
 import typing
 from collections.abc import Iterable
+from math import inf
 from pathlib import Path
 from typing import Any, TypeVar
+
+from ase.data import atomic_numbers
 
 T = TypeVar("T")
 PLURAL = {float: "numbers", int: "integers", str: "strings"}
@@ -105,6 +108,44 @@ def from_table(cls: type[T], table: dict, where: str) -> T:
         return cls(**values)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
+
+
+def choose(name: str, value: object, allowed: Iterable) -> None:
+    """Raise ValueError unless the value is allowed."""
+    if value not in (allowed := tuple(allowed)):
+        raise ValueError(f"{name} = {value!r}; expected one of {', '.join(allowed)}")
+
+
+def positive(**values: float | str | None) -> None:
+    """Raise ValueError unless all values that are numbers are finite and above 0."""
+    for name, value in values.items():
+        if _is_number(value) and not 0 < value < inf:
+            raise ValueError(f"{name} = {value}; expected a finite number above 0")
+
+
+def not_negative(**values: float | str | None) -> None:
+    """Raise ValueError unless all values that are numbers are finite and 0 or more."""
+    for name, value in values.items():
+        if _is_number(value) and not 0 <= value < inf:
+            raise ValueError(f"{name} = {value}; expected a finite number, 0 or more")
+
+
+def limits(**values: float | None) -> None:
+    """Raise ValueError unless all values that are numbers are above 0; infinite: no limit."""
+    for name, value in values.items():
+        if _is_number(value) and not value > 0:
+            raise ValueError(f"{name} = {value}; expected a number above 0")
+
+
+def _is_number(value: object) -> bool:
+    """Neither absent nor a word such as "auto"."""
+    return value is not None and not isinstance(value, str)
+
+
+def check_elements(elements: Iterable[str], where: str = "elements") -> None:
+    """Raise ValueError unless all are symbols of chemical elements."""
+    if unknown := [e for e in dict.fromkeys(elements) if e not in atomic_numbers]:
+        raise ValueError(f"{where}: expected chemical elements, found {', '.join(unknown)}")
 
 
 def check_name(name: str) -> None:

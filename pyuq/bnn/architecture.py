@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from ase.data import atomic_numbers
 from numpy.typing import NDArray
 
 import pyuq
 from pyuq.bnn.coupling import paths
 from pyuq.io.files import read_tensors, sha256, write_tensors
+from pyuq.settings import check_elements
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,7 @@ class Architecture:
             raise ValueError(f"envelope = {self.envelope}; expected a power from 2")
         if not self.elements or len(set(self.elements)) != len(self.elements):
             raise ValueError(f"elements = {self.elements}; expected different chemical symbols")
-        if unknown := [e for e in self.elements if e not in atomic_numbers]:
-            raise ValueError(f"elements has {', '.join(unknown)}; expected chemical symbols")
+        check_elements(self.elements)
 
     def paths(self, layer: int) -> list[tuple[int, int, int]]:
         """Paths of a layer, counted from 0."""

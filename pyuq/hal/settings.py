@@ -9,7 +9,16 @@ from pathlib import Path
 
 from pyuq.models.fit import FitSettings, RepulsionSettings, Solver, Weights
 from pyuq.models.run_fit import FAMILIES, basis_from_table
-from pyuq.settings import assign, check_name, flatten, from_table, load_toml
+from pyuq.settings import (
+    assign,
+    check_name,
+    choose,
+    flatten,
+    from_table,
+    limits,
+    load_toml,
+    positive,
+)
 
 Ramp = float | tuple[float, float]
 
@@ -25,19 +34,6 @@ FREE = (
     "labels.wait",
     "md.timeout",
 )
-
-
-def choose(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    """Raise ValueError unless the value is allowed."""
-    if value not in allowed:
-        raise ValueError(f"{name} = '{value}'; expected one of {', '.join(allowed)}")
-
-
-def positive(**values: float) -> None:
-    """Raise ValueError unless all values are positive."""
-    for name, value in values.items():
-        if value is not None and not value > 0:
-            raise ValueError(f"{name} = {value}; expected a number above 0")
 
 
 @dataclass(frozen=True)
@@ -95,7 +91,8 @@ class Labels:
         choose("kind", self.kind, ("lammps", "ase", "files"))
         choose("atom_style", self.atom_style, ("atomic", "charge"))
         choose("unit_style", self.unit_style, ("metal", "real"))
-        positive(workers=self.workers, timeout=self.timeout, max_force=self.max_force)
+        positive(workers=self.workers)
+        limits(timeout=self.timeout, max_force=self.max_force)
         if self.kind == "lammps" and not self.commands:
             raise ValueError("kind = 'lammps' needs `commands` (pair_style, pair_coeff)")
         if self.kind == "ase" and ":" not in self.calculator:
@@ -234,11 +231,12 @@ class Stop:
     label_final: bool = True
 
     def __post_init__(self):
-        positive(threshold=self.threshold, epsilon=self.epsilon, every=self.every)
-        positive(max_force=self.max_force, max_temperature=self.max_temperature)
-        positive(energy_error=self.energy_error, grade=self.grade)
+        positive(epsilon=self.epsilon, every=self.every)
+        limits(threshold=self.threshold, max_force=self.max_force)
+        limits(max_temperature=self.max_temperature, grade=self.grade)
         force = self.force_error
-        positive(**(force if isinstance(force, dict) else {"force_error": force}))
+        limits(energy_error=self.energy_error)
+        limits(**(force if isinstance(force, dict) else {"force_error": force}))
         if not self.memory > 1:
             raise ValueError(f"memory = {self.memory}; expected a number of labels above 1")
         if not 0 < self.confidence < 1:

@@ -19,6 +19,7 @@ from ase.data import atomic_numbers, covalent_radii
 
 from pyuq.io.files import write_text
 from pyuq.models.basis import ACEBasis, Function
+from pyuq.settings import check_elements
 
 SPLINE_STEP = 0.001  # Å, of the radial tables that ML-PACE makes
 CORE_FADE = (
@@ -69,10 +70,7 @@ class Repulsion:
         ValueError
             ``inner`` does not name the pair, or ZBL does not know the elements.
         """
-        if unknown := {a, b} - set(atomic_numbers):
-            raise ValueError(
-                f"repulsion needs chemical elements, found {', '.join(sorted(unknown))}"
-            )
+        check_elements((a, b), "repulsion")
         for pair in ((a, b), (b, a)):
             if pair in self.inner:
                 return float(self.inner[pair])
@@ -128,8 +126,7 @@ def repulsion_inside(
     -------
     Repulsion
     """
-    if unknown := set(elements) - set(atomic_numbers):
-        raise ValueError(f"repulsion needs chemical elements, found {', '.join(sorted(unknown))}")
+    check_elements(elements, "repulsion")
 
     def radii(pair):
         return sum(covalent_radii[atomic_numbers[element]] for element in pair)

@@ -7,31 +7,17 @@ from dataclasses import dataclass, field
 from math import inf, isfinite
 from pathlib import Path
 
-from ase.data import atomic_numbers
-
 from pyuq.io.files import sha256
-from pyuq.settings import assign, from_table, load_toml
+from pyuq.settings import (
+    assign,
+    check_elements,
+    choose,
+    from_table,
+    load_toml,
+    not_negative,
+    positive,
+)
 from pyuq.srom.geometry import ALIGNMENTS
-
-
-def choose(name: str, value, allowed: tuple[str, ...]) -> None:
-    """Raise ValueError unless the value is allowed."""
-    if value not in allowed:
-        raise ValueError(f"{name} = {value!r}; expected one of {', '.join(allowed)}")
-
-
-def positive(**values) -> None:
-    """Raise ValueError unless all values that are numbers are finite and above 0."""
-    for name, value in values.items():
-        if value is not None and not isinstance(value, str) and not 0 < value < inf:
-            raise ValueError(f"{name} = {value}; expected a finite number above 0")
-
-
-def not_negative(**values) -> None:
-    """Raise ValueError unless all values are finite and 0 or more."""
-    for name, value in values.items():
-        if value is not None and not 0 <= value < inf:
-            raise ValueError(f"{name} = {value}; expected a finite number, 0 or more")
 
 
 @dataclass(frozen=True)
@@ -62,8 +48,7 @@ class Start:
         choose("atom_style", self.atom_style, ("atomic", "charge"))
         if len(set(self.elements)) < len(self.elements) or not self.elements:
             raise ValueError(f"elements = {list(self.elements)}; expected one or more, each once")
-        if unknown := [e for e in self.elements if e not in atomic_numbers]:
-            raise ValueError(f"elements: {', '.join(unknown)} is no element's symbol")
+        check_elements(self.elements)
         for element in (*self.masses, *self.charges):
             choose("element of masses or charges", element, self.elements)
         positive(**{f"masses.{e}": m for e, m in self.masses.items()})

@@ -314,7 +314,7 @@ def test_export_joins_and_thins(folder, capsys, target, theta):
     [
         ("network.lmax=3", "expected 1 or 2"),
         ("network.noise_hidden=-4", "expected 0 (no head) or more"),
-        ('network.elements=["Xx"]', "expected chemical symbols"),
+        ('network.elements=["Xx"]', "expected chemical elements, found Xx"),
         ("threads=-2", "expected 0"),
         ("method=laplace", "expected one of sghmc"),
         ("sampler.draw=3", "draw"),

@@ -330,7 +330,7 @@ def test_settings_from_the_command_line(tmp_path, capsys):
         ("[basis]", "repulsion = { margin = -1 }\n[basis]", "margin = -1.0"),
         ('"ar"', '"a/b"', "without folder"),
         ("[basis]", "[basis]\nnmax = 0", "the basis holds no function"),
-        ('["Ar"]', '["Ar", "Xx"]', "repulsion needs chemical elements, found Xx"),
+        ('["Ar"]', '["Ar", "Xx"]', "repulsion: expected chemical elements, found Xx"),
     ],
 )
 def test_mistakes_in_the_file_are_named(tmp_path, old, new, message):

@@ -534,7 +534,7 @@ def test_report_needs_runs(copy, capsys):
         ("start.masses.Ar=-1.0", "masses.Ar = -1.0"),
         ("start.charges.Ar=inf", "charges.Ar = inf"),
         ('start.elements=["Ar", "Ar"]', "expected one or more, each once"),
-        ('start.elements=["Ar", "Kr", "Zz"]', "Zz is no element's symbol"),
+        ('start.elements=["Ar", "Kr", "Zz"]', "expected chemical elements, found Zz"),
         ("start.structure=none.xyz", "none.xyz, which [start] structure names"),
         ("runs.timeout=0", "timeout = 0"),
     ],
