@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 
+from pyuq import _guard
 from pyuq._plugin import LIBRARY, plugin_dir
 
 # Set by mpirun for its ranks (MPICH's process managers, Open MPI, PMIx).
@@ -178,6 +179,26 @@ def ends_together(comm) -> Iterator[None]:
         comm.Abort(1)
 
 
+def guarded(command: list[str], **options) -> subprocess.Popen:
+    """Start a process that heads a session of its own and ends, with all that it starts, when this thread does.
+
+    Parameters
+    ----------
+    command : list of str
+    options
+        Of :class:`subprocess.Popen`.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such program.
+    """
+    if shutil.which(command[0]) is None:
+        raise FileNotFoundError(f"{command[0]} is not an executable")
+    guard = [sys.executable, "-I", "-S", _guard.__file__, str(os.getpid())]
+    return subprocess.Popen([*guard, *command], start_new_session=True, **options)
+
+
 @contextmanager
 def interruptible() -> Iterator[threading.Event]:
     """Event for :func:`run_script` that is set when the block is interrupted: a thread that waits cannot know."""
@@ -227,14 +248,13 @@ def run_script(
             )
         command = [launcher, "-np", str(ranks), *command]
     with open(folder / "screen.txt", "wb") as screen:
-        process = subprocess.Popen(
+        process = guarded(
             command,
             cwd=folder,
             env=environment(launched=False),
             stdin=subprocess.DEVNULL,
             stdout=screen,
             stderr=subprocess.STDOUT,
-            start_new_session=True,
         )
         try:
             code = _wait(process, timeout, stop)
@@ -261,7 +281,7 @@ def _wait(process: subprocess.Popen, timeout: float, stop: threading.Event | Non
     end = time.monotonic() + timeout
     while True:
         if stop is not None and stop.is_set():
-            raise InterruptedError(f"{process.args[0]} was interrupted")
+            raise InterruptedError("interrupted")
         left = end - time.monotonic()
         try:
             return process.wait(min(left, POLL))

@@ -409,16 +409,18 @@ def produce(folder: Path, kind: str, size: Size, ranks: int) -> Diffusivity:
         ]
         if launcher is not None and ranks > 1:
             command = [launcher, "-np", str(ranks), *command]
-        done = subprocess.run(
+        process = lmp.guarded(
             command,
             cwd=folder,
             env=lmp.environment(),
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             text=True,
         )
-        if done.returncode:
-            tail = "\n".join((done.stdout + done.stderr).splitlines()[-8:])
+        screen, _ = process.communicate()
+        if process.returncode:
+            tail = "\n".join(screen.splitlines()[-8:])
             raise RuntimeError(f"{' '.join(command)} failed in {folder}:\n{tail}")
         os.replace(folder / f".log.{kind}", finished)
     run = read_trajectory(dump, elements=systems.ELEMENTS)

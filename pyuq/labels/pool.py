@@ -12,6 +12,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from queue import Empty, SimpleQueue
+from threading import Event
 
 import numpy as np
 from ase import Atoms
@@ -19,7 +20,7 @@ from ase.io.jsonio import decode, encode
 
 from pyuq.io.extxyz import labelled
 from pyuq.labels.base import Failure, defect
-from pyuq.lmp import environment
+from pyuq.lmp import POLL, environment, guarded, interruptible
 
 
 class WorkerError(Exception):
@@ -35,18 +36,20 @@ class Worker:
         Of the reference method, for :func:`pyuq.labels.reference.make_reference`.
     timeout : float
         Longest time for one structure, s.
+    stop : threading.Event
+        Ends it when set.
     """
 
-    def __init__(self, description: dict, timeout: float):
+    def __init__(self, description: dict, timeout: float, stop: Event):
         self.timeout = timeout
+        self.stop = stop
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the worker)
-        self._process = subprocess.Popen(
+        self._process = guarded(
             [sys.executable, "-m", "pyuq.labels.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
             env=environment(launched=False),
-            start_new_session=True,
         )
         self._buffer = b""
         self._send(json.dumps(description))
@@ -57,16 +60,25 @@ class Worker:
         Raises
         ------
         WorkerError
-            The process died or ran past its time; it is gone after that.
+            The process died or ran past its time.
+        InterruptedError
+            `stop` is set.
+
+        The process is gone after either.
         """
         self._send(encode(atoms.todict()))
         deadline = time.monotonic() + self.timeout
         stdout = self._process.stdout.fileno()
         while b"\n" not in self._buffer:
+            if self.stop.is_set():
+                self.kill()
+                raise InterruptedError("interrupted")
             left = deadline - time.monotonic()
-            if left <= 0.0 or not select.select([stdout], [], [], left)[0]:
+            if left <= 0.0:
                 self.kill()
                 raise WorkerError(f"no answer within {self.timeout:g} s, killed")
+            if not select.select([stdout], [], [], min(left, POLL))[0]:
+                continue
             chunk = os.read(stdout, 1 << 20)
             if not chunk:
                 raise WorkerError(self._obituary())
@@ -137,14 +149,17 @@ class PoolLabeller:
         for index in range(len(structures)):
             jobs.put(index)
         nthreads = min(self.workers, len(structures))
-        with ThreadPoolExecutor(max(nthreads, 1)) as threads:
+        with ThreadPoolExecutor(max(nthreads, 1)) as threads, interruptible() as stop:
             for future in [
-                threads.submit(self._serve, structures, jobs, results) for _ in range(nthreads)
+                threads.submit(self._serve, structures, jobs, results, stop)
+                for _ in range(nthreads)
             ]:
                 future.result()
         return results
 
-    def _serve(self, structures: list[Atoms], jobs: SimpleQueue, results: list) -> None:
+    def _serve(
+        self, structures: list[Atoms], jobs: SimpleQueue, results: list, stop: Event
+    ) -> None:
         """Take structures until none is left, with one worker that is replaced when it dies."""
         worker = None
         try:
@@ -153,16 +168,18 @@ class PoolLabeller:
                     index = jobs.get_nowait()
                 except Empty:
                     return
-                results[index], worker = self._one(structures[index], worker)
+                results[index], worker = self._one(structures[index], worker, stop)
         finally:
             if worker is not None:
                 worker.kill()
 
-    def _one(self, atoms: Atoms, worker: Worker | None) -> tuple[Atoms | Failure, Worker | None]:
+    def _one(
+        self, atoms: Atoms, worker: Worker | None, stop: Event
+    ) -> tuple[Atoms | Failure, Worker | None]:
         for _ in range(self.retries + 1):
             try:
                 if worker is None:
-                    worker = Worker(self.description, self.timeout)
+                    worker = Worker(self.description, self.timeout, stop)
                 reply = worker.compute(atoms)
             except WorkerError as error:
                 worker, reason = None, str(error)

@@ -160,7 +160,7 @@ def test_answers_that_are_no_labels_cost_only_their_own(monkeypatch):
     asked = []
 
     class Fake:
-        def __init__(self, description, timeout):
+        def __init__(self, description, timeout, stop):
             self.alive = True
 
         def compute(self, atoms):
