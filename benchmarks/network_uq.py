@@ -153,10 +153,10 @@ def samplers(plan: Plan) -> dict:
     return {
         "SGHMC, one chain": chains(1),
         f"SGHMC, {plan.members} chains": chains(plan.members),
-        "deep ensemble": Ensemble(plan.members, each, batch=batch),
-        "shallow ensemble": ShallowEnsemble(plan.members, each, batch=batch),
-        "dropout": Dropout(plan.draws, steps=plan.gradients, batch=batch),
-        "last layer": LastLayer(plan.draws, plan.gradients, batch=batch),
+        "deep ensemble": Ensemble(each, batch=batch, members=plan.members),
+        "shallow ensemble": ShallowEnsemble(each, batch=batch, members=plan.members),
+        "dropout": Dropout(plan.gradients, batch=batch, draws=plan.draws),
+        "last layer": LastLayer(plan.gradients, batch=batch, draws=plan.draws),
     }
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 import pyuq
 from pyuq.bnn.coupling import paths
 from pyuq.io.files import read_tensors, sha256, write_tensors
-from pyuq.settings import check_elements
+from pyuq.settings import check_elements, positive
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,8 @@ class Architecture:
     def __post_init__(self):
         if self.lmax not in (1, 2):
             raise ValueError(f"lmax = {self.lmax}; expected 1 or 2")
-        for name in ("layers", "channels", "hidden", "bessels", "cutoff"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} = {getattr(self, name)}; expected a number above 0")
+        positive(layers=self.layers, channels=self.channels, hidden=self.hidden)
+        positive(bessels=self.bessels, cutoff=self.cutoff)
         if self.noise_hidden < 0:
             raise ValueError(f"noise_hidden = {self.noise_hidden}; expected 0 (no head) or more")
         if self.envelope < 2:

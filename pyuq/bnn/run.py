@@ -19,7 +19,7 @@ from pyuq.io.files import write_text
 from pyuq.io.structures import expand, read_structures
 from pyuq.models.fit import RepulsionSettings, training_hash
 from pyuq.models.yace import repulsion_inside
-from pyuq.settings import assign, from_table, load_toml
+from pyuq.settings import assign, choose, from_table, load_toml, positive
 
 SAMPLERS = {
     "sghmc": SGHMC,
@@ -77,12 +77,9 @@ class Settings:
     checkpoint: int = 200
 
     def __post_init__(self):
-        if self.method not in SAMPLERS:
-            raise ValueError(f"method = {self.method!r}; expected one of {', '.join(SAMPLERS)}")
-        if self.dtype not in DTYPES:
-            raise ValueError(f"dtype = {self.dtype!r}; expected one of {', '.join(DTYPES)}")
-        if not self.checkpoint > 0:
-            raise ValueError(f"checkpoint = {self.checkpoint}; expected a number of steps above 0")
+        choose("method", self.method, SAMPLERS)
+        choose("dtype", self.dtype, DTYPES)
+        positive(checkpoint=self.checkpoint)
         if self.threads < 0:
             raise ValueError(f"threads = {self.threads}; expected 0 (torch's own choice) or more")
         if not self.train:
@@ -172,7 +169,7 @@ def train(path, assignments: Iterable[str] = ()) -> Path:
     """
     run = Run(path, assignments)
     s = run.settings
-    one = Ensemble(1, s.train_steps, s.learning_rate, s.batch)
+    one = Ensemble(s.train_steps, s.learning_rate, s.batch, members=1)
     folder = checkpoints(run, "train")
     return run.write(one.run(run.target, s.seed, folder, s.checkpoint), s.name)
 

@@ -43,6 +43,7 @@ from tqdm import tqdm
 
 from pyuq.io.files import read_tensors, write_tensors
 from pyuq.models.posterior import Posterior
+from pyuq.settings import not_negative, positive
 
 
 class Target(Protocol):
@@ -230,25 +231,16 @@ class SGHMC:
     chains: int = 1
 
     def __post_init__(self):
-        for name in (
-            "draws",
-            "thinning",
-            "burn_in",
-            "learning_rate",
-            "step_size",
-            "floor",
-            "chains",
-        ):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} = {getattr(self, name)}; expected a number above 0")
+        positive(draws=self.draws, thinning=self.thinning, burn_in=self.burn_in)
+        positive(learning_rate=self.learning_rate, step_size=self.step_size)
+        positive(floor=self.floor, chains=self.chains)
         if not 0 < self.friction <= 1:
             raise ValueError(f"friction = {self.friction}; expected a number in (0, 1]")
         if not 0 <= self.memory < 1:
             raise ValueError(f"memory = {self.memory}; expected a number in [0, 1)")
         if not 0 <= self.quiet < self.burn_in:
             raise ValueError(f"quiet = {self.quiet}; expected 0 or more, below burn_in")
-        if self.temperature < 0 or self.batch < 0:
-            raise ValueError("temperature and batch must not be negative")
+        not_negative(temperature=self.temperature, batch=self.batch)
 
     @property
     def steps(self) -> int:
@@ -359,26 +351,43 @@ class SGHMC:
 
 
 @dataclass(frozen=True)
-class Ensemble:
-    """Deep ensemble: maxima of the posterior found from different starts, by Adam.
+class Training:
+    """Adam, its rate falling to zero along half a cosine.
 
     Parameters
     ----------
-    members : int
     steps : int
-        Of each member; the rate falls to zero along half a cosine.
+        Of each network.
     learning_rate : float
     batch : int
         Data in a batch; 0: all.
     """
 
-    members: int = 8
     steps: int = 4000
     learning_rate: float = 1e-2
     batch: int = 5
 
     def __post_init__(self):
-        check_training(self, "members")
+        positive(steps=self.steps, learning_rate=self.learning_rate)
+        not_negative(batch=self.batch)
+
+
+@dataclass(frozen=True)
+class Ensemble(Training):
+    """Deep ensemble: maxima of the posterior found from different starts.
+
+    Parameters
+    ----------
+    members : int
+    steps, learning_rate, batch
+        As of :class:`Training`.
+    """
+
+    members: int = 8
+
+    def __post_init__(self):
+        super().__post_init__()
+        positive(members=self.members)
 
     def run(
         self, target: Target, seed: int, folder: Path | None = None, checkpoint: int = 500
@@ -402,7 +411,7 @@ class MaskedTarget(Target, Protocol):
 
 
 @dataclass(frozen=True)
-class Dropout:
+class Dropout(Training):
     """Monte Carlo dropout: one network trained and evaluated with units switched off at random.
 
     A draw is the trained network under one mask: a function of its own, smooth in the positions.
@@ -413,17 +422,15 @@ class Dropout:
     rate : float
         Part of the units that is off.
     steps, learning_rate, batch
-        As of :class:`Ensemble`.
+        As of :class:`Training`.
     """
 
     draws: int = 8
     rate: float = 0.1
-    steps: int = 4000
-    learning_rate: float = 1e-2
-    batch: int = 5
 
     def __post_init__(self):
-        check_training(self, "draws")
+        super().__post_init__()
+        positive(draws=self.draws)
         if not 0 < self.rate < 1:
             raise ValueError(f"rate = {self.rate}; expected a number between 0 and 1")
 
@@ -458,7 +465,7 @@ class LinearTarget(Target, Protocol):
 
 
 @dataclass(frozen=True)
-class LastLayer:
+class LastLayer(Training):
     """One trained network, and the exact posterior of its readout given everything else.
 
     The rows of the regression cost a pass over all data, which is not counted among the gradients.
@@ -467,16 +474,14 @@ class LastLayer:
     ----------
     draws : int
     steps, learning_rate, batch
-        As of :class:`Ensemble`.
+        As of :class:`Training`.
     """
 
     draws: int = 8
-    steps: int = 4000
-    learning_rate: float = 1e-2
-    batch: int = 5
 
     def __post_init__(self):
-        check_training(self, "draws")
+        super().__post_init__()
+        positive(draws=self.draws)
 
     def run(
         self, target: LinearTarget, seed: int, folder: Path | None = None, checkpoint: int = 500
@@ -516,7 +521,7 @@ class Heads:
 
 
 @dataclass(frozen=True)
-class ShallowEnsemble:
+class ShallowEnsemble(Training):
     """Several readouts on one trunk, trained together so that their spread explains the errors.
 
     A step costs one forward pass and `members` reverse passes; it counts as `members` gradients.
@@ -525,16 +530,13 @@ class ShallowEnsemble:
     ----------
     members : int
     steps, learning_rate, batch
-        As of :class:`Ensemble`.
+        As of :class:`Training`.
     """
 
     members: int = 8
-    steps: int = 4000
-    learning_rate: float = 1e-2
-    batch: int = 5
 
     def __post_init__(self):
-        check_training(self, "members")
+        super().__post_init__()
         if self.members < 2:
             raise ValueError(f"members = {self.members}; expected at least 2, a spread is fitted")
 
@@ -553,22 +555,13 @@ class ShallowEnsemble:
         return Draws(found[:, None], self.members * self.steps)
 
 
-def check_training(settings, count: str) -> None:
-    """Refuse settings of an optimisation that make no sense."""
-    for name in (count, "steps", "learning_rate"):
-        if not getattr(settings, name) > 0:
-            raise ValueError(f"{name} = {getattr(settings, name)}; expected a number above 0")
-    if settings.batch < 0:
-        raise ValueError(f"batch = {settings.batch}; expected 0 (all data) or more")
-
-
 def unchanged(theta: Tensor, generator: torch.Generator) -> Tensor:
     """Parameters as they are."""
     return theta
 
 
 def optimize(
-    settings: Ensemble | Dropout | LastLayer | ShallowEnsemble,
+    settings: Training,
     target: Target,
     seed: int,
     name: str,

@@ -36,6 +36,7 @@ from pyuq.io.structures import check_structures
 from pyuq.models.fit import fit_one_body
 from pyuq.models.posterior import Posterior
 from pyuq.models.regression import NormalEquations, condition
+from pyuq.settings import positive
 
 SILU = 1.6765324703310907  # 1/√⟨SiLU(x)²⟩ of a standard normal x
 
@@ -65,8 +66,7 @@ class Likelihood:
     prior: float = 1.0
 
     def __post_init__(self):
-        if not self.prior > 0:
-            raise ValueError(f"prior = {self.prior}; expected a number above 0")
+        positive(prior=self.prior)
         for name, zero in (("energy", "automatic"), ("force", "automatic"), ("virial", "not used")):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} = {getattr(self, name)}; expected 0 ({zero}) or more")

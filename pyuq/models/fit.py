@@ -23,6 +23,7 @@ from pyuq.models.mtp_radial import refine
 from pyuq.models.posterior import Posterior, PosteriorFile, sha256
 from pyuq.models.regression import ARDRegression, BayesianRidge, Conditioning, NormalEquations
 from pyuq.models.yace import Repulsion, repulsion_inside, shortest_distances
+from pyuq.settings import limits, not_negative
 
 SOLVERS = ("ridge", "ard")
 STEEPEST = 20.0  # smoothness; beyond, prior variances leave double precision
@@ -95,8 +96,7 @@ class RepulsionSettings:
     margin: float = 0.1
 
     def __post_init__(self):
-        if not 0 <= self.margin < np.inf:
-            raise ValueError(f"margin = {self.margin} Å; expected a finite number of 0 or more")
+        not_negative(margin=self.margin)
 
     def choose(self, structures: Sequence[Atoms], basis: Basis) -> Repulsion | None:
         """Return the repulsion for a training set."""
@@ -133,8 +133,7 @@ class FitSettings:
     max_force: float = np.inf
 
     def __post_init__(self):
-        if not self.max_force > 0:
-            raise ValueError(f"max_force = {self.max_force} eV/Å; expected a number above 0")
+        limits(max_force=self.max_force)
         for element, energy in (self.one_body or {}).items():
             if element not in self.basis.elements or not np.isfinite(energy):
                 raise ValueError(

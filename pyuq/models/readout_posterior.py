@@ -34,6 +34,7 @@ from pyuq.models.maxvol import describe, flat_inverses, select_active_sets
 from pyuq.models.posterior import Posterior, PosteriorFile, sha256
 from pyuq.models.readout_sums import KINDS, Components, Partial, accumulate, blocks, my_share
 from pyuq.models.regression import BayesianRidge, Conditioning, NormalEquations, condition
+from pyuq.settings import choose, limits
 
 FloatArray = NDArray[np.float64]
 
@@ -66,8 +67,8 @@ class PosteriorSettings:
     seed: int = 0
 
     def __post_init__(self):
-        if self.mean not in MEANS:
-            raise ValueError(f"mean = {self.mean!r}; expected one of {', '.join(MEANS)}")
+        choose("mean", self.mean, MEANS)
+        limits(max_force=self.max_force)
         if not 0 <= self.holdout < 1:
             raise ValueError(f"holdout = {self.holdout}; expected a part of 0 or more, below 1")
 

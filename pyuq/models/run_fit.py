@@ -19,7 +19,7 @@ from pyuq.models.maxvol import describe, flat_inverses, select_active_sets
 from pyuq.models.metrics import Predictions, error_table, format_table, predict
 from pyuq.models.mtp import MTPBasis
 from pyuq.models.yace import shortest_distances
-from pyuq.settings import assign, check_name, from_table, load_toml
+from pyuq.settings import assign, check_name, choose, from_table, load_toml
 
 FAMILIES = ("ace", "mtp")
 
@@ -64,8 +64,7 @@ class FitFile:
 
     def __post_init__(self):
         check_name(self.name)
-        if self.family not in FAMILIES:
-            raise ValueError(f"family = {self.family!r}; expected one of {', '.join(FAMILIES)}")
+        choose("family", self.family, FAMILIES)
         if not self.train:
             raise ValueError("train names no file")
 
