@@ -107,6 +107,7 @@ cdef extern from "model.h" namespace "uq":
     cdef struct LoadOptions:
         cbool radial_spline
         vector[string] elements
+        cbool named
 
     cdef struct ModelFiles:
         string name
@@ -577,7 +578,7 @@ cdef class Model:
         return variances, v
 
 
-def members(path, elements=()):
+def members(path, elements=(), named=False):
     """Models of a file by which a committee counts it: of a network one for each sample.
 
     Parameters
@@ -586,12 +587,15 @@ def members(path, elements=()):
         As of :class:`Model`.
     elements : iterable of str
         As of :class:`Model`.
+    named : bool
+        They were given for this very file: other names in it are an error.
 
     Returns
     -------
     list of Model
     """
     cdef LoadOptions options
+    options.named = named
     for element in elements:
         options.elements.push_back(str(element).encode())
     cdef vector[CModel] loaded = load_members(read_model_files(str(path).encode()), options)

@@ -66,8 +66,15 @@ class UQCalculator(Calculator):
         (aleatoric; not part of the uncertainties above, which are the model's own), mean variance over members.
         Of files with an active set: ``grade`` (N,), the extrapolation grade γ; of several, the largest.
 
+    Notes
+    -----
+    Copies share the models. A pickled calculator (for another process) names its files by absolute path; they must
+    be there, unchanged, where it is unpickled.
+
     Raises
     ------
+    TypeError
+        A keyword that neither this class nor ASE's calculators have.
     ValueError
         No file; a structure holds an element that a member does not know; or the calibration is one of other
         files, or has none of a species.
@@ -114,6 +121,15 @@ class UQCalculator(Calculator):
         self.forces_uncertainty = forces_uncertainty
         self.calibration = self._calibration(calibration)
 
+    def set(self, **kwargs) -> dict:
+        """Of ASE, which takes any keyword: refuse them, as none would have an effect."""
+        if kwargs:
+            raise TypeError(
+                f"UQCalculator has no keyword {', '.join(kwargs)}; it is made with files, elements, "
+                "forces_uncertainty, calibration, and ASE's restart, label, atoms, directory"
+            )
+        return super().set()
+
     def fingerprints(self) -> dict[str, str]:
         """{file name: SHA-256} of what the predictions come from."""
         return {str(m.path): m.fingerprint() for m in self.members}
@@ -141,7 +157,12 @@ class UQCalculator(Calculator):
         Their meaning is the family's: ACE basis functions, MTP moments, hidden activations of a NEP, final scalars
         of a network.
         """
-        return self.members[member].features(atoms if atoms is not None else self.atoms)
+        atoms = atoms if atoms is not None else self.atoms
+        if atoms is None:
+            raise ValueError(
+                "features of which structure? Give atoms, or calculate something before"
+            )
+        return self.members[member].features(atoms)
 
     def calculate(
         self,
@@ -248,7 +269,7 @@ def _members(file, elements: Sequence[str]) -> list[Evaluator]:
     """Evaluators of ``FILE`` or ``FILE:El1,El2``."""
     name, separator, names = str(file).rpartition(":")
     if separator and not Path(file).exists():
-        return Evaluator.members(name, names.split(","))
+        return Evaluator.members(name, names.split(","), named=True)
     return Evaluator.members(file, elements)
 
 

@@ -167,6 +167,13 @@ Model uq::load_model(const ModelFiles &files, const LoadOptions &options) {
   return model;
 }
 
+static void check_names(const std::vector<Model> &members, const std::vector<std::string> &given) {
+  for (const Model &member : members)
+    if (member.map->elements() != given)
+      throw Error(member.name + ": its species are " + joined(member.map->elements()) + ", not " +
+                  joined(given) + ": leave the names behind the colon out");
+}
+
 std::vector<Model> uq::load_members(const ModelFiles &files, const LoadOptions &options) {
   std::vector<Model> members;
   if (network::recognises_network(files.model) && files.posterior_name.empty()) {
@@ -183,6 +190,7 @@ std::vector<Model> uq::load_members(const ModelFiles &files, const LoadOptions &
   } else {
     members.push_back(load_model(files, options));
   }
+  if (options.named) check_names(members, options.elements);
   return members;
 }
 

@@ -28,6 +28,8 @@ struct LoadOptions {
       false;    // ACE: reproduce the reference evaluator's splines instead of exact radials
   // Names of the species, in file order, for formats that store none (MTP); others ignore it.
   std::vector<std::string> elements;
+  // They were given for this very file: other names in it are an error.
+  bool named = false;
 };
 
 // The bytes of a model: the file that was named and, where one lies beside it, its posterior

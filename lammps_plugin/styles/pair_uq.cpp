@@ -151,7 +151,8 @@ void PairUQ::coeff(int narg, char **arg) {
   std::vector<std::vector<int>> species;
   try {
     for (const UQModelFile &file : files) {
-      options.elements = file.elements.empty() ? named : file.elements;
+      options.named = !file.elements.empty();
+      options.elements = options.named ? file.elements : named;
       for (uq::Model &model : uq::load_members(file.files, options))
         models.push_back(std::move(model));
     }

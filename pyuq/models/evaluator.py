@@ -66,10 +66,9 @@ class Evaluator:
         elements: Sequence[str] = (),
         posterior: bool = True,
     ):
-        model = _core.Model(
-            path, radial_spline=radial_spline, elements=elements, posterior=posterior
-        )
-        self._hold(model, path)
+        options = {"radial_spline": radial_spline, "elements": tuple(elements)}
+        options["posterior"] = posterior
+        self._hold(_core.Model(path, **options), path, options)
 
     def fingerprint(self) -> str:
         """SHA-256 of the posterior, or of the native file where there is none."""
@@ -77,18 +76,28 @@ class Evaluator:
         return sha256(beside if self.model.has_posterior and beside.is_file() else self.path)
 
     @classmethod
-    def members(cls, path, elements: Sequence[str] = ()) -> list["Evaluator"]:
-        """Evaluators of what a committee counts as its members: of a network one for each sample."""
+    def members(cls, path, elements: Sequence[str] = (), named: bool = False) -> list["Evaluator"]:
+        """Evaluators of what a committee counts as its members: of a network one for each sample.
+
+        named: the elements were given for this very file, and other names in it are an error.
+        """
         found = []
-        for model in _core.members(path, elements):
+        options = {"elements": tuple(elements), "named": named}
+        for k, model in enumerate(_core.members(path, **options)):
             member = cls.__new__(cls)
-            member._hold(model, path)
+            member._hold(model, path, options | {"member": k})
             found.append(member)
         return found
 
-    def _hold(self, model: _core.Model, path) -> None:
-        self.model, self.path = model, Path(path)
+    def _hold(self, model: _core.Model, path, options: dict) -> None:
+        self.model, self.path, self._options = model, Path(path), options
         self.elements, self.nreadout = model.elements, model.nreadout
+
+    def __deepcopy__(self, memo) -> "Evaluator":
+        return self  # a model does not change
+
+    def __reduce__(self):
+        return _reloaded, (str(self.path.absolute()), self._options, self.fingerprint())
 
     def neighbors(self, atoms: Atoms) -> tuple[_core.NeighborView, np.ndarray]:
         """Neighbour view of a structure and the owner of each of its atoms and ghosts.
@@ -188,3 +197,16 @@ class Evaluator:
         view, _ = self.neighbors(atoms)
         variance, _ = self.model.variance(self.model.sums(view))
         return float(np.sqrt(max(variance, 0.0)))
+
+
+def _reloaded(path: str, options: dict, fingerprint: str) -> Evaluator:
+    """Evaluator in another process: of the same file, which must not have changed."""
+    if "member" in options:
+        options = dict(options)
+        member = options.pop("member")
+        evaluator = Evaluator.members(path, **options)[member]
+    else:
+        evaluator = Evaluator(path, **options)
+    if evaluator.fingerprint() != fingerprint:
+        raise RuntimeError(f"{path} has changed since it was loaded: load it again")
+    return evaluator

@@ -178,7 +178,7 @@ def format_mtp(basis: MTPBasis, weights: FloatArray) -> str:
     lines = [
         "MTP",
         "version = 1.1.0",
-        f"potential_name = pyuq, species {' '.join(basis.elements)}",
+        f"potential_name = pyuq-{'-'.join(basis.elements)}",  # one word: all that MLIP reads
         f"scaling = {scaling:.16e}",
         f"species_count = {n}",
         "potential_tag = ",

@@ -36,8 +36,15 @@ def load(tmp_path, text, name="a.mtp", elements=NAMES):
         ("max_dist = 4.5", "max_dist = nan", r":9: found 'nan', expected a finite number"),
         ("radial_basis_size = 2", "radial_basis_size = 3", "0-0 has 2 numbers, expected 3"),
         ("radial_basis_size = 2", "radial_basis_size = 99999", "an integer between 1 and 64"),
-        ("radial_funcs_count = 2", "radial_funcs_count = 1", r"found '\{', expected 0-1"),
-        ("\t\t0-1\n", "\t\t1-0\n", r"found '1-0', expected 0-1"),
+        (
+            "radial_funcs_count = 2",
+            "radial_funcs_count = 1",
+            r"found '\{', expected 0- and another species",
+        ),
+        ("\t\t0-1\n", "\t\t1-0\n", r"found '1-0', expected 0- and another species"),
+        ("\t\t0-1\n", "\t\t2-1\n", r"found '2-1', expected 0-1"),
+        ("\t\t1-0\n", "\t\t1-1\n", r"found '1-1', expected 1-0"),
+        ("\t\t0-0\n", "\t\tAl-Al\n", r"found 'Al-Al', expected 0-0"),
         ("radial_coeffs", "radial_coefs", "unknown entry 'radial_coefs'"),
         ("alpha_moments_count", "alpha_moments_number", "unknown entry"),
         (
@@ -99,6 +106,24 @@ def test_as_many_names_as_species(tmp_path, elements):
     message = f"2 species without names, but {len(elements)} were given"
     with pytest.raises(RuntimeError, match=message):
         load(tmp_path, SMALL, elements=elements)
+
+
+@pytest.mark.parametrize("elements", [("Al", "Al"), ("Al", "")])
+def test_a_name_of_its_own_for_each_species(tmp_path, elements):
+    with pytest.raises(RuntimeError, match=f"found '{elements[1]}' among the names of the species"):
+        load(tmp_path, SMALL, elements=elements)
+
+
+@pytest.mark.parametrize("labels", [("1", "2"), ("13", "29"), ("1", "0")])
+def test_labels_of_species(tmp_path, labels):
+    """MLIP-3 labels species as its training set did; their order in the file counts."""
+    view = _core.NeighborView([[0, 0, 0], [1, 1.5, 2]], [0, 1], [0, 1], [0, 1, 2], [1, 0])
+    changed = re.sub(
+        r"\t\t([01])-([01])\n", lambda m: f"\t\t{labels[int(m[1])]}-{labels[int(m[2])]}\n", SMALL
+    )
+    assert changed != SMALL
+    a, b = load(tmp_path, SMALL, "a.mtp"), load(tmp_path, changed, "b.mtp")
+    np.testing.assert_array_equal(a.evaluate(view)["energies"], b.evaluate(view)["energies"])
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The ASE calculator gives the numbers of LAMMPS, and what LAMMPS does not give by definition."""
 
+import copy
+import pickle
 import shutil
 from pathlib import Path
 
@@ -146,8 +148,38 @@ def test_forces_uncertainty_on_request(families, small):
     assert calc.get_property("forces_uncertainty", small).shape == (len(small), 3)
 
 
+def test_copies(families, small, tmp_path, monkeypatch):
+    """Of a calculator with results, here and in another folder; a file that has changed is refused."""
+    calc = UQCalculator(families["committee"].split())
+    wanted = calc.get_property("forces_uncertainty", small)
+    small = small.copy()
+    small.calc = calc
+    stored = pickle.dumps(calc)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    for copied in (copy.deepcopy(small).calc, pickle.loads(stored)):
+        np.testing.assert_array_equal(copied.results["forces_uncertainty"], wanted)
+        assert len(copied.members) == len(calc.members)
+        copied.results = {}
+        np.testing.assert_array_equal(copied.get_property("forces_uncertainty", small), wanted)
+
+    file = tmp_path / "a.txt"
+    shutil.copy(Path(families["nep"]).with_suffix(".txt"), file)
+    stored = pickle.dumps(UQCalculator(file))
+    file.write_text(file.read_text().replace("0.8 1.8", "0.8 1.9"))
+    with pytest.raises(RuntimeError, match="has changed since it was loaded"):
+        pickle.loads(stored)
+    monkeypatch.chdir(tmp_path)
+
+
 def test_errors(families, small):
-    """No file, unknown element."""
+    """No file, unknown element, keyword of nobody, no structure."""
+    with pytest.raises(TypeError, match="has no keyword force_uncertainty"):
+        UQCalculator(families["ace"], force_uncertainty=False)
+    with pytest.raises(TypeError, match="has no keyword forces_uncertainty"):
+        UQCalculator(families["ace"]).set(forces_uncertainty=False)
+    with pytest.raises(ValueError, match="features of which structure"):
+        UQCalculator(families["ace"]).features()
     with pytest.raises(ValueError, match="at least one"):
         UQCalculator([])
     with pytest.raises(RuntimeError, match="no such file"):

@@ -6,6 +6,8 @@ import shutil
 import pytest
 from crystal import atoms, run
 
+from pyuq.calculator import UQCalculator
+
 PAIR = {
     "unknown element": (
         "uq",
@@ -48,6 +50,17 @@ def test_pair(potential, style, coeff, message):
     with pytest.raises(Exception, match=message) as info:
         run(atoms(potential, pair=style, coeff=coeff.format(p=potential)))
     assert len(str(info.value)) < 600
+
+
+def test_names_that_contradict_the_file(families):
+    """Names behind the colon are for files that store none; those of others must be repeated as they are."""
+    message = "its species are Al Si, not Si Al: leave the names behind the colon out"
+    for family in ("nep", "mtp"):
+        with pytest.raises(Exception, match=message):
+            run(atoms(f"{families[family]}:Si,Al"))
+        with pytest.raises(RuntimeError, match=message):
+            UQCalculator(f"{families[family]}:Si,Al")
+        run(atoms(f"{families[family]}:Al,Si"))
 
 
 FIX = {

@@ -226,6 +226,20 @@ def test_saved_files(trained, tmp_path):
         assert evaluator.compute(atoms)["energy"] == pytest.approx(wanted["energy"], rel=1e-12)
 
 
+def test_header_word_by_word(trained, tmp_path):
+    """MLIP reads streams of words in a fixed order: a name of two words would be the next key."""
+    trained.save(tmp_path, "agi")
+    text = (tmp_path / "agi.mtp").read_text()
+    keys = ["potential_name", "scaling", "species_count", "potential_tag", "radial_basis_type"]
+    keys += ["min_dist", "max_dist", "radial_basis_size", "radial_funcs_count"]
+    assert text.startswith("MTP\nversion = 1.1.0\n")
+    words = text.split()[4:]
+    for key in keys:
+        assert words[:2] == [key, "="]
+        words = words[2 if key == "potential_tag" else 3 :]
+    assert words[:2] == ["radial_coeffs", "0-0"]
+
+
 def test_posterior_file_names_the_species(trained, tmp_path):
     content = PosteriorFile.read(trained.save(tmp_path, "agi"))
     assert (content.family, content.elements) == ("mtp", ("Ag", "I"))

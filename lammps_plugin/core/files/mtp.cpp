@@ -99,6 +99,7 @@ class Reader {
   bool count(std::string_view key);
   void radial_type();
   void radial_table();
+  std::string new_label(const std::string &pair, const std::vector<std::string> &labels);
   void basic_moments();
   void products();
   void mapping();
@@ -162,6 +163,12 @@ bool Reader::count(std::string_view key) {
       words_.fail("the file has " + std::to_string(nspecies_) + " species without names, but " +
                   std::to_string(potential_.nspecies()) +
                   " were given: name them all in the file's order, as in FILE:Mg,Bi,Sb");
+    for (const std::string &name : potential_.elements)
+      if (name.empty() ||
+          std::count(potential_.elements.begin(), potential_.elements.end(), name) > 1)
+        words_.fail("found " + excerpt(name) +
+                    " among the names of the species, expected a name "
+                    "of its own for each");
   } else if (key == "radial_basis_size" || key == "size") {
     potential_.nbasis = words_.integer(1, max_radial);
   } else if (key == "radial_funcs_count") {
@@ -188,21 +195,37 @@ void Reader::radial_type() {
   potential_.repulsive = type == "RBChebyshev_repuls";
 }
 
-// For each ordered pair a line `centre-neighbour` and a list for each radial function.
+// For each ordered pair a line `centre-neighbour` and a list for each radial function. MLIP-3
+// labels species as its training set did, 1 and 2 or 13 and 29 for instance: their order counts.
 void Reader::radial_table() {
   Potential &p = potential_;
   if (!nspecies_ || !p.nbasis || !p.nradial)
     words_.fail("radial_coeffs stands before species_count, radial_basis_size or "
                 "radial_funcs_count");
+  std::vector<std::string> labels;    // of the species, from the first row of pairs
   for (int pair = 0; pair < nspecies_ * nspecies_; pair++) {
-    const std::string expected =
-        std::to_string(pair / nspecies_) + "-" + std::to_string(pair % nspecies_);
-    words_.expect(expected);
+    const std::string name(words_.next());
+    const int i = pair / nspecies_, j = pair % nspecies_;
+    if (i == 0) labels.push_back(new_label(name, labels));
+    if (name != labels[i] + "-" + labels[j])
+      words_.fail("found " + excerpt(name) + ", expected " + labels[i] + "-" + labels[j]);
     for (int mu = 0; mu < p.nradial; mu++) {
-      const std::vector<double> row = numbers(p.nbasis, "radial_coeffs of " + expected);
+      const std::vector<double> row = numbers(p.nbasis, "radial_coeffs of " + name);
       p.radial.insert(p.radial.end(), row.begin(), row.end());
     }
   }
+}
+
+// The label of the next species out of `first-next`.
+std::string Reader::new_label(const std::string &pair, const std::vector<std::string> &labels) {
+  const size_t dash = std::min(pair.find('-'), pair.size());
+  const std::string next = pair.substr(std::min(dash + 1, pair.size()));
+  const bool number = !next.empty() && next.find_first_not_of("0123456789") == next.npos;
+  if (!number || std::count(labels.begin(), labels.end(), next)) {
+    const std::string wanted = labels.empty() ? "0-0" : labels[0] + "- and another species";
+    words_.fail("found " + excerpt(pair) + ", expected " + wanted);
+  }
+  return next;
 }
 
 void Reader::basic_moments() {
