@@ -522,11 +522,13 @@ class ARDRegression(_Estimator):
         ridge = BayesianRidge(prior_shape=self.prior_shape, noise_variance=self.noise_variance)
         ridge.fit_statistics(normal)
         self._gram = normal.gram
+        self._ridge_variance = ridge.prior_variance_
         d, v_e = ridge.prior_variance_.copy(), ridge.noise_variance_
         previous, revivals = -np.inf, 0
         for self.n_iter_ in range(1, self.max_iter + 1):  # noqa: B020
             log_evidence, d, v_e = self._sweep(normal, d, v_e)
-            if abs(log_evidence - previous) < self.tol:
+            rounding = 2.0 * _EPS * normal.yty / v_e  # of the misfit in the log evidence
+            if abs(log_evidence - previous) < max(self.tol, rounding):
                 revived = self._revive(normal, d, v_e)
                 if not revived.any() or revivals == self._MAX_REVIVALS:
                     break
@@ -536,12 +538,20 @@ class ARDRegression(_Estimator):
             raise ValueError(
                 f"ARD did not converge in {self.max_iter} sweeps: raise max_iter or tol"
             )
-        del self._gram
         self.kept_ = d > 0.0
         self.prior_variance_, self.noise_variance_ = d, float(v_e)
-        self.restored_variance_ = np.where(self.kept_, d, ridge.prior_variance_)
+        self.restored_variance_ = self._restored(d)
+        del self._gram, self._ridge_variance
         self.posterior_ = self.condition(normal)
         return self
+
+    def _restored(self, d: FloatArray) -> FloatArray:
+        """Prior variances with that of the ridge solution for pruned functions."""
+        return np.where(d > 0.0, d, self._ridge_variance)
+
+    def _least_noise(self, d: FloatArray) -> float:
+        """Noise variance that keeps the equations regular: data without noise have no best one."""
+        return 10.0 * _EPS * float(np.diag(self._gram) @ self._restored(d))
 
     _MAX_REVIVALS = 10  # rounds; each raises the evidence, later ones hardly
     _PRUNE = 1e-3  # prune below this part of the noise: the evidence then moves by less
@@ -568,6 +578,8 @@ class ARDRegression(_Estimator):
             v_e = max(residual, _EPS * normal.yty) / (n - gamma.sum())
         d = np.zeros_like(d)
         d[kept] = new
+        if self.noise_variance is None:
+            v_e = max(v_e, self._least_noise(d))
         return log_evidence, d, v_e
 
     def _revive(self, normal: NormalEquations, d: FloatArray, v_e: float) -> FloatArray:

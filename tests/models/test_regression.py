@@ -271,6 +271,19 @@ class TestARD:
         assert ard.noise_variance_ == pytest.approx(np.mean(y**2))
         assert np.isfinite(ard.posterior_.covariance).all()
 
+    @pytest.mark.parametrize("noise", [0.0, 1e-9])
+    @pytest.mark.parametrize("rank", [3, 10, 40])
+    def test_noise_free_targets_of_dependent_columns(self, rank, noise):
+        """The evidence has no bound; the noise stops where the equations can still be solved."""
+        for seed in range(5):
+            rng = np.random.default_rng(seed)
+            X = rng.normal(size=(60, rank)) @ rng.normal(size=(rank, 40))
+            y = X @ (rng.normal(size=40) * (rng.random(40) < 0.3))
+            y += noise * rng.normal(size=60)
+            ard = ARDRegression().fit(X, y)
+            assert np.linalg.norm(X @ ard.coef_ - y) < 1e-5 * np.linalg.norm(y)
+            assert np.linalg.eigvalsh(ard.posterior_.covariance).min() > -1e-12
+
     def test_budget_of_sweeps_is_an_error(self, sparse):
         with pytest.raises(ValueError, match="did not converge in 2 sweeps"):
             ARDRegression(max_iter=2).fit(sparse[0], sparse[1])
