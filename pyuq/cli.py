@@ -88,13 +88,7 @@ def add_fit(verbs) -> None:
     parser = verbs.add_parser("fit", help="fit a potential with error bars to labelled structures")
     parser.add_argument("settings", help="TOML file, see docs/guide/fitting.md")
     parser.add_argument("--out", help="folder to write instead of the file's `output`")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="change a setting, e.g. solver.kind=ard; may be repeated",
-    )
+    _add_set(parser, "solver.kind=ard")
     parser.add_argument(
         "--resume",
         action="store_true",
@@ -122,10 +116,23 @@ def add_posterior(verbs) -> None:
         "--elements", help="names of the species of a file that stores none: Mg,Sb,Bi"
     )
     parser.add_argument("--out", help="file to write (default: beside the model, with suffix .uq)")
-    parser.add_argument("--mean", choices=("model", "refit"), default="model")
+    parser.add_argument(
+        "--mean",
+        choices=("model", "refit"),
+        default="model",
+        help="keep the file's weights, or take those of the regression (%(default)s)",
+    )
     parser.add_argument("--holdout", type=float, default=0.2, help="part that judges (%(default)s)")
-    parser.add_argument("--max-force", type=float, default=float("inf"), help="eV/Å (none)")
-    parser.add_argument("--seed", type=_seed, default=0)
+    parser.add_argument(
+        "--max-force",
+        type=float,
+        default=float("inf"),
+        metavar="F",
+        help="leave out force components above, eV/Å (none)",
+    )
+    parser.add_argument(
+        "--seed", type=_seed, default=0, help="of the choice of those that judge (%(default)s)"
+    )
     parser.add_argument(
         "--active-set", action="store_true", help="also the active set of the extrapolation grade"
     )
@@ -176,7 +183,9 @@ def add_calibrate(verbs) -> None:
         default=0.5,
         help="part that recalibrates; the rest judges (%(default)s)",
     )
-    parser.add_argument("--seed", type=_seed, default=0)
+    parser.add_argument(
+        "--seed", type=_seed, default=0, help="of the choice of those that judge (%(default)s)"
+    )
 
     def run(args) -> int:
         from pyuq.calibration.run import run_calibrate
@@ -202,8 +211,10 @@ def add_quickstart(verbs) -> None:
     parser = verbs.add_parser("quickstart", help="learn α-AgI from scratch and report, in minutes")
     parser.add_argument("--out", default="pyuq-quickstart", help="folder to write (%(default)s)")
     parser.add_argument("--fast", action="store_true", help="a minute's worth")
-    parser.add_argument("--ranks", type=int, default=2, help="MPI ranks of the production runs")
-    parser.add_argument("--seed", type=_seed, default=1)
+    parser.add_argument(
+        "--ranks", type=int, default=2, help="MPI ranks of the production runs (%(default)s)"
+    )
+    parser.add_argument("--seed", type=_seed, default=1, help="of all random numbers (%(default)s)")
 
     def run(args) -> int:
         from pyuq.quickstart import quickstart
@@ -219,7 +230,7 @@ def add_hal(verbs) -> None:
     parser = verbs.add_parser("hal", help="active learning with uncertainty-biased dynamics")
     parser.add_argument("action", choices=("run", "status"))
     parser.add_argument("settings", help="TOML file, see docs/guide/hal.md")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    _add_set(parser, "loop.labels=80")
 
     def run(args) -> int:
         from pyuq.hal.loop import run_hal
@@ -247,7 +258,7 @@ def add_bnn(verbs) -> None:
     for name, text in (("train", "one network"), ("sample", "networks from the posterior")):
         action = actions.add_parser(name, help=text)
         action.add_argument("settings", help="TOML file, see docs/guide/bnn.md")
-        action.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+        _add_set(action, "sampler.chains=2")
     action = actions.add_parser("evaluate", help="errors and error bars on labelled structures")
     action.add_argument("network", help="NAME.safetensors")
     action.add_argument("--data", nargs="+", required=True, help="labelled structures")
@@ -302,13 +313,7 @@ def add_srom(verbs) -> None:
         "--write", type=int, metavar="K", help="with sample: write the basis of sample K, too"
     )
 
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="change a setting, e.g. basis.modes=40; may be repeated",
-    )
+    _add_set(parser, "basis.modes=40")
 
     def run(args) -> int:
         from pyuq.lmp import ends_together, world
@@ -376,6 +381,16 @@ def add_diffusion(verbs) -> None:
         return 0
 
     parser.set_defaults(run=run)
+
+
+def _add_set(parser: argparse.ArgumentParser, example: str) -> None:
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help=f"change a setting, e.g. {example}; may be repeated",
+    )
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -5,7 +5,6 @@ A classical potential of superionic α-AgI plays the role of DFT. It labels what
 at the end tells how far the learned potential's silver diffusivity is from its own.
 """
 
-import json
 import os
 import subprocess
 import time
@@ -18,7 +17,7 @@ import numpy as np
 from pyuq import lmp, systems
 from pyuq.diffusion import Diffusivity, remove_drift, self_diffusivity
 from pyuq.io import extxyz
-from pyuq.io.files import atomic_write, write_json, write_text
+from pyuq.io.files import atomic_write, read_json, write_json, write_text
 from pyuq.io.lammps_data import write_data
 from pyuq.io.trajectory import read_trajectory
 
@@ -270,7 +269,7 @@ def check_begun(folder: Path, choice: dict) -> None:
     record = folder / "quickstart.json"
     if not record.exists():
         write_json(record, choice)
-    elif (found := json.loads(record.read_text())) != choice:
+    elif (found := read_json(record)) != choice:
         raise ValueError(
             f"{folder} was begun with {found}, now {choice}: name another folder (--out), or remove this one"
         )

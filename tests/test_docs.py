@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What the documentation says exists: names, verbs, links; and its Python compiles."""
 
+import argparse
+import dataclasses
 import importlib
+import math
 import re
 import tomllib
+import typing
 from pathlib import Path
 
 import pytest
@@ -136,6 +140,110 @@ def test_optional_settings_of_a_fit_are_at_the_top():
     ]
     data = tomllib.loads(re.sub(r"^# (?=\w+ = )", "", blocks[0], flags=re.MULTILINE))
     assert {"one_body", "max_force", "active_set"} <= data.keys()
+
+
+def rows_of_keys(page: str) -> list[tuple[list[str], list[str]]]:
+    """Names and defaults of each row of the tables of keys of a page."""
+    tables = re.findall(r"^\| key \| default \|.*\n\|[-| ]+\n((?:\|.*\n)+)", page, re.MULTILINE)
+    rows = [
+        re.split(r" ?(?<!\\)\| ?", line.strip("| "))[:2] for t in tables for line in t.splitlines()
+    ]
+    return [
+        (re.findall(r"`(\w+)`", re.split(r"\*\*|:", names)[-1]), default.split(", "))
+        for names, default in rows
+    ]
+
+
+def leaves(cls) -> list[tuple[str, object]]:
+    """Keys of a schema and of the tables in it, with their defaults."""
+    found, hints = [], typing.get_type_hints(cls)
+    for field in dataclasses.fields(cls):
+        kinds = [hints[field.name], *typing.get_args(hints[field.name])]
+        tables = [k for k in kinds if dataclasses.is_dataclass(k)]
+        if tables:
+            found += leaves(tables[0])
+        else:
+            found.append((field.name, field.default))
+    return found
+
+
+def says(text: str, default: object) -> bool:
+    """Tell whether a cell gives a default; where there is none it may say anything."""
+    if isinstance(default, bool):
+        return text == str(default).lower()
+    if isinstance(default, int | float) and math.isfinite(default):
+        number = re.match(r"[\d.]+", text)
+        return number is not None and float(number[0]) == default
+    if isinstance(default, str) and default:
+        return default in text
+    return True
+
+
+def schemas(name: str) -> list[type]:
+    """Dataclasses behind a TOML file."""
+    if name == "fit":
+        from pyuq.models.run_fit import BasisTable, FitFile
+
+        return [FitFile, BasisTable]
+    if name == "bnn":
+        pytest.importorskip("torch")
+        from pyuq.bnn import run
+
+        return [run.Settings, *run.SAMPLERS.values()]
+    return [importlib.import_module(f"pyuq.{name}.settings").Settings]
+
+
+@pytest.mark.parametrize(
+    ("name", "page", "apart"),
+    [
+        ("fit", "fitting", {"basis", "solver", "groups"}),
+        # Explained in the text, or among the keys of the fit.
+        ("hal", "hal", {"commands", "atom_style", "unit_style", "charges", "masses", "calculator"}
+            | {"arguments", "folder", "wait", "basis", "groups", "one_body", "kind", "smoothness"}
+            | {"energy", "force", "virial", "zbl", "margin", "structure", "max_force"}),
+        ("srom", "srom", set()),
+        ("bnn", "bnn", {"sampler"}),
+    ],
+)  # fmt: skip
+def test_every_key_is_documented_with_its_default(name, page, apart):
+    text = (ROOT / f"docs/guide/{page}.md").read_text()
+    explained = text + (ROOT / "docs/guide/fitting.md").read_text()
+    rows = rows_of_keys(text)
+    wrong, keys = [], [leaf for schema in schemas(name) for leaf in leaves(schema)]
+    for key, default in keys:
+        if key in apart:
+            assert key in explained
+            continue
+        given = [
+            cells[names.index(key)] if len(cells) == len(names) else cells[0]
+            for names, cells in rows
+            if key in names
+        ]
+        if not any(says(cell, default) for cell in given):
+            wrong.append((key, default, given))
+    assert not wrong
+    known = {key for key, _ in keys} | {"basis", "groups", "model", "file", "overrides"}
+    assert {n for names, _ in rows for n in names} <= known
+
+
+def test_every_option_is_documented():
+    """On the pages of commands, guides and installation."""
+    pages = [ROOT / "README.md", *ROOT.glob("docs/**/*.md")]
+    text = "\n".join(p.read_text() for p in pages)
+    missing, parsers = [], [build_parser()]
+    for parser in parsers:
+        for action in parser._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                parsers += action.choices.values()
+            elif action.option_strings and action.help is None:
+                missing.append(f"{parser.prog} {action.option_strings[0]} has no help")
+            missing += [
+                f"{parser.prog} {option}"
+                for option in action.option_strings
+                if option not in ("-h", "--help", "--version")
+                and not re.search(rf"{option}(?![\w-])", text)
+            ]
+    assert not missing
 
 
 def test_the_checks_find_what_is_wrong(tmp_path):

@@ -15,9 +15,9 @@ from pyuq.bnn.diagnostics import diagnose
 from pyuq.bnn.evaluate import judge, predict_all, table
 from pyuq.bnn.samplers import SGHMC, Draws, Dropout, Ensemble, LastLayer, ShallowEnsemble
 from pyuq.bnn.target import Likelihood, NetworkTarget
-from pyuq.io.files import write_text
+from pyuq.io.files import read_json, write_text
 from pyuq.io.structures import expand, read_structures
-from pyuq.models.fit import RepulsionSettings, training_hash
+from pyuq.models.fit import RepulsionSettings, repetition_note, structure_hash, training_hash
 from pyuq.models.yace import repulsion_inside
 from pyuq.settings import assign, choose, from_table, load_toml, positive
 
@@ -131,6 +131,9 @@ class Run:
         lines = [f"# {name}", "", f"{len(draws.flat())} sample(s), {draws.gradients} gradients."]
         if verdict:
             lines += ["", f"Convergence: {verdict}."]
+        copies = repetition_note(map(structure_hash, self.training), map(structure_hash, self.test))
+        if copies:
+            lines += ["", copies]
         for title, structures in (("train", self.training), ("test", self.test)):
             if structures:
                 file = read_network(path)
@@ -218,7 +221,7 @@ def checkpoints(run: Run, name: str) -> Path:
         "dtype": s.dtype,
     }
     mine, file = json.loads(json.dumps(about)), folder / "about.json"
-    if file.exists() and (found := json.loads(file.read_text())) != mine:
+    if file.exists() and (found := read_json(file)) != mine:
         changed = [k for k in mine if found.get(k) != mine[k]]
         raise ValueError(
             f"{folder} holds checkpoints of a run with another {' and '.join(changed)}; "

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from pyuq.hal.settings import changed_keys
-from pyuq.io.files import write_text
+from pyuq.io.files import read_json, write_text
 
 STAGES = ("start", "fit", "walk", "select", "label", "done")
 
@@ -66,8 +66,8 @@ def load_state(path: Path) -> State | None:
     if not path.is_file():
         return None
     try:
-        state = State(**json.loads(path.read_text()))
-    except (TypeError, ValueError) as error:
+        state = State(**read_json(path))
+    except TypeError as error:
         raise ValueError(f"{path} is not the state of a run: {error}") from error
     if state.stage not in STAGES:
         raise ValueError(f"{path}: stage '{state.stage}'; expected one of {', '.join(STAGES)}")

@@ -5,7 +5,6 @@ A walker is a folder with an ordinary input script. It runs under a temporary na
 over, so that a folder without a dot is complete; its outcome is a function of its files alone.
 """
 
-import json
 import os
 import shutil
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ import numpy as np
 from ase import Atoms
 
 from pyuq.hal.settings import Settings, ends, processors
-from pyuq.io.files import write_text
+from pyuq.io.files import read_json, write_text
 from pyuq.io.lammps_data import read_data, type_indices, write_data
 from pyuq.lmp import interruptible, run_in_process, run_script
 
@@ -332,7 +331,7 @@ def outcome(folder: Path, settings: Settings, c: Conditions) -> Outcome:
         lines = error.splitlines()
         message = next((line for line in lines if "ERROR" in line), lines[-1])
         return Outcome("discarded", message, None, {})
-    values = json.loads((folder / OUTCOME).read_text())
+    values = read_json(folder / OUTCOME)
     stop = settings.stop
     limit = stop.max_temperature * max(c.temperature)
     guards = (

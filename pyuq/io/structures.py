@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Read labelled structures: extended XYZ, MLIP's .cfg, and JSON lists of pymatgen structures with their outputs."""
 
-import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,7 +12,7 @@ import vesin
 from ase import Atoms
 
 from pyuq.io import extxyz, mlip
-from pyuq.io.files import check_distinct
+from pyuq.io.files import check_distinct, read_json
 
 VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 COINCIDENT = 1e-3  # Å: atoms closer than this are a mistake
@@ -206,11 +205,11 @@ def read_pymatgen(path: Path) -> list[Atoms]:
         No such file, or another content.
     """
     try:
-        entries = json.loads(path.read_text())
+        entries = read_json(path)
         return [from_pymatgen(entry) for entry in entries]
     except FileNotFoundError:
         raise ValueError(f"no file {path}") from None
-    except (KeyError, TypeError, IndexError, json.JSONDecodeError) as error:
+    except (KeyError, TypeError, IndexError) as error:
         raise ValueError(
             f"{path}: not a list of structures with outputs: {type(error).__name__} {error}"
         ) from error

@@ -4,6 +4,7 @@
 import hashlib
 import json
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from functools import cached_property
@@ -191,6 +192,30 @@ def structure_hash(atoms: Atoms) -> str:
 def joined_hash(hashes: Iterable[str]) -> str:
     """Hash of a set of structures from theirs."""
     return sha256("".join(sorted(hashes)).encode())
+
+
+def repetition_note(hashes: Iterable[str], test: Iterable[str] = ()) -> str:
+    """Say how many structures are there more than once; empty if none.
+
+    Copies are not taken out: data sets give structures weight in this way. Their labels count as so many
+    independent ones, which they are not, and a copy that judges has been learnt.
+
+    Parameters
+    ----------
+    hashes, test : iterable of str
+        :func:`structure_hash` of the structures that teach, and of those that judge.
+    """
+    counts, test, notes = Counter(hashes), list(test), []
+    if copies := counts.total() - len(counts):
+        notes.append(
+            f"{copies} of {counts.total()} training structures are exact copies of others and count again: unless "
+            "this weight is meant, leave them out, or error bars come out too small"
+        )
+    if known := sum(h in counts for h in test):
+        notes.append(
+            f"{known} of {len(test)} test structures are training structures too: their errors say nothing of new ones"
+        )
+    return "; ".join(notes)
 
 
 @dataclass

@@ -7,6 +7,7 @@ that it equals the fit of all structures with them; the hyperparameters maximise
 """
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -107,7 +108,7 @@ class FitState:
     def further(
         self, structures: Sequence[Atoms], hashes: Sequence[str], settings: Mapping
     ) -> list[Atoms]:
-        """Structures that are not taken in yet.
+        """Structures that are not taken in yet; one that is there more often than it was is new so many times.
 
         Raises
         ------
@@ -118,10 +119,16 @@ class FitState:
             raise ValueError(
                 f"{', '.join(changed)} changed since the fit that is to be resumed: fit without resuming"
             )
-        if missing := set(self.hashes) - set(hashes):
+        known = Counter(self.hashes)
+        if missing := known - Counter(hashes):
             raise ValueError(
-                f"{len(missing)} of the {len(self.hashes)} structures of the fit that is to be resumed are not in "
+                f"{missing.total()} of the {len(self.hashes)} structures of the fit that is to be resumed are not in "
                 "the training set: rows cannot be taken out, fit without resuming"
             )
-        known = set(self.hashes)
-        return [atoms for atoms, h in zip(structures, hashes, strict=True) if h not in known]
+        new = []
+        for atoms, h in zip(structures, hashes, strict=True):
+            if known[h]:
+                known[h] -= 1
+            else:
+                new.append(atoms)
+        return new

@@ -29,7 +29,7 @@ from pyuq.io.files import beside, require_folder
 from pyuq.io.files import sha256 as file_hash
 from pyuq.io.structures import StructureFiles, take
 from pyuq.models.evaluator import Evaluator
-from pyuq.models.fit import Weights, joined_hash
+from pyuq.models.fit import Weights, joined_hash, repetition_note
 from pyuq.models.maxvol import describe, flat_inverses, select_active_sets
 from pyuq.models.posterior import Posterior, PosteriorFile, sha256
 from pyuq.models.readout_sums import KINDS, Components, Partial, accumulate, blocks, my_share
@@ -91,6 +91,8 @@ class ReadoutPosterior:
     calibration : dict
         {kind: table row}, empty without held-out structures.
     conditioning : Conditioning or None
+    copies : str
+        What :func:`pyuq.models.fit.repetition_note` says of the structures.
     active_inverse : (Σ_z F_z²,) or None
         See :func:`pyuq.models.maxvol.flat_inverses`.
     """
@@ -105,6 +107,7 @@ class ReadoutPosterior:
     training_sha256: str
     settings: PosteriorSettings
     conditioning: Conditioning | None = None
+    copies: str = ""
     active_inverse: FloatArray | None = None
 
     def write(self, path) -> Path:
@@ -239,6 +242,7 @@ def readout_posterior(
         training_sha256=joined_hash(hashes),
         settings=settings,
         conditioning=Conditioning.of(total, prior, absent(model, total)),
+        copies=repetition_note(hashes),
     )
 
 
@@ -313,7 +317,7 @@ def run_posterior(
             + ", ".join(f"{k} {v:.3g} {NOISE_UNITS[k]}" for k, v in result.noise.items())
         )
         print(result.conditioning.text(len(result.mean)))
-        if told := other_zero(result.calibration):
+        for told in filter(None, (result.copies, other_zero(result.calibration))):
             print(told)
         if sets:
             print(describe(sets, result.elements or [str(z) for z in range(len(sets))]))

@@ -13,7 +13,16 @@ from ase import Atoms
 from pyuq.io.files import atomic_write, write_text
 from pyuq.io.structures import expand, read_structures
 from pyuq.models.basis import ACEBasis
-from pyuq.models.fit import FitResult, FitSettings, RepulsionSettings, Solver, Weights, fit
+from pyuq.models.fit import (
+    FitResult,
+    FitSettings,
+    RepulsionSettings,
+    Solver,
+    Weights,
+    fit,
+    repetition_note,
+    structure_hash,
+)
 from pyuq.models.fit_state import FitState
 from pyuq.models.maxvol import describe, flat_inverses, select_active_sets
 from pyuq.models.metrics import Predictions, error_table, format_table, predict
@@ -177,7 +186,9 @@ def run_fit(
         result.save(folder, file.name, flat_inverses(active) if active else None)
         result.state(settings).save(folder / f"{file.name}.fit")
         sets = {"train": predict(result, train)} | ({"test": predict(result, test)} if test else {})
-        print(write_report(folder, result, sets, seconds, repulsion_note(result, test)))
+        copies = repetition_note(map(structure_hash, train), map(structure_hash, test))
+        notes = [note for note in (copies, repulsion_note(result, test)) if note]
+        print(write_report(folder, result, sets, seconds, notes))
         if active:
             print(describe(active, elements))
         print(
@@ -210,7 +221,11 @@ def repulsion_note(result: FitResult, structures: Sequence[Atoms]) -> str:
 
 
 def write_report(
-    folder: Path, result: FitResult, sets: dict[str, Predictions], seconds: float, note: str = ""
+    folder: Path,
+    result: FitResult,
+    sets: dict[str, Predictions],
+    seconds: float,
+    notes: Sequence[str] = (),
 ) -> str:
     """Write report.md, errors.csv and parity.png; return the report's text."""
     posterior = result.posterior
@@ -227,7 +242,7 @@ def write_report(
         table = error_table(predictions)
         rows += [{"set": name} | asdict(row) for row in table]
         lines += [f"{name} errors", "", format_table(table), ""]
-    if note:
+    for note in notes:
         lines += [note, ""]
     text = "\n".join(lines)
     write_text(folder / "report.md", f"# Fit\n\n{text}\n![parity](parity.png)\n")

@@ -6,8 +6,10 @@ import pytest
 
 from pyuq.bnn.architecture import read_network
 from pyuq.cli import main
+from pyuq.hal.state import load_state
 from pyuq.io import extxyz
 from pyuq.io.files import read_tensors, write_tensors, write_text
+from pyuq.io.structures import read_pymatgen
 from pyuq.io.trajectory import read_trajectory
 from pyuq.quickstart import check_begun
 
@@ -62,6 +64,21 @@ def test_a_quickstart_of_other_settings_is_not_taken_for_this_one(tmp_path):
     check_begun(tmp_path, {"fast": True, "seed": 1})
     with pytest.raises(ValueError, match=r"begun with .*True.* name another folder"):
         check_begun(tmp_path, {"fast": False, "seed": 1})
+
+
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("state.json", load_state),
+        ("structures.json", read_pymatgen),
+        ("quickstart.json", lambda path: check_begun(path.parent, {})),
+    ],
+)
+def test_damaged_json_is_named(tmp_path, name, read):
+    """As an editor or a full disk leave it."""
+    (tmp_path / name).write_text('{"stage": "fi')
+    with pytest.raises(ValueError, match=rf"{name}: damaged, .*line 1 column"):
+        read(tmp_path / name)
 
 
 def test_other_files_are_no_structures(tmp_path):

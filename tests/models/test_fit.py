@@ -274,6 +274,30 @@ def test_resume_equals_the_fit_of_everything(tmp_path, capsys, family):
     np.testing.assert_allclose(features @ one.mean, features @ other.mean, rtol=0, atol=1e-8)
 
 
+def test_copies_are_counted_again_and_reported(tmp_path, capsys):
+    """Also when they come with a resumed fit; and a test structure that has been learnt is named."""
+    path = write_files(tmp_path, TOML + "[one_body]\nAr = 0.01\n[repulsion]\nzbl = false\n")
+    train = labelled_argon(6, 1)
+    once = run_fit(path).normal.nrows
+    assert "copies" not in (tmp_path / "fit/report.md").read_text()
+    extxyz.write(tmp_path / "train.xyz", [*train, train[2]])
+    extxyz.write(tmp_path / "test.xyz", [*labelled_argon(3, 2), train[4]])
+    assert main(["fit", str(path), "--resume"]) == 0
+    said = "1 of 7 training structures are exact copies"
+    assert said in capsys.readouterr().out
+    report = (tmp_path / "fit/report.md").read_text()
+    assert said in report
+    assert "1 of 4 test structures are training structures too" in report
+    resumed = FitState.load(tmp_path / "fit/ar.fit")
+    whole = run_fit(path, output=tmp_path / "whole")
+    assert resumed.normal.nrows == whole.normal.nrows == once * 7 // 6
+    assert main(["fit", str(path), "--resume"]) == 0
+    assert FitState.load(tmp_path / "fit/ar.fit").normal.nrows == whole.normal.nrows
+    extxyz.write(tmp_path / "train.xyz", train)
+    assert main(["fit", str(path), "--resume"]) == 1
+    assert "1 of the 7 structures" in capsys.readouterr().err
+
+
 def test_what_cannot_be_resumed_is_refused(tmp_path, capsys):
     path = write_files(tmp_path)
     assert main(["fit", str(path), "--resume"]) == 1

@@ -367,6 +367,15 @@ def test_another_zero_of_energy_is_told(on_disk, tmp_path, capsys):
     assert "labels lie +1.5 eV/atom from the model's energies" in capsys.readouterr().out
 
 
+def test_copies_of_structures_are_told(on_disk, tmp_path, capsys):
+    path, data, structures = on_disk
+    run_posterior(path, data)
+    assert "exact copies" not in capsys.readouterr().out
+    extxyz.write(tmp_path / "copies.xyz", [*structures, structures[0], structures[1]])
+    run_posterior(path, [tmp_path / "copies.xyz"])
+    assert "2 of 11 training structures are exact copies" in capsys.readouterr().out
+
+
 def test_read_only_folder_of_a_model(on_disk, tmp_path, monkeypatch):
     """The posterior then comes to lie here."""
     path, data, _ = on_disk
