@@ -217,11 +217,12 @@ void FixUQDeviation::write_line(const std::vector<Row> &rows) {
 void FixUQDeviation::write_frame(const std::vector<Row> &rows) {
   if (!frames_) frames_ = open(frames_file_);
   const double eV = pair_->energy_unit(), fs = pair_->femtoseconds();
+  const double unit = relative_ > 0.0 ? 1.0 : eV;    // of the deviations
   const double *h = domain->h;
   const std::vector<double> &w = deviation_->driver_virial();
   fprintf(frames_, "%d\nTime=%.8f pbc=\"%c %c %c\" uncertainty=%.8f", static_cast<int>(rows.size()),
           update->ntimestep * update->dt * fs, domain->xperiodic ? 'T' : 'F',
-          domain->yperiodic ? 'T' : 'F', domain->zperiodic ? 'T' : 'F', values_[3] / eV);
+          domain->yperiodic ? 'T' : 'F', domain->zperiodic ? 'T' : 'F', values_[3] / unit);
   fprintf(frames_,
           " Lattice=\"%.10g 0 0 %.10g %.10g 0 %.10g %.10g %.10g\" Origin=\"%.10g %.10g %.10g\"",
           h[0], h[5], h[1], h[4], h[3], h[2], domain->boxlo[0], domain->boxlo[1], domain->boxlo[2]);
@@ -235,7 +236,7 @@ void FixUQDeviation::write_frame(const std::vector<Row> &rows) {
     for (double x : row.x) fprintf(frames_, " %.8f", x);
     for (double v : row.v) fprintf(frames_, " %.8f", v / fs);
     for (double f : row.f) fprintf(frames_, " %.8f", f / eV);
-    fprintf(frames_, " %.8f\n", row.deviation / eV);
+    fprintf(frames_, " %.8f\n", row.deviation / unit);
   }
   fflush(frames_);
 }

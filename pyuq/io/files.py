@@ -184,6 +184,15 @@ def read_tensors(
     return tensors, metadata
 
 
+def read_metadata(path) -> dict[str, str]:
+    """Metadata of a safetensors file; none where there is no such file or it is damaged."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return file.metadata() or {}
+    except (SafetensorError, OSError):
+        return {}
+
+
 def sha256(path) -> str:
     """Return the hexadecimal SHA-256 of a file."""
     with open(path, "rb") as file:

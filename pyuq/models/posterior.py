@@ -9,6 +9,7 @@ References
 C. M. Bishop, *Pattern Recognition and Machine Learning* (Springer, 2006), section 3.3.
 """
 
+import glob
 import hashlib
 import json
 import os
@@ -21,7 +22,8 @@ from scipy.linalg import cholesky, solve_triangular
 from scipy.linalg.blas import dsyrk
 from scipy.linalg.lapack import dpstrf
 
-from pyuq.io.files import read_tensors, write_tensors
+from pyuq.io import files
+from pyuq.io.files import read_metadata, read_tensors, write_tensors
 
 FloatArray = NDArray[np.float64]
 
@@ -287,4 +289,23 @@ class PosteriorFile:
             raise ValueError(
                 f"{path}: SHA-256 {found[:12]}… but its posterior was made for "
                 f"{self.model_sha256[:12]}…; fit again or restore the pair of files"
+            )
+
+
+def refuse_other_owner(path: str | os.PathLike, model: str | os.PathLike) -> None:
+    """Refuse to write ``NAME.uq`` of a model over that of another model ``NAME.*`` in the same folder.
+
+    Raises
+    ------
+    ValueError
+        It holds the SHA-256 of a file of the same name and another suffix.
+    """
+    path = Path(path)
+    wanted = read_metadata(path).get("model_sha256")
+    own = {path.name, Path(model).name}
+    for other in sorted(path.parent.glob(f"{glob.escape(path.stem)}.*")) if wanted else ():
+        if other.name not in own and other.is_file() and files.sha256(other) == wanted:
+            raise ValueError(
+                f"{path} is the posterior of {other.name}: give one of the two models another name, or write "
+                "elsewhere"
             )

@@ -31,7 +31,7 @@ from pyuq.io.structures import StructureFiles, take
 from pyuq.models.evaluator import Evaluator
 from pyuq.models.fit import Weights, joined_hash, repetition_note
 from pyuq.models.maxvol import describe, flat_inverses, select_active_sets
-from pyuq.models.posterior import Posterior, PosteriorFile, sha256
+from pyuq.models.posterior import Posterior, PosteriorFile, refuse_other_owner, sha256
 from pyuq.models.readout_sums import KINDS, Components, Partial, accumulate, blocks, my_share
 from pyuq.models.regression import BayesianRidge, Conditioning, NormalEquations, condition
 from pyuq.settings import choose, limits
@@ -87,7 +87,7 @@ class ReadoutPosterior:
         Readout weights.
     covariance : (M, M)
     noise : dict
-        {kind: standard deviation}: energy and virial in eV/√atom, force in eV/Å.
+        {kind: standard deviation}: energy and virial in eV/√atom, force in eV/Å; of kinds that the data have.
     calibration : dict
         {kind: table row}, empty without held-out structures.
     conditioning : Conditioning or None
@@ -237,7 +237,7 @@ def readout_posterior(
         family=model.model.family,
         mean=model.model.weights + (final.mean if settings.mean == "refit" else 0.0),
         covariance=final.covariance,
-        noise=train.deviations(),
+        noise={k: v for k, v in train.deviations().items() if train.parts[k].nrows},
         calibration=calibration,
         training_sha256=joined_hash(hashes),
         settings=settings,
@@ -295,6 +295,7 @@ def run_posterior(
     choice = PosteriorSettings(**settings)
     written = Path(out or _default_output(path, choice.mean))
     require_folder(written)
+    refuse_other_owner(written, path)
     names, meant = (tuple(elements), True) if elements else species_names(path, data)
     structures = StructureFiles(data, names)
     partial = _partial(written, path, structures, choice, comm)

@@ -27,6 +27,7 @@ from pyuq.models.fit_state import FitState
 from pyuq.models.maxvol import describe, flat_inverses, select_active_sets
 from pyuq.models.metrics import Predictions, error_table, format_table, predict
 from pyuq.models.mtp import MTPBasis
+from pyuq.models.posterior import refuse_other_owner
 from pyuq.models.yace import shortest_distances
 from pyuq.settings import assign, check_name, choose, from_table, load_toml
 
@@ -177,6 +178,7 @@ def run_fit(
     train = read_structures((expand(p, path.parent) for p in file.train), elements)
     test = read_structures((expand(p, path.parent) for p in file.test), elements)
     folder = Path(output) if output is not None else path.parent / file.output
+    refuse_other_owner(folder / f"{file.name}.uq", f"{file.name}{settings.basis.suffix}")
     earlier = FitState.load(folder / f"{file.name}.fit") if resume else None
     start = time.perf_counter()
     result = fit(train, settings, comm, earlier)

@@ -154,6 +154,18 @@ def test_frames(committee, tmp_path):
     assert frame.get_chemical_symbols().count("Si") == (lmp.gather_atoms("type", 0, 1)[:].count(2))
 
 
+@pytest.mark.parametrize("relative", ["", "relative {}"])
+def test_frames_in_other_units(committee, tmp_path, relative):
+    """Frames are in eV and Å whatever the units of the run; relative deviations have none."""
+    for units, kcal in (("metal", 1.0), ("real", 23.060549)):
+        fix = f"fix d all uq/deviation 1 {relative.format(0.2 * kcal)} threshold 1e-9 frames {units}.xyz file none\n"
+        run(atoms(None, coeff=coeff(committee), units=units) + fix + "run 0 post no")
+    metal, real = (read(tmp_path / f"{units}.xyz") for units in ("metal", "real"))
+    np.testing.assert_allclose(real.arrays["uncertainty"], metal.arrays["uncertainty"], rtol=1e-5)
+    np.testing.assert_allclose(real.get_forces(), metal.get_forces(), atol=1e-6)
+    assert real.info["uncertainty"] == pytest.approx(metal.info["uncertainty"], rel=1e-5)
+
+
 @pytest.mark.parametrize(
     "cell",
     [

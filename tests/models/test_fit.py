@@ -298,6 +298,20 @@ def test_copies_are_counted_again_and_reported(tmp_path, capsys):
     assert "1 of the 7 structures" in capsys.readouterr().err
 
 
+def test_two_families_of_one_name(tmp_path, capsys):
+    """The second fit would take the first one's posterior away."""
+    path = write_files(tmp_path)
+    run_fit(path)
+    kept = (tmp_path / "fit/ar.uq").read_bytes()
+    text = TOML.replace("order = 2\ndegree = [8, 3]\n", "level = 6\nrefine = 0\n")
+    (tmp_path / "mtp.toml").write_text('family = "mtp"\n' + text)
+    assert main(["fit", str(tmp_path / "mtp.toml")]) == 1
+    assert "ar.uq is the posterior of ar.yace: give one of the two" in capsys.readouterr().err
+    assert (tmp_path / "fit/ar.uq").read_bytes() == kept
+    assert main(["fit", str(tmp_path / "mtp.toml"), "--set", "name=ar-mtp"]) == 0
+    run_fit(path)
+
+
 def test_what_cannot_be_resumed_is_refused(tmp_path, capsys):
     path = write_files(tmp_path)
     assert main(["fit", str(path), "--resume"]) == 1

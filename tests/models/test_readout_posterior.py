@@ -356,6 +356,34 @@ def test_interrupted_sums_go_on(on_disk, monkeypatch):
     assert not partial.exists()
 
 
+def test_labels_without_stress(on_disk, tmp_path, capsys):
+    """Virials are then neither learnt from nor spoken of."""
+    path, _, structures = on_disk
+    for atoms in structures:
+        del atoms.calc.results["stress"]
+    extxyz.write(tmp_path / "bare.xyz", structures)
+    found = run_posterior(path, [tmp_path / "bare.xyz"])
+    assert found.noise.keys() == found.calibration.keys() == {"energy", "force"}
+    assert "virial" not in capsys.readouterr().out
+
+
+def test_posterior_of_another_model_of_the_name_is_kept(on_disk, tmp_path, capsys):
+    """NAME.uq of NAME.mtp would be lost to NAME.txt; one whose model has changed is written anew."""
+    path, data, _ = on_disk
+    run_posterior(path, data)
+    other = path.with_suffix(".mtp")
+    shutil.copy(MODELS["mtp"][0], other)
+    kept = path.with_suffix(".uq").read_bytes()
+    command = ["posterior", str(other), "--elements", "Ag,I", "--data", *map(str, data)]
+    assert main(command) == 1
+    assert "agi.uq is the posterior of agi.txt: give one" in capsys.readouterr().err
+    assert path.with_suffix(".uq").read_bytes() == kept
+    path.write_text(path.read_text() + "\n")
+    run_posterior(path, data)
+    path.write_text(path.read_text() + "\n")
+    assert main(command) == 0
+
+
 def test_another_zero_of_energy_is_told(on_disk, tmp_path, capsys):
     path, data, structures = on_disk
     run_posterior(path, data)
