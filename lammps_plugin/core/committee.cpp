@@ -49,10 +49,10 @@ bool Committee::has_noise() const {
                      [](const Model &member) { return member.map->has_noise(); });
 }
 
-void Committee::multiply(int part, int parts) {
+void Committee::multiply(int part, int parts, double *products) const {
   for (int k = 0; k < size(); k++)
-    members_[k].readout.product(sums_.data() + offsets_[k], products_.data() + product_offset(k),
-                                part, parts);
+    members_[k].readout.product(sums_.data() + offsets_[k], products + product_offset(k), part,
+                                parts);
 }
 
 bool Committee::worth_sharing() const {

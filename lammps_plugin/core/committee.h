@@ -40,10 +40,10 @@ class Committee {
   double *sums() { return sums_.data(); }
   int sums_offset(int k) const { return offsets_[k]; }    // Φ_k, followed by E_k⁰
 
-  // From the reduced sums, the products Σ_k Φ_k of every member, contiguous; or one of several
-  // `parts` that add up to them, to be summed over ranks by the caller. solve() needs the whole.
-  // Worth sharing: the covariances are larger than the caches.
-  void multiply(int part = 0, int parts = 1);
+  // From the reduced sums, the products Σ_k Φ_k of every member, contiguous: one of several parts
+  // that add up to them, written to [nproducts()]. solve() needs their sum in products(). Worth
+  // sharing among threads and ranks: the covariances are larger than the caches.
+  void multiply(int part, int parts, double *products) const;
   bool worth_sharing() const;
   int nproducts() const { return static_cast<int>(products_.size()); }
   double *products() { return products_.data(); }

@@ -209,17 +209,21 @@ double UQEngine::group_sums(size_t group) {
 }
 
 // The products of covariances and sums. Reading a large covariance takes longer than one more
-// reduction: each rank reads its part.
+// reduction: each thread of each rank reads its part.
 void UQEngine::multiply() {
-  int rank = 0, ranks = 1;
-  if (committee_.worth_sharing()) {
-    MPI_Comm_rank(world_, &rank);
-    MPI_Comm_size(world_, &ranks);
-  }
-  committee_.multiply(rank, ranks);
-  if (ranks > 1)
-    MPI_Allreduce(MPI_IN_PLACE, committee_.products(), committee_.nproducts(), MPI_DOUBLE, MPI_SUM,
-                  world_);
+  if (!committee_.worth_sharing()) return committee_.multiply(0, 1, committee_.products());
+  int rank, ranks;
+  MPI_Comm_rank(world_, &rank);
+  MPI_Comm_size(world_, &ranks);
+  const int threads = team_->size(), n = committee_.nproducts();
+  double *products = committee_.products();
+  parts_.resize(static_cast<size_t>(threads - 1) * n);    // of the threads behind the first
+  team_->run([&](int t) {
+    double *part = t ? &parts_[static_cast<size_t>(t - 1) * n] : products;
+    committee_.multiply(rank * threads + t, ranks * threads, part);
+  });
+  for (size_t m = 0; m < parts_.size(); m++) products[m % n] += parts_[m];
+  if (ranks > 1) MPI_Allreduce(MPI_IN_PLACE, products, n, MPI_DOUBLE, MPI_SUM, world_);
 }
 
 double UQEngine::forward() {

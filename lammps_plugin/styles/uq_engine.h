@@ -103,6 +103,7 @@ class UQEngine {
   std::unique_ptr<uq::LocalUncertainty> local_;    // null: not used so far
   std::vector<std::vector<double>> weights_;    // seeds in LAMMPS's units, one buffer for each pass
   std::vector<double> phi_;                     // Φ of one group
+  std::vector<double> parts_;                   // of multiply()
   double min_distance_ = 0.0;
 
   uq::Neighbors view(int member) const;

@@ -88,14 +88,18 @@ def test_ranks_agree(families, tmp_path, family, cell, bias):
 
 
 @pytest.mark.parametrize("samples", [0, 400])
-def test_ranks_share_a_large_posterior(tmp_path, samples):
-    """A posterior beyond the caches is multiplied in parts, one for each rank."""
+def test_ranks_and_threads_share_a_large_posterior(tmp_path, samples):
+    """A posterior beyond the caches is multiplied in parts, one for each thread of each rank."""
     basis = ACEBasis(ELEMENTS, cutoff=4.5, order=3, degree=(10.0, 8.0, 5.0))
     assert basis.nfunctions > 400
     potential = posterior_file(tmp_path, "large", samples=samples, basis=basis)
     commands = from_file(potential, tmp_path) + "fix h all uq/hal tau 1.0\n" + OUTPUT
-    one, three = (thermo(mpirun(ranks, commands, tmp_path)) for ranks in (1, 3))
-    np.testing.assert_allclose(three, one, rtol=1e-10, atol=1e-9)
+    one, *others = (
+        thermo(mpirun(ranks, f"package omp {threads}\n" + commands, tmp_path))
+        for ranks, threads in ((1, 1), (3, 1), (1, 3), (2, 2))
+    )
+    for other in others:
+        np.testing.assert_allclose(other, one, rtol=1e-10, atol=1e-9)
 
 
 @pytest.mark.parametrize(
