@@ -481,7 +481,7 @@ def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     try:
         return args.run(args) or 0
-    except (OSError, RuntimeError, ValueError) as error:
+    except (FloatingPointError, OSError, RuntimeError, ValueError) as error:
         print(f"pyuq {args.verb}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -10,6 +10,7 @@ A. Vehtari, A. Gelman, D. Simpson, B. Carpenter, P.-C. Bürkner, Bayesian Anal. 
 C. J. Geyer, Stat. Sci. **7**, 473 (1992).
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -159,6 +160,11 @@ def diagnose(draws: ArrayLike) -> Diagnosis:
     Diagnosis
     """
     draws = np.asarray(draws, dtype=float)
+    varied = np.ptp(draws, axis=(0, 1)) > 0  # what symmetry fixes is no evidence
+    if not varied.any():
+        halves(draws)
+        return Diagnosis(*draws.shape[:2], rhat=math.inf, ess=0.0, between=0.0)
+    draws = draws[:, :, varied]
     inside = draws.std(axis=1, ddof=1).mean(axis=0)
     spread = draws.mean(axis=1).std(axis=0, ddof=1) if len(draws) > 1 else np.zeros_like(inside)
     moving = inside > 0

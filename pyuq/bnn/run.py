@@ -16,10 +16,10 @@ from pyuq.bnn.evaluate import judge, predict_all, table
 from pyuq.bnn.samplers import SGHMC, Draws, Dropout, Ensemble, LastLayer, ShallowEnsemble
 from pyuq.bnn.target import Likelihood, NetworkTarget
 from pyuq.io.files import read_json, write_text
-from pyuq.io.structures import expand, read_structures
+from pyuq.io.structures import check_structures, expand, read_structures
 from pyuq.models.fit import RepulsionSettings, repetition_note, structure_hash, training_hash
 from pyuq.models.yace import repulsion_inside
-from pyuq.settings import assign, choose, from_table, load_toml, positive
+from pyuq.settings import assign, check_name, choose, from_table, load_toml, positive
 
 SAMPLERS = {
     "sghmc": SGHMC,
@@ -84,6 +84,7 @@ class Settings:
             raise ValueError(f"threads = {self.threads}; expected 0 (torch's own choice) or more")
         if not self.train:
             raise ValueError("train names no file")
+        check_name(self.name)
 
 
 class Run:
@@ -92,7 +93,7 @@ class Run:
     Raises
     ------
     ValueError
-        A mistake in the file or the data; the message names it.
+        A mistake in the file, in the data, or a device that is not there; the message names it.
     """
 
     def __init__(self, path, assignments: Iterable[str] = ()):
@@ -105,6 +106,7 @@ class Run:
         self.folder = path.parent / self.settings.folder
         self.training = read_structures(expand(p, path.parent) for p in self.settings.train)
         self.test = read_structures(expand(p, path.parent) for p in self.settings.test)
+        check_structures(self.test, self.settings.network.elements)
         if self.settings.threads:
             torch.set_num_threads(self.settings.threads)
         self.target = NetworkTarget(

@@ -88,7 +88,9 @@ def gradient(target: Target, theta: Tensor, batch: Tensor) -> Tensor:
     leaf = theta.detach().requires_grad_(True)
     (found,) = torch.autograd.grad(target.loss(leaf, batch), leaf)
     if not torch.isfinite(found).all():
-        raise FloatingPointError("the gradient is not finite: reduce `step_size`")
+        raise FloatingPointError(
+            "the gradient is not finite: reduce `step_size`, or `learning_rate` of the quiet steps"
+        )
     return found
 
 
@@ -192,7 +194,7 @@ class SGHMC:
         Steps from one draw to the next; of a cyclical schedule, the length of a cycle.
     burn_in : int
         Steps before the first cycle. The preconditioner adapts only here. Its first part is free of noise
-        (`quiet`), then the noise comes in linearly over a quarter as many steps.
+        (`quiet`), then the noise comes in linearly over a quarter as many steps, so that it is at least 5/4 of `quiet`.
     quiet : int
         Steps without noise at the start: an optimisation, preconditioned by the plain average. What it has seen of
         gradients far from the posterior is forgotten at its end.
@@ -240,6 +242,11 @@ class SGHMC:
             raise ValueError(f"memory = {self.memory}; expected a number in [0, 1)")
         if not 0 <= self.quiet < self.burn_in:
             raise ValueError(f"quiet = {self.quiet}; expected 0 or more, below burn_in")
+        if self.quiet and self.quiet + self.ramp > self.burn_in:
+            raise ValueError(
+                f"quiet = {self.quiet}, burn_in = {self.burn_in}: the noise comes in over {self.ramp} steps after the "
+                f"quiet ones; expected a burn_in of {self.quiet + self.ramp} or more"
+            )
         not_negative(temperature=self.temperature, batch=self.batch)
 
     @property
@@ -247,10 +254,14 @@ class SGHMC:
         """Steps of a chain."""
         return self.burn_in + self.draws * self.thinning
 
+    @property
+    def ramp(self) -> int:
+        """Steps over which the noise comes in after the quiet ones."""
+        return max(1, self.quiet // 4)
+
     def noise(self, step: int) -> float:
         """Factor on the noise of a step: the ramp of the burn-in."""
-        ramp = max(1, self.quiet // 4)
-        return min(1.0, max(0.0, (step - self.quiet) / ramp)) if self.quiet else 1.0
+        return min(1.0, max(0.0, (step - self.quiet) / self.ramp)) if self.quiet else 1.0
 
     def rate(self, step: int) -> float:
         """η of a step."""

@@ -126,6 +126,7 @@ class NetworkTarget:
     likelihood : Likelihood
     dtype : torch.dtype
     device : str
+        A torch device: ``cpu``, ``cuda``, ``cuda:1``, ...
     scaling : Scaling, optional
         Default: that of the structures.
     repulsion : ndarray (species, species, 2), optional
@@ -134,7 +135,8 @@ class NetworkTarget:
     Raises
     ------
     ValueError
-        No structures, missing labels, an element that the architecture does not know, no force anywhere.
+        No structures, missing labels, an element that the architecture does not know, no force anywhere; a device
+        that torch cannot use here.
     """
 
     def __init__(
@@ -149,6 +151,7 @@ class NetworkTarget:
     ):
         if not structures:
             raise ValueError("no training structures")
+        check_device(device, dtype)
         check_structures(structures, architecture.elements)
         self.architecture = architecture
         self.size, self.dtype, self.device = len(structures), dtype, device
@@ -295,8 +298,9 @@ class NetworkTarget:
         def density(values: Tensor, label: Tensor, sigma: Tensor) -> Tensor:
             if values.ndim == label.ndim:
                 return normal(values - label, sigma).sum()
-            spread = values.var(dim=0, correction=0)
-            return normal(values.mean(dim=0) - label, (spread + sigma**2).sqrt()).sum()
+            mean = values.mean(dim=0)
+            spread = (values - mean).square().mean(dim=0)  # `var` warns of batches without stresses
+            return normal(mean - label, (spread + sigma**2).sqrt()).sum()
 
         energy_noise, noise = self.noise(w, frames, found.features)
         total = density(found.energies, labels["energy"], energy_noise)
@@ -367,6 +371,24 @@ class NetworkTarget:
         }
         stacked["frequencies"] = self.frequencies.to(torch.float64).numpy()
         return stacked if self.repulsion is None else stacked | {"repulsion": self.repulsion}
+
+
+def check_device(name: str, dtype: torch.dtype) -> None:
+    """Refuse a device on which torch cannot hold a number.
+
+    Raises
+    ------
+    ValueError
+        With torch's reason, and the devices that there are.
+    """
+    try:
+        torch.zeros(1, device=name, dtype=dtype).item()
+    except (AssertionError, RuntimeError, TypeError) as error:
+        there = ["cpu", *(f"cuda:{k}" for k in range(torch.cuda.device_count()))]
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"device = {name!r} is of no use here ({reason}); expected one of {', '.join(there)}"
+        ) from error
 
 
 def normal(difference: Tensor, sigma: Tensor) -> Tensor:

@@ -67,13 +67,17 @@ class ConformalScale:
         Raises
         ------
         ValueError
-            See :func:`pyuq.calibration.student.ratios`; or alpha outside (0, 1).
+            See :func:`pyuq.calibration.student.ratios`; alpha outside (0, 1); or not as many groups or clusters as
+            labels.
         """
         if not 0 < alpha < 1:
             raise ValueError(f"alpha = {alpha}; expected a number between 0 and 1")
         z = np.abs(ratios(errors, sigmas))
         names = np.full(len(z), "all") if groups is None else np.asarray(groups)
         members = np.arange(len(z)) if clusters is None else np.asarray(clusters)
+        for kind, found in (("groups", names), ("clusters", members)):
+            if found.shape != z.shape:
+                raise ValueError(f"{kind} {found.shape} and errors {z.shape} must match")
         factors, counts = {}, {}
         for name in np.unique(names):
             mine = names == name

@@ -101,8 +101,14 @@ def reliability(
     predicted, observed : (bins,)
         The points lie on the diagonal when the error bars are right at every size. Fewer bins than asked for
         where there are fewer errors.
+
+    Raises
+    ------
+    ValueError
+        See :func:`pyuq.calibration.student.ratios`; no errors at all, or no bins.
     """
-    ratios(errors, sigmas)
+    if not (len(ratios(errors, sigmas)) and bins > 0):
+        raise ValueError(f"found {np.size(errors)} errors for {bins} bins; expected one or more")
     e, s = np.ravel(errors), np.ravel(sigmas)
     parts = np.array_split(np.argsort(s, kind="stable"), min(bins, len(s)))
     rms = lambda values: float(np.sqrt(np.mean(values**2)))  # noqa: E731

@@ -111,7 +111,13 @@ class StudentScale:
 
     def deviation(self, sigma: ArrayLike) -> NDArray[np.float64]:
         """Calibrated standard deviation: predicted one and floor, times the scale."""
-        return self.scale * np.hypot(sigma, self.floor)
+        return self.scale * self._floored(sigma)
+
+    def _floored(self, sigma: ArrayLike) -> NDArray[np.float64]:
+        sigma = np.asarray(sigma, dtype=float)
+        if (sigma < 0).any():
+            raise ValueError(f"found a standard deviation of {np.min(sigma):g}; expected 0 or more")
+        return np.hypot(sigma, self.floor)
 
     def update(self, errors: ArrayLike, sigmas: ArrayLike, weight: float = 1.0) -> "StudentScale":
         """Learn from labels.
@@ -128,7 +134,7 @@ class StudentScale:
         -------
         StudentScale
         """
-        z = ratios(errors, np.hypot(sigmas, self.floor))
+        z = ratios(errors, self._floored(sigmas))
         a, b = self.a + 0.5 * weight * len(z), self.b + 0.5 * weight * float(z @ z)
         return StudentScale(a, b, self.floor)
 
@@ -146,16 +152,29 @@ class StudentScale:
 
     def probability_within(self, sigma: ArrayLike, threshold: float) -> NDArray[np.float64]:
         """P(abs(error) < threshold) at the predicted standard deviation `sigma`."""
+        check_threshold(threshold)
         return 2.0 * t.cdf(threshold / self.deviation(sigma), self.dof) - 1.0
 
     def half_width(self, sigma: ArrayLike, level: float = 0.95) -> NDArray[np.float64]:
         """Half width of the central interval that holds the error with probability `level`."""
-        return t.ppf(0.5 + 0.5 * level, self.dof) * self.deviation(sigma)
+        return self._quantile(level) * self.deviation(sigma)
 
     def largest_sigma(self, threshold: float, level: float = 0.95) -> float:
         """Predicted standard deviation above which P(abs(error) < threshold) falls below `level`.
 
         0 where the floor alone is too much.
         """
-        allowed = threshold / (self.scale * t.ppf(0.5 + 0.5 * level, self.dof))
+        check_threshold(threshold)
+        allowed = threshold / (self.scale * self._quantile(level))
         return float(np.sqrt(max(allowed**2 - self.floor**2, 0.0)))
+
+    def _quantile(self, level: float) -> float:
+        if not 0 < level < 1:
+            raise ValueError(f"level = {level}; expected a probability between 0 and 1")
+        return float(t.ppf(0.5 + 0.5 * level, self.dof))
+
+
+def check_threshold(threshold: float) -> None:
+    """Refuse a negative error."""
+    if not threshold >= 0:
+        raise ValueError(f"threshold = {threshold}; expected 0 or more")

@@ -321,6 +321,12 @@ def test_export_joins_and_thins(folder, capsys, target, theta):
         ("network.elements=['Si']", "element Cu is not in the basis"),
         ("dtype=half", "expected one of float32"),
         ("checkpoint=0", "above 0"),
+        ("device=gpu", "device = 'gpu' is of no use here"),
+        ("device=cuda:99", "expected one of cpu"),
+        ("device=meta", "device = 'meta'"),
+        ("name=a/b", "without folder"),
+        ("network.cutoff=inf", "expected a finite number above 0"),
+        ("learning_rate=1e200", "the gradient is not finite: reduce `learning_rate`"),
         ("likelihood.energy=-1", "expected 0 (automatic)"),
         ("likelihood.prior=0", "above 0"),
         ("network.noise_hidden=0", "without a noise head"),
@@ -329,6 +335,14 @@ def test_export_joins_and_thins(folder, capsys, target, theta):
 def test_bad_settings_are_named(folder, capsys, change, message):
     assert main(["bnn", "train", str(folder / "bnn.toml"), "--set", change]) == 1
     assert message in capsys.readouterr().err
+
+
+def test_bad_test_set_is_named_before_the_work(folder, capsys):
+    silicon = bulk("Si")
+    extxyz.write(folder / "test.xyz", [extxyz.labelled(silicon, 0.0, np.zeros((2, 3)))])
+    assert main(["bnn", "train", str(folder / "bnn.toml")]) == 1
+    assert "Si" in capsys.readouterr().err
+    assert not (folder / "run").exists()
 
 
 @pytest.mark.validate

@@ -74,6 +74,13 @@ def test_chains_that_stand_still():
     still[1] = 2.0
     assert split_rhat(still)[0] == np.inf
     assert not diagnose(still).mixed
+    assert not diagnose(still[:1]).mixed  # one chain, which has not moved at all
+
+
+def test_what_symmetry_fixes_is_no_evidence(rng):
+    """A force that vanishes in every draw changes no verdict."""
+    draws = rng.normal(size=(2, 40, 1))
+    assert diagnose(np.concatenate([draws, 0 * draws], axis=2)) == diagnose(draws)
 
 
 def test_bad_input():

@@ -122,6 +122,12 @@ def test_preconditioner_is_frozen_before_the_first_draw():
     assert all(torch.equal(m, seen[49]) for m in seen[49:])
 
 
+def test_noise_is_whole_in_every_draw():
+    """With the shortest burn-in that is allowed, the first steps of sampling have the widths of the posterior."""
+    start = sampled_widths(copies=400, burn_in=1500, quiet=1200, draws=5)
+    np.testing.assert_allclose(start, 1.0, atol=0.06)
+
+
 @pytest.mark.parametrize("cyclical", [False, True])
 def test_posterior_of_a_line(cyclical):
     """Mean and covariance of a regression, from minibatches; chains agree."""
@@ -233,6 +239,7 @@ def test_a_chain_that_runs_away_is_named():
         {"draws": 0},
         {"memory": 1.0},
         {"quiet": 5000},
+        {"quiet": 1800},  # the noise of the first draws would be too small
         {"learning_rate": 0.0},
         {"batch": -1},
     ],

@@ -173,6 +173,22 @@ def test_bad_parameters():
         StudentScale(a=0.0)
     with pytest.raises(ValueError, match="between 0 and 1"):
         ConformalScale.fit([1.0], [1.0], alpha=1.0)
+    for given in ({"groups": ["a", "b"]}, {"clusters": [0, 1]}):
+        with pytest.raises(ValueError, match=r"\(2,\) and errors \(1,\) must match"):
+            ConformalScale.fit([1.0], [1.0], **given)
+    belief = StudentScale()
+    for wrong in (lambda: belief.largest_sigma(-0.1), lambda: belief.probability_within(1.0, -0.1)):
+        with pytest.raises(ValueError, match=r"threshold = -0\.1"):
+            wrong()
+    for wrong in (lambda: belief.largest_sigma(0.1, 1.5), lambda: belief.half_width(1.0, 0.0)):
+        with pytest.raises(ValueError, match="probability between 0 and 1"):
+            wrong()
+    with pytest.raises(ValueError, match="standard deviation of -1"):
+        belief.update([1.0], [-1.0])
+    with pytest.raises(ValueError, match="found 0 errors"):
+        reliability([], [])
+    with pytest.raises(ValueError, match="0 bins"):
+        reliability([1.0], [1.0], bins=0)
 
 
 @pytest.mark.parametrize("floor", [0.0, 0.5, 3.0])
