@@ -85,8 +85,8 @@ void Mtp::grades(const Neighbors &nb, State &base, double *grades) const {
     waiting[z].clear();
   };
   for (const Block &block : state.blocks) {
-    moments(nb, state, block, state.nodes.data());
-    adjoint(nb, state, block, state.nodes.data(), seed);
+    moments(nb, state, block, true, state.nodes.data());
+    adjoint(nb, state, block, state.nodes.data(), seed, state.adjoint.data(), state.value.data());
     for (int atom = 0; atom < block.natoms; atom++) {
       const Environment &env = state.environments[atom];
       std::vector<int> &queue = waiting[env.species];

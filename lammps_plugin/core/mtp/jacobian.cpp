@@ -23,7 +23,7 @@ int Mtp::gradient_matrix(MtpState &state, const Environment &env, const int *own
     state.owners.push_back(owner[atom]);
   };
   add_owner(env.center);
-  for (int j : env.index) add_owner(j);
+  for (int j = 0; j < env.n; j++) add_owner(env.index[j]);
   const int virial = 3 * static_cast<int>(state.owners.size()), width = virial + 6;
   state.matrix.zero(static_cast<size_t>(ncore) * width);
   state.core_gradients.reserve(3 * static_cast<size_t>(ncore) * n);
@@ -53,7 +53,7 @@ void Mtp::jacobian(const Neighbors &nb, State &base, int nowners, const int *own
   const size_t per_center = static_cast<size_t>(nf) * ncore;
   state.feature_gradients.reserve(per_center * block_atoms);    // [atom][feature][core moment]
   for (const Block &block : state.blocks) {
-    moments(nb, state, block, state.nodes.data());
+    moments(nb, state, block, true, state.nodes.data());
     const double one = 1.0;
     for (int f = 0; f < nf; f++) {
       k.adjoint(plan_.products, state.nodes.data(), 1, &plan_.scalars[f], &one, false,

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Orchestrates the kernels: blocks of atoms go through neighbours → core moments → products →
 // energies, and back. evaluate() takes one block all the way before the next; forward() keeps the
-// moments of every block for backward().
+// core moments of every block and the indices of neighbours for backward(), which makes the rest
+// again: the positions of all atoms stay in the cache, the functions of all pairs do not.
 
 #include "simd/dispatch.h"
 #include "state.h"
@@ -10,6 +11,7 @@
 #include <cmath>
 #include <limits>
 #include <tuple>
+#include <utility>
 
 using namespace uq;
 using namespace uq::mtp;
@@ -59,6 +61,7 @@ std::unique_ptr<FeatureMap::State> Mtp::new_state() const {
   state->nodes.reserve(static_cast<size_t>(plan_.products.nnodes) * block_atoms);
   state->adjoint.reserve(static_cast<size_t>(plan_.products.nnodes) * block_atoms);
   state->value.reserve(block_atoms);
+  state->functions.resize(block_atoms);
   state->scratch.reserve(static_cast<size_t>(plan_.angular.ncore) * state->kernels->lanes);
   state->column.reserve(plan_.angular.ncore);
   return state;
@@ -93,18 +96,16 @@ void Mtp::begin(const Neighbors &nb, MtpState &state, bool keep) const {
   if (state.environments.size() < nkept) state.environments.resize(nkept);
 }
 
-// Finds the neighbours of a centre and lays them out for the kernels.
-void Mtp::gather(const Neighbors &nb, MtpState &state, int center, Environment &env) const {
+// Finds the neighbours of a centre and sorts them by species.
+void Mtp::find_neighbors(const Neighbors &nb, MtpState &state, int center, Environment &env) const {
   env.center = center;
   env.species = nb.species[center];
   const int *list = nb.neighbors[center];
   const int nlist = nb.counts[center];
-  state.displacements.reserve(4 * static_cast<size_t>(nlist));
-  if (static_cast<int>(state.neighbors.size()) < nlist) {
-    state.neighbors.resize(nlist);
-    state.species.resize(nlist);
+  if (static_cast<int>(state.neighbors.size()) <= nlist) {
+    state.neighbors.resize(nlist + 1);
+    state.species.resize(nlist + 1);
   }
-  double *d = state.displacements.data();
   const double *xi = nb.x + 3 * static_cast<size_t>(center);
   const double rcut2 = potential_.rmax * potential_.rmax;
   double closest = std::numeric_limits<double>::infinity();
@@ -117,68 +118,54 @@ void Mtp::gather(const Neighbors &nb, MtpState &state, int center, Environment &
     // Written always, counted if inside: no branch to predict. A NaN counts, to be seen in energy
     // and forces.
     const bool inside = s >= 0 && !(d2 >= rcut2);
-    d[4 * n] = dx;
-    d[4 * n + 1] = dy;
-    d[4 * n + 2] = dz;
-    d[4 * n + 3] = d2;
     state.neighbors[n] = j;
     state.species[n] = s;
     if (inside) closest = std::min(closest, d2);
     n += inside;
   }
-  env.n = n;
   state.min_distance = std::min(state.min_distance, std::sqrt(closest));
-  sort_species(state, env);
-  state.kernels->normalise(env.padded, env.x, env.y, env.z, env.r);
-}
-
-// From the order of the list to the order of species; padding stands at the cutoff.
-void Mtp::sort_species(MtpState &state, Environment &env) const {
-  const int lanes = state.kernels->lanes, n = env.n, padded = (n + lanes - 1) / lanes * lanes;
-  env.padded = padded;
-  env.memory.reserve((4 + 2 * static_cast<size_t>(plan_.angular.nslots)) * padded);
-  env.x = env.memory.data();
-  env.y = env.x + padded;
-  env.z = env.y + padded;
-  env.r = env.z + padded;
-  env.f = env.r + padded;
-  env.df = env.f + static_cast<size_t>(plan_.angular.nslots) * padded;
-  env.index.resize(n);
+  const int lanes = state.kernels->lanes;
+  env.n = n;
+  env.padded = (n + lanes - 1) / lanes * lanes;
+  env.index.assign(env.padded, -1);
   env.first.assign(nspecies() + 1, 0);
   for (int k = 0; k < n; k++) env.first[state.species[k] + 1]++;
   for (int s = 0; s < nspecies(); s++) env.first[s + 1] += env.first[s];
-  const double *d = state.displacements.data();
-  for (int k = 0; k < n; k++) {
-    const int place = env.first[state.species[k]]++;
-    env.x[place] = d[4 * k];
-    env.y[place] = d[4 * k + 1];
-    env.z[place] = d[4 * k + 2];
-    env.r[place] = d[4 * k + 3];
-    env.index[place] = state.neighbors[k];
-  }
+  for (int k = 0; k < n; k++) env.index[env.first[state.species[k]]++] = state.neighbors[k];
   for (int s = nspecies(); s > 0; s--) env.first[s] = env.first[s - 1];
   env.first[0] = 0;
-  for (int k = n; k < padded; k++) {
-    env.x[k] = env.y[k] = 0.0;
-    env.z[k] = potential_.rmax;
-    env.r[k] = potential_.rmax * potential_.rmax;
-  }
+}
+
+// Lays out the neighbours of a centre and their radial functions; slopes: those too.
+void Mtp::evaluate_functions(const Neighbors &nb, const Kernels &k, bool slopes, Environment &env,
+                             AlignedArray &memory) const {
+  const size_t n = env.padded, nslots = plan_.angular.nslots;
+  memory.reserve((4 + 2 * nslots) * n);
+  double *next = memory.data();
+  for (double **array : {&env.x, &env.y, &env.z, &env.r}) *array = std::exchange(next, next + n);
+  env.f = std::exchange(next, next + nslots * n);
+  env.df = next;
+  k.locate(env.padded, env.index.data(), nb.x, nb.x + 3 * static_cast<size_t>(env.center),
+           potential_.rmax, env.x, env.y, env.z, env.r);
+  const size_t per_center =
+      static_cast<size_t>(nspecies()) * plan_.radial.nslots * plan_.radial.nbasis;
+  k.radial(plan_.radial, nspecies(), env.first.data(),
+           coefficients_.data() + env.species * per_center, env.padded, env.r, env.f,
+           slopes ? env.df : nullptr);
 }
 
 // ---------------------------------------------------------------------- forward
 
-// All nodes of a block and its environments.
-void Mtp::moments(const Neighbors &nb, MtpState &state, const Block &block, double *nodes) const {
+// All nodes of a block and its environments; slopes: with all that forces need of every atom.
+void Mtp::moments(const Neighbors &nb, MtpState &state, const Block &block, bool slopes,
+                  double *nodes) const {
   const Kernels &k = *state.kernels;
   if (block.natoms < block_atoms)
     std::fill(nodes, nodes + static_cast<size_t>(plan_.products.ncore) * block_atoms, 0.0);
-  const size_t per_center =
-      static_cast<size_t>(nspecies()) * plan_.radial.nslots * plan_.radial.nbasis;
   for (int atom = 0; atom < block.natoms; atom++) {
     Environment &env = state.environments[block.environment + atom];
-    gather(nb, state, nb.centers[block.row + atom], env);
-    k.radial(plan_.radial, nspecies(), env.first.data(),
-             coefficients_.data() + env.species * per_center, env.padded, env.r, env.f, env.df);
+    find_neighbors(nb, state, nb.centers[block.row + atom], env);
+    evaluate_functions(nb, k, slopes, env, state.functions[slopes ? atom : 0]);
     k.accumulate(plan_.angular, env.padded, env.x, env.y, env.z, env.f, state.scratch.data(),
                  nodes + atom);
     for (int j = 0; potential_.repulsive && j < env.n; j++)
@@ -202,12 +189,8 @@ void Mtp::features(MtpState &state, const Block &block, const double *nodes, dou
     for (int n = 0; n < nscalars(); n++) row[ns + n] = nodes[plan_.scalars[n] * block_atoms + atom];
     for (int m = 1; m < nmembers(); m++) std::copy_n(row, nfeatures(), row + m * nfeatures());
   }
-  for (int n = 0; sum && n < nscalars(); n++) {
-    const double *node = nodes + static_cast<size_t>(plan_.scalars[n]) * block_atoms;
-    double total = 0.0;
-    for (int atom = 0; atom < block_atoms; atom++) total += node[atom];
-    for (int m = 0; m < nmembers(); m++) sum[m * nfeatures() + ns + n] += total;
-  }
+  for (int m = 0; sum && m < nmembers(); m++)
+    state.kernels->sum_atoms(nscalars(), plan_.scalars.data(), nodes, sum + m * nfeatures() + ns);
 }
 
 void Mtp::forward(const Neighbors &nb, State &base, double *sum, double *per_atom) const {
@@ -216,7 +199,7 @@ void Mtp::forward(const Neighbors &nb, State &base, double *sum, double *per_ato
   const size_t core = static_cast<size_t>(plan_.products.ncore) * block_atoms;
   for (const Block &block : state.blocks) {
     double *nodes = state.all_kept ? block.kept : state.nodes.data();
-    moments(nb, state, block, nodes);
+    moments(nb, state, block, false, nodes);
     features(state, block, nodes, sum, per_atom);
     if (!state.all_kept) std::copy(nodes, nodes + core, block.kept);
   }
@@ -231,9 +214,9 @@ void Mtp::add_members(const double *weights, double *total) const {
     for (int k = 0; k < nfeatures(); k++) total[k] += weights[m * nfeatures() + k];
 }
 
-// ∂s/∂node and s of a block into the state.
+// ∂s/∂node [node][atom] and s [atom] of a block.
 void Mtp::adjoint(const Neighbors &nb, MtpState &state, const Block &block, const double *nodes,
-                  const Seed &seed) const {
+                  const Seed &seed, double *adjoint, double *value) const {
   const Kernels &k = *state.kernels;
   const int ns = nspecies();
   state.weights.resize(nfeatures());
@@ -254,24 +237,28 @@ void Mtp::adjoint(const Neighbors &nb, MtpState &state, const Block &block, cons
     }
   }
   k.adjoint(plan_.products, nodes, nscalars(), plan_.scalars.data(),
-            seed.shared ? weights + ns : state.atom_weights.data(), !seed.shared,
-            state.adjoint.data(), state.value.data());
-  for (int atom = 0; atom < block.natoms; atom++) state.value.data()[atom] += constants[atom];
+            seed.shared ? weights + ns : state.atom_weights.data(), !seed.shared, adjoint, value);
+  for (int atom = 0; atom < block.natoms; atom++) value[atom] += constants[atom];
 }
 
-// Fetches what forward() has left of a centre while another one is at work.
-static void prefetch(const Environment &env, int nslots) {
-  constexpr int line = 8;    // doubles
-  for (int k = 0; k < (4 + 2 * nslots) * env.padded; k += line) __builtin_prefetch(env.x + k);
-}
-
+// Forces of a block whose nodes are made; again: from where its neighbours are on.
 void Mtp::block_forces(const Neighbors &nb, MtpState &state, const Block &block,
-                       const double *nodes, const Seed &seed, Result &result) const {
-  adjoint(nb, state, block, nodes, seed);
-  const Environment *environments = state.environments.data() + block.environment;
+                       const double *nodes, int nseeds, const Seed *seeds, Result *results,
+                       bool again) const {
+  const Kernels &k = *state.kernels;
+  const size_t size = static_cast<size_t>(plan_.products.nnodes) * block_atoms;
+  state.adjoint.reserve(nseeds * size);
+  state.value.reserve(static_cast<size_t>(nseeds) * block_atoms);
+  for (int s = 0; s < nseeds; s++)
+    adjoint(nb, state, block, nodes, seeds[s], state.adjoint.data() + s * size,
+            state.value.data() + static_cast<size_t>(s) * block_atoms);
   for (int atom = 0; atom < block.natoms; atom++) {
-    if (atom + 1 < block.natoms) prefetch(environments[atom + 1], plan_.angular.nslots);
-    atom_forces(state, environments[atom], atom, seed.fixed_of(block.row + atom), result);
+    Environment &env = state.environments[block.environment + atom];
+    if (again) evaluate_functions(nb, k, true, env, state.functions[0]);
+    for (int s = 0; s < nseeds; s++)
+      atom_forces(state, env, state.adjoint.data() + s * size + atom,
+                  state.value.data()[s * block_atoms + atom], seeds[s].fixed_of(block.row + atom),
+                  results[s]);
   }
 }
 
@@ -285,13 +272,13 @@ double Mtp::repulsion_slope(double r) const {
   return r < potential_.rmin ? -1e5 * std::exp(-10.0 * (r - 1.0)) : 0.0;
 }
 
-void Mtp::atom_forces(MtpState &state, const Environment &env, int atom, double fixed,
-                      Result &result) const {
+// `adjoint`, `energy`: of the atom, with the stride of a block.
+void Mtp::atom_forces(MtpState &state, const Environment &env, const double *adjoint, double energy,
+                      double fixed, Result &result) const {
   const Kernels &k = *state.kernels;
   const int n = env.padded;
-  double energy = state.value.data()[atom];
   for (int c = 0; c < plan_.angular.ncore; c++)
-    state.column.data()[c] = state.adjoint.data()[static_cast<size_t>(c) * block_atoms + atom];
+    state.column.data()[c] = adjoint[static_cast<size_t>(c) * block_atoms];
   state.force.reserve(3 * static_cast<size_t>(n));
   double *fx = state.force.data(), *fy = fx + n, *fz = fy + n;
   k.forces(plan_.angular, n, env.x, env.y, env.z, env.r, env.f, env.df, state.column.data(), fx);
@@ -346,7 +333,7 @@ void Mtp::backward(const Neighbors &nb, State &base, int nseeds, const Seed *see
       state.kernels->products(plan_.products, state.nodes.data());
       nodes = state.nodes.data();
     }
-    for (int s = 0; s < nseeds; s++) block_forces(nb, state, block, nodes, seeds[s], results[s]);
+    block_forces(nb, state, block, nodes, nseeds, seeds, results, true);
   }
 }
 
@@ -354,7 +341,7 @@ void Mtp::evaluate(const Neighbors &nb, State &base, const Seed &seed, Result &r
   auto &state = static_cast<MtpState &>(base);
   begin(nb, state, false);
   for (const Block &block : state.blocks) {
-    moments(nb, state, block, state.nodes.data());
-    block_forces(nb, state, block, state.nodes.data(), seed, result);
+    moments(nb, state, block, true, state.nodes.data());
+    block_forces(nb, state, block, state.nodes.data(), 1, &seed, &result, false);
   }
 }

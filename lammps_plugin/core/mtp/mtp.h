@@ -13,6 +13,7 @@
 
 #include "compile.h"
 #include "feature_map.h"
+#include "math/aligned.h"
 
 namespace uq {
 namespace mtp {
@@ -69,17 +70,19 @@ class Mtp : public FeatureMap {
   void add_members(const double *weights, double *total) const;
   void prepare_active();
   void begin(const Neighbors &nb, MtpState &state, bool keep) const;
-  void gather(const Neighbors &nb, MtpState &state, int center, Environment &env) const;
-  void sort_species(MtpState &state, Environment &env) const;
-  void moments(const Neighbors &nb, MtpState &state, const Block &block, double *nodes) const;
+  void find_neighbors(const Neighbors &nb, MtpState &state, int center, Environment &env) const;
+  void evaluate_functions(const Neighbors &nb, const Kernels &k, bool slopes, Environment &env,
+                          AlignedArray &memory) const;
+  void moments(const Neighbors &nb, MtpState &state, const Block &block, bool slopes,
+               double *nodes) const;
   void features(MtpState &state, const Block &block, const double *nodes, double *sum,
                 double *per_atom) const;
   void adjoint(const Neighbors &nb, MtpState &state, const Block &block, const double *nodes,
-               const Seed &seed) const;
+               const Seed &seed, double *adjoint, double *value) const;
   void block_forces(const Neighbors &nb, MtpState &state, const Block &block, const double *nodes,
-                    const Seed &seed, Result &result) const;
-  void atom_forces(MtpState &state, const Environment &env, int atom, double fixed,
-                   Result &result) const;
+                    int nseeds, const Seed *seeds, Result *results, bool again) const;
+  void atom_forces(MtpState &state, const Environment &env, const double *adjoint, double energy,
+                   double fixed, Result &result) const;
   double repulsion(double r) const;
   double repulsion_slope(double r) const;
 

@@ -7,7 +7,7 @@
 //   P_μ = Σ_abc ∂S/∂M[μ,abc] x^a y^b z^c,
 //   ∂S/∂r_j = Σ_μ [ f'_μ P_μ r̂ + f_μ/r (1 - r̂ r̂) ∇P_μ ]                  (forces)
 
-#include "math/vector.h"
+#include "math/geometry.h"
 #include "mtp/plan.h"
 
 namespace uq {
@@ -25,18 +25,6 @@ inline const Vec *vectors(const double *p) {
 
 inline Vec *vectors(double *p) {
   return reinterpret_cast<Vec *>(p);
-}
-
-void normalise(int n, double *x, double *y, double *z, double *r) {
-  for (int j = 0; j < n; j += LANES) {
-    Vec r2 = load(r + j);
-    r2 = select(r2 < 1e-24, fill(1e-24), r2);
-    const Vec distance = square_root(r2), inverse = 1.0 / distance;
-    store(r + j, distance);
-    store(x + j, load(x + j) * inverse);
-    store(y + j, load(y + j) * inverse);
-    store(z + j, load(z + j) * inverse);
-  }
 }
 
 // ---------------------------------------------------------------------- radial functions
@@ -63,8 +51,9 @@ struct Radial {
   }
 };
 
-// N of the functions; `mask`: the lanes that belong to the species of these coefficients.
-template <int N>
+// N of the functions; `mask`: the lanes that belong to the species of these coefficients. Without D
+// no slopes.
+template <int N, bool D>
 inline void radial_chunk(const Radial &radial, int nbasis, const double *c, IntVec mask, Vec *f,
                          Vec *df) {
   Vec sum[N], slope[N];
@@ -74,7 +63,7 @@ inline void radial_chunk(const Radial &radial, int nbasis, const double *c, IntV
     for (int s = 0; s < N; s++) {
       const Vec w = fill(c[s * nbasis + k]);
       sum[s] += w * t0;
-      slope[s] += w * d0;
+      if (D) slope[s] += w * d0;
     }
     const Vec t2 = 2.0 * radial.xi * t1 - t0, d2 = 2.0 * (radial.dxi * t1 + radial.xi * d1) - d0;
     t0 = t1;
@@ -84,40 +73,53 @@ inline void radial_chunk(const Radial &radial, int nbasis, const double *c, IntV
   }
   for (int s = 0; s < N; s++) {
     f[s] = select(mask, sum[s] * radial.weight, f[s]);
-    df[s] = select(mask, sum[s] * radial.dweight + slope[s] * radial.weight, df[s]);
+    if (D) df[s] = select(mask, sum[s] * radial.dweight + slope[s] * radial.weight, df[s]);
   }
 }
 
-void radial_functions(const RadialPlan &plan, int nspecies, const int *first,
-                      const double *coefficients, int n, const double *r, double *f, double *df) {
+template <bool D>
+void radial_of(const RadialPlan &plan, int nspecies, const int *first, const double *coefficients,
+               int n, const double *r, double *f, double *df) {
   IntVec lane;
   for (int i = 0; i < LANES; i++) lane[i] = i;
   const int nslots = plan.nslots, nbasis = plan.nbasis;
   int species = 0;
   for (int j = 0; j < n; j += LANES) {
     const Radial radial(plan, load(r + j));
-    Vec *fj = vectors(f) + j / LANES * nslots, *dfj = vectors(df) + j / LANES * nslots;
-    for (int s = 0; s < nslots; s++) fj[s] = dfj[s] = fill(0.0);
+    Vec *fj = vectors(f) + j / LANES * nslots,
+        *dfj = D ? vectors(df) + j / LANES * nslots : nullptr;
+    for (int s = 0; s < nslots; s++) {
+      fj[s] = fill(0.0);
+      if (D) dfj[s] = fill(0.0);
+    }
     while (species + 1 < nspecies && first[species + 1] <= j) species++;
     for (int z = species; z < nspecies && first[z] < j + LANES; z++) {
       const IntVec mask = (lane >= first[z] - j) & (lane < first[z + 1] - j);
       const double *c = coefficients + static_cast<int64_t>(z) * nslots * nbasis;
       int s = 0;
       for (; s + CHUNK <= nslots; s += CHUNK)
-        radial_chunk<CHUNK>(radial, nbasis, c + s * nbasis, mask, fj + s, dfj + s);
+        radial_chunk<CHUNK, D>(radial, nbasis, c + s * nbasis, mask, fj + s, dfj + s);
       switch (nslots - s) {
       case 3:
-        radial_chunk<3>(radial, nbasis, c + s * nbasis, mask, fj + s, dfj + s);
+        radial_chunk<3, D>(radial, nbasis, c + s * nbasis, mask, fj + s, dfj + s);
         break;
       case 2:
-        radial_chunk<2>(radial, nbasis, c + s * nbasis, mask, fj + s, dfj + s);
+        radial_chunk<2, D>(radial, nbasis, c + s * nbasis, mask, fj + s, dfj + s);
         break;
       case 1:
-        radial_chunk<1>(radial, nbasis, c + s * nbasis, mask, fj + s, dfj + s);
+        radial_chunk<1, D>(radial, nbasis, c + s * nbasis, mask, fj + s, dfj + s);
         break;
       }
     }
   }
+}
+
+void radial_functions(const RadialPlan &plan, int nspecies, const int *first,
+                      const double *coefficients, int n, const double *r, double *f, double *df) {
+  if (df)
+    radial_of<true>(plan, nspecies, first, coefficients, n, r, f, df);
+  else
+    radial_of<false>(plan, nspecies, first, coefficients, n, r, f, df);
 }
 
 // ---------------------------------------------------------------------- moments
@@ -245,6 +247,23 @@ void products(const ProductPlan &plan, double *nodes) {
     v.put(node);
   }
   rows(plan.forward, nodes, nodes, nodes);
+}
+
+void sum_atoms(int n, const int *which, const double *nodes, double *out) {
+  const auto total = [&](int k) {
+    const Values v(nodes + which[k] * ATOMS);
+    Vec s = v.v[0];
+    for (int i = 1; i < WIDTH; i++) s += v.v[i];
+    return s;
+  };
+  int k = 0;
+  for (; k + LANES <= n; k += LANES) {
+    Vec v[LANES];
+    for (int i = 0; i < LANES; i++) v[i] = total(k + i);
+    const Vec s = sums(v);
+    for (int i = 0; i < LANES; i++) out[k + i] += s[i];
+  }
+  for (; k < n; k++) out[k] += sum(total(k));
 }
 
 void adjoint_pass(const ProductPlan &plan, const double *nodes, int nscalars, const int *scalars,
@@ -447,9 +466,9 @@ void radial_gradient(const RadialPlan &plan, const AngularPlan &angular, int nsp
 }    // namespace
 
 extern const Kernels kernel_table;
-const Kernels kernel_table = {LANES,          normalise,      radial_functions, accumulate,
-                              products,       adjoint_pass,   forces,           virial,
-                              core_gradients, radial_gradient};
+const Kernels kernel_table = {LANES,    locate,         radial_functions, accumulate,
+                              products, sum_atoms,      adjoint_pass,     forces,
+                              virial,   core_gradients, radial_gradient};
 
 }    // namespace UQ_SIMD_LEVEL
 }    // namespace mtp

@@ -73,11 +73,13 @@ struct ProductPlan {
 struct Kernels {
   int lanes;
 
-  // (x, y, z) from displacement to unit vector; r from squared distance to distance.
-  void (*normalise)(int n, double *x, double *y, double *z, double *r);
+  // Unit vectors and distances of the neighbours index [n] of the atom at `center`; -1: padding,
+  // which stands at the distance `outside`.
+  void (*locate)(int n, const int *index, const double *positions, const double *center,
+                 double outside, double *x, double *y, double *z, double *r);
 
   // f, df [n / lanes][slot][lane] around one centre; neighbours of species s are first[s] ..
-  // first[s + 1] - 1, coefficients [s][slot][k].
+  // first[s + 1] - 1, coefficients [s][slot][k]. df may be null.
   void (*radial)(const RadialPlan &plan, int nspecies, const int *first, const double *coefficients,
                  int n, const double *r, double *f, double *df);
 
@@ -87,6 +89,8 @@ struct Kernels {
 
   // All nodes behind the core moments.
   void (*products)(const ProductPlan &plan, double *nodes);
+  // sums[k] += Σ_atom nodes[which[k]][atom]
+  void (*sum_atoms)(int n, const int *which, const double *nodes, double *sums);
   // S = Σ_n w_n node[scalars[n]]: value[atom] = S and adjoint[node][atom] = ∂S/∂node, complete for
   // the core moments. weights [n], or [n][atom] if per_atom.
   void (*adjoint)(const ProductPlan &plan, const double *nodes, int nscalars, const int *scalars,

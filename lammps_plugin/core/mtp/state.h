@@ -13,12 +13,12 @@ namespace mtp {
 // Neighbours of one centre inside the cutoff, sorted by species, padded to full vectors.
 struct Environment {
   int center = -1, species = -1;
-  int n = 0, padded = 0;    // neighbours, with padding
-  AlignedArray memory;
+  int n = 0, padded = 0;     // neighbours, with padding
+  std::vector<int> index;    // [padded], -1: padding
+  std::vector<int> first;    // [nspecies + 1]
+  // In MtpState::functions; those of another centre may be there by now.
   double *x = nullptr, *y = nullptr, *z = nullptr, *r = nullptr;    // unit vector and distance, Å
   double *f = nullptr, *df = nullptr;    // radial functions [vector][slot][lane]
-  std::vector<int> index;                // [n]
-  std::vector<int> first;                // [nspecies + 1]
 };
 
 // Centres, of any species, that go together through the products.
@@ -35,9 +35,11 @@ struct MtpState : FeatureMap::State {
   std::vector<Environment> environments;    // forward(): of all centres; evaluate(): of one block
   AlignedArray kept;
   bool all_kept = false;
+  // Of the atoms of a block, or, where forward and backward pass are apart, of one after the other
+  // in the first place: what is kept of a centre is which its neighbours are, not where.
+  std::vector<AlignedArray> functions;
 
-  AlignedArray displacements;    // x, y, z, r² of the neighbours of one centre as listed
-  std::vector<int> neighbors, species;
+  std::vector<int> neighbors, species;    // of one centre as listed
   AlignedArray nodes, adjoint, value, atom_weights, scratch, column, force;
   std::vector<double> weights;    // of one member's features
 
