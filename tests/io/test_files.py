@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Files that are missing, damaged or of another kind end in a message that names them."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -8,7 +10,7 @@ from pyuq.bnn.architecture import read_network
 from pyuq.cli import main
 from pyuq.hal.state import load_state
 from pyuq.io import extxyz
-from pyuq.io.files import read_tensors, write_tensors, write_text
+from pyuq.io.files import make_folder, read_tensors, write_tensors, write_text
 from pyuq.io.structures import read_pymatgen
 from pyuq.io.trajectory import read_trajectory
 from pyuq.quickstart import check_begun
@@ -51,6 +53,28 @@ def test_missing_folders_are_named_before_the_work(tmp_path, capsys):
         assert f"no folder {tmp_path / 'new'} to write a.uq into" in capsys.readouterr().err
         assert main([verb, "no.yace", "--data", "no.xyz", "--out", str(tmp_path)]) == 1
         assert f"{tmp_path} is a folder: name a file in it" in capsys.readouterr().err
+
+
+def test_folders_that_cannot_be_are_named_before_the_work(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    for path in ("file", "file/inside/it"):
+        with pytest.raises(NotADirectoryError, match=f"{tmp_path / 'file'} is a file"):
+            make_folder(tmp_path / path)
+    assert make_folder(tmp_path / "a" / "b").is_dir()
+    with pytest.raises(OSError, match="folder /proc/none cannot be made"):
+        make_folder("/proc/none")
+    monkeypatch.setattr(os, "access", lambda folder, mode: False)
+    with pytest.raises(PermissionError, match="is read-only"):
+        make_folder(tmp_path)
+
+
+@pytest.mark.parametrize("verb", ["fit", "hal", "bnn", "srom"])
+def test_a_folder_is_no_settings(tmp_path, capsys, verb):
+    if verb == "bnn":
+        pytest.importorskip("torch")
+    action = {"fit": [], "hal": ["run"], "bnn": ["train"], "srom": ["all"]}[verb]
+    assert main([verb, *action, str(tmp_path)]) == 1
+    assert f"no file {tmp_path}" in capsys.readouterr().err
 
 
 def test_a_quickstart_without_ranks_is_refused_before_the_work(tmp_path, capsys):
