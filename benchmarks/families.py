@@ -275,14 +275,17 @@ def main() -> None:
     parser.add_argument("--peer", type=Path, help="plugin with the pair style nep, mtp or pace")
     args = parser.parse_args()
     args.peer = args.peer and args.peer.resolve()
+    if args.peer and not args.peer.is_file():
+        parser.error(f"--peer: there is no file {args.peer}")
+    cases = {name: case for name, case in CASES.items() if args.only.lower() in name.lower()}
+    if not cases:
+        parser.error(f"--only: no row is named like {args.only!r}; there are {', '.join(CASES)}")
 
     level = os.environ.get("PYUQ_SIMD") or _core.simd_level()
     print(f"kernels: {level}; core-µs per atom and step, and the ratio to snap Ta06A")
     columns = [f"{f'{n} rank' + 's' * (n > 1):>9} {'/ snap':>7}" for n in args.ranks]
     print(f"{'model':16} {'neighbours':>10} {'atoms':>6}", *columns, flush=True)
-    for name, case in CASES.items():
-        if args.only.lower() not in name.lower():
-            continue
+    for name, case in cases.items():
         stored = [file for file in case.files if isinstance(file, str)]
         if missing := [file for file in stored if not (DATA / file).is_file()]:
             print(f"{name:16} skipped: no {DATA / missing[0]}", flush=True)
