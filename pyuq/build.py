@@ -7,7 +7,7 @@ import tempfile
 from importlib import metadata
 from pathlib import Path
 
-from pyuq.io.files import atomic_write, make_folder
+from pyuq.io.files import atomic_write, check_folder
 
 INSTALLED_SOURCES = "plugin_sources"
 
@@ -84,7 +84,7 @@ def build_plugin(
     for folder, header in ((lammps_headers, "pair.h"), (mpi_include, "mpi.h")):
         if not (Path(folder) / header).is_file():
             raise FileNotFoundError(f"{folder} does not contain {header}")
-    make_folder(output.parent)
+    check_folder(output.parent)
     if shutil.which("cmake") is None:
         raise FileNotFoundError("cmake not found: pip install cmake")
     with tempfile.TemporaryDirectory() as build:
@@ -98,6 +98,7 @@ def build_plugin(
             ["cmake", "-S", source_dir(), "-B", build, *(f"-D{k}={v}" for k, v in settings.items())]
         )
         run(["cmake", "--build", build, "--target", "uqplugin", "-j"])
+        output.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(output, "wb") as file, open(Path(build) / "uqplugin.so", "rb") as built:
             shutil.copyfileobj(built, file)
     return output

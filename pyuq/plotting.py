@@ -71,11 +71,14 @@ def plot_tables(paths, out="plot.png", columns=()) -> Path:
     Raises
     ------
     ValueError
-        No table has a column of that name, or nothing changes.
+        A file is missing or holds no table, no table has a column of that name, nothing changes, or `out` does not
+        end in ``.png``.
     """
     from pyuq.io.files import atomic_write
     from pyuq.io.thermo import read_table
 
+    if Path(out).suffix != ".png":
+        raise ValueError(f"{out}: expected a name that ends in .png, the format that is written")
     tables = {str(path): read_table(path) for path in paths}
     known = list(dict.fromkeys(name for table in tables.values() for name in list(table)[1:]))
     if missing := [name for name in columns if name not in known]:

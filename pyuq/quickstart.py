@@ -17,7 +17,7 @@ import numpy as np
 from pyuq import lmp, systems
 from pyuq.diffusion import Diffusivity, remove_drift, self_diffusivity
 from pyuq.io import extxyz
-from pyuq.io.files import atomic_write, make_folder, read_json, write_json, write_text
+from pyuq.io.files import atomic_write, check_folder, read_json, write_json, write_text
 from pyuq.io.lammps_data import write_data
 from pyuq.io.trajectory import read_trajectory
 
@@ -240,7 +240,8 @@ def quickstart(out="pyuq-quickstart", fast: bool = False, ranks: int = 2, seed: 
     if ranks < 1:
         raise ValueError(f"ranks = {ranks}; expected 1 or more")
     size = FAST if fast else FULL
-    folder = make_folder(out)
+    folder = check_folder(out)
+    folder.mkdir(parents=True, exist_ok=True)
     clock = time.perf_counter()
     say(f"1/5  structures and settings in {folder}")
     prepare(folder, size, ranks, seed)

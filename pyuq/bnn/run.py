@@ -15,7 +15,7 @@ from pyuq.bnn.diagnostics import diagnose
 from pyuq.bnn.evaluate import judge, predict_all, table
 from pyuq.bnn.samplers import SGHMC, Draws, Dropout, Ensemble, LastLayer, ShallowEnsemble
 from pyuq.bnn.target import Likelihood, NetworkTarget
-from pyuq.io.files import make_folder, read_json, write_text
+from pyuq.io.files import check_folder, read_json, write_text
 from pyuq.io.structures import check_structures, expand, read_structures
 from pyuq.models.fit import RepulsionSettings, repetition_note, structure_hash, training_hash
 from pyuq.models.yace import repulsion_inside
@@ -103,7 +103,7 @@ class Run:
         self.settings = from_table(Settings, content, str(path))
         kind = SAMPLERS[self.settings.method]
         self.sampler = from_table(kind, self.settings.sampler, f"{path} [sampler]")
-        self.folder = make_folder(path.parent / self.settings.folder)
+        self.folder = check_folder(path.parent / self.settings.folder)
         self.training = read_structures(expand(p, path.parent) for p in self.settings.train)
         self.test = read_structures(expand(p, path.parent) for p in self.settings.test)
         check_structures(self.test, self.settings.network.elements)
@@ -120,6 +120,7 @@ class Run:
 
     def write(self, draws: Draws, name: str, verdict: str = "") -> Path:
         """Write the network file of some draws, and a report with what the test set says of it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
         tensors = self.target.tensors(draws.flat())
         provenance = {
             "settings": json.loads(json.dumps(asdict(self.settings))),

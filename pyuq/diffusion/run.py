@@ -9,7 +9,7 @@ import pyuq
 from pyuq.diffusion import report
 from pyuq.diffusion.summary import Summary, summarise
 from pyuq.diffusion.trajectory import TrajectoryAnalysis
-from pyuq.io.files import check_distinct, make_folder, write_json, write_text
+from pyuq.io.files import check_distinct, check_folder, write_json, write_text
 
 
 def run_diffusion(
@@ -63,9 +63,10 @@ def run_diffusion(
     if predict and len(set(temperatures or ())) < 2:
         raise ValueError("an extrapolation needs trajectories of at least two temperatures")
     analysis = TrajectoryAnalysis(timestep, **options)
-    folder = make_folder(out)
+    folder = check_folder(out)
     runs = [analysis.compute(path) for path in trajectories]
     summary = summarise(runs, temperatures, charges)
+    folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "diffusion.json", {"pyuq": pyuq.__version__} | summary.to_dict())
     report.plot_diffusion(folder / "diffusion.png", summary)
     if summary.arrhenius:

@@ -17,6 +17,10 @@ from pyuq.diffusion.streaming import StreamingMSD
 from pyuq.io.trajectory import Trajectory, iterate_trajectory
 
 PICOSECONDS = {"metal": 1.0, "real": 1e-3}  # unit of time of LAMMPS's unit styles that measure in Å
+STEPS = (
+    1e-5,
+    0.1,
+)  # ps: shortest and longest time step of a simulation; others are in another unit
 SAME_CELL = 1e-9  # relative change of a cell vector that counts as none
 
 
@@ -208,6 +212,12 @@ class _Record:
         if piece.units not in (None, analysis.units):
             raise ValueError(
                 f"the dump is in units {piece.units}, the analysis in units {analysis.units}: expected the same"
+            )
+        step = analysis.timestep * PICOSECONDS[analysis.units]
+        if np.diff(piece.steps[:2]).sum() > 1 and not STEPS[0] <= step <= STEPS[1]:  # not frames
+            raise ValueError(
+                f"timestep {analysis.timestep:g} in units {analysis.units} is {step:g} ps, which no simulation "
+                "takes for a step: expected ps (0.002) in units metal, fs (2) in units real"
             )
         self.groups = _groups(analysis, piece)
         self.reference = _Reference.choose(analysis.framework, piece, self.groups)

@@ -40,7 +40,7 @@ from pyuq.hal.walker import (
     run_walkers,
 )
 from pyuq.io import extxyz
-from pyuq.io.files import atomic_write, make_folder
+from pyuq.io.files import atomic_write, check_folder
 from pyuq.io.lammps_data import type_indices
 from pyuq.labels import Failure, FileLabeller, Labeller, PoolLabeller
 from pyuq.models.fit import FitResult, fit
@@ -115,7 +115,7 @@ class Loop:
         self.labeller = labeller or make_labeller(settings, self.toml, self.folder)
         self._fit, self._walk = fit or self._default_fit, walk
         self._model: tuple[int, FitResult | ReadoutFit] | None = None
-        make_folder(self.folder)
+        check_folder(self.folder).mkdir(parents=True, exist_ok=True)
         self._lock = Lock(self.folder)
         self.state: State = resume(self.folder / STATE, settings.flat())
 

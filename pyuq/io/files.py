@@ -75,26 +75,22 @@ def require_folder(path) -> None:
         raise PermissionError(f"folder {path.parent} is read-only: write {path.name} elsewhere")
 
 
-def make_folder(path) -> Path:
-    """Make a folder for results, or take the one that is there; refuse what cannot be one before the work.
+def check_folder(path) -> Path:
+    """Refuse a folder for results that could not be made or written into: better before the work than after it.
 
     Raises
     ------
     NotADirectoryError
         A file lies there.
-    PermissionError, OSError
-        The folder cannot be made, or is read-only.
+    PermissionError
+        The folder, or the one that it would be made in, is read-only.
     """
     path = Path(path)
-    if not path.is_dir():
-        if blocking := next((p for p in (path, *path.parents) if p.is_file()), None):
-            raise NotADirectoryError(f"{blocking} is a file: name a folder to write into")
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise type(error)(f"folder {path} cannot be made: {error.strerror}") from error
-    if not os.access(path, os.W_OK):
-        raise PermissionError(f"folder {path} is read-only: write elsewhere")
+    there = next(p for p in (path, *path.absolute().parents) if p.exists())
+    if not there.is_dir():
+        raise NotADirectoryError(f"{there} is a file: name a folder to write into")
+    if not os.access(there, os.W_OK):
+        raise PermissionError(f"folder {there} is read-only: write elsewhere")
     return path
 
 

@@ -23,8 +23,10 @@ def read_table(path) -> dict[str, np.ndarray]:
     Raises
     ------
     ValueError
-        The file holds no table.
+        There is no such file, or it holds no table.
     """
+    if not Path(path).is_file():
+        raise ValueError(f"no file {path}")
     lines = Path(path).read_text(errors="replace").splitlines()
     table = _thermo(lines) or _commented(lines)
     if not table:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
-from pyuq.io.files import atomic_write, make_folder, write_text
+from pyuq.io.files import atomic_write, check_folder, write_text
 from pyuq.io.structures import expand, read_structures
 from pyuq.models.basis import ACEBasis
 from pyuq.models.fit import (
@@ -179,7 +179,7 @@ def run_fit(
     elements = settings.basis.elements
     train = read_structures((expand(p, path.parent) for p in file.train), elements)
     test = read_structures((expand(p, path.parent) for p in file.test), elements)
-    folder = make_folder(output if output is not None else path.parent / file.output)
+    folder = check_folder(output if output is not None else path.parent / file.output)
     refuse_other_owner(folder / f"{file.name}.uq", f"{file.name}{settings.basis.suffix}")
     earlier = FitState.load(folder / f"{file.name}.fit") if resume else None
     start = time.perf_counter()

@@ -4,7 +4,7 @@
 import sys
 from collections.abc import Iterable
 
-from pyuq.io.files import make_folder
+from pyuq.io.files import check_folder
 from pyuq.srom.build import build, make_ensemble, read_ensemble
 from pyuq.srom.propagate import propagate
 from pyuq.srom.report import write_report
@@ -35,7 +35,7 @@ def run_stages(
     study = load_study(path, assignments)
     root = comm is None or comm.rank == 0
     if root:
-        make_folder(study.folder)
+        check_folder(study.folder)
     for stage in STAGES if action == "all" else (action,):
         if stage == "snapshots":
             make_snapshots(study, comm, say)

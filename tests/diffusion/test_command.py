@@ -101,7 +101,18 @@ def test_units_that_a_dump_names(dump, tmp_path, capsys):
     dump.write_text("ITEM: UNITS\nreal\n" + text)
     assert command(tmp_path, dump, *BASIC) is None
     assert "in units real, the analysis in units metal" in capsys.readouterr().err
-    assert command(tmp_path, dump, *BASIC, "--units", "real") is not None
+    real = ("--timestep", 1000 * TIMESTEP, "--units", "real", "--elements", "Ag,I")
+    assert command(tmp_path, dump, *real) is not None
+
+
+@pytest.mark.parametrize(("timestep", "units"), [(2, "metal"), (0.002, "real")])
+def test_a_time_step_in_another_unit_is_refused(dump, tmp_path, capsys, timestep, units):
+    options = ("--timestep", timestep, "--units", units, "--elements", "Ag,I")
+    text = re.sub(r"TIMESTEP\n(\d+)", lambda m: f"TIMESTEP\n{10 * int(m[1])}", dump.read_text())
+    dump.write_text(text)
+    assert command(tmp_path, dump, *options) is None
+    assert "expected ps (0.002) in units metal, fs (2) in units real" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_lone_atom_moves_in_the_frame_of_the_file(tmp_path):

@@ -10,7 +10,7 @@ from pyuq.bnn.architecture import read_network
 from pyuq.cli import main
 from pyuq.hal.state import load_state
 from pyuq.io import extxyz
-from pyuq.io.files import make_folder, read_tensors, write_tensors, write_text
+from pyuq.io.files import check_folder, read_tensors, write_tensors, write_text
 from pyuq.io.structures import read_pymatgen
 from pyuq.io.trajectory import read_trajectory
 from pyuq.quickstart import check_begun
@@ -59,13 +59,12 @@ def test_folders_that_cannot_be_are_named_before_the_work(tmp_path, monkeypatch)
     (tmp_path / "file").write_text("")
     for path in ("file", "file/inside/it"):
         with pytest.raises(NotADirectoryError, match=f"{tmp_path / 'file'} is a file"):
-            make_folder(tmp_path / path)
-    assert make_folder(tmp_path / "a" / "b").is_dir()
-    with pytest.raises(OSError, match="folder /proc/none cannot be made"):
-        make_folder("/proc/none")
-    monkeypatch.setattr(os, "access", lambda folder, mode: False)
-    with pytest.raises(PermissionError, match="is read-only"):
-        make_folder(tmp_path)
+            check_folder(tmp_path / path)
+    assert check_folder(tmp_path / "a" / "b") == tmp_path / "a" / "b"
+    assert not (tmp_path / "a").exists()
+    monkeypatch.setattr(os, "access", lambda folder, mode: folder != tmp_path)
+    with pytest.raises(PermissionError, match=f"{tmp_path} is read-only"):
+        check_folder(tmp_path / "a" / "b")
 
 
 @pytest.mark.parametrize("verb", ["fit", "hal", "bnn", "srom"])

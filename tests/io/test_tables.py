@@ -70,6 +70,10 @@ def test_plot(tmp_path, capsys):
         "no column max_devi_v; expected one or more of max_devi_f, avg_devi_f"
         in capsys.readouterr().err
     )
+    assert main(["plot", *files, "--out", str(tmp_path / "plot.pdf")]) == 1
+    assert "plot.pdf: expected a name that ends in .png" in capsys.readouterr().err
+    assert main(["plot", str(tmp_path / "none")]) == 1
+    assert f"no file {tmp_path / 'none'}" in capsys.readouterr().err
     (tmp_path / "empty").write_text("nothing\n")
     assert main(["plot", str(tmp_path / "empty")]) == 1
     assert "holds no table" in capsys.readouterr().err
