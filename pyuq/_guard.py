@@ -2,7 +2,7 @@
 """Runs a command that ends, with everything that it started, when its parent ends, be it by SIGKILL.
 
 ``python _guard.py PARENT COMMAND ...``, in a session of its own, exits as COMMAND does; PARENT is the process id of who
-starts it. Linux sends the signal; it comes at the end of the *thread* that started this.
+starts it. Linux sends the signal, at the end of the *thread* that started this; elsewhere the command runs on.
 """
 
 import ctypes
@@ -16,7 +16,8 @@ PR_SET_PDEATHSIG = 1
 def main(parent: int, command: list[str]) -> int:
     """Run the command; return its exit code, or end by its signal."""
     signal.signal(signal.SIGTERM, lambda *_: os.killpg(0, signal.SIGKILL))
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:
         return 1
     process = os.posix_spawnp(command[0], command, os.environ, setsigdef=[signal.SIGTERM])
