@@ -273,7 +273,7 @@ def draw(result: Calibration, path) -> None:
 
     from pyuq.plotting import BLUE, GREY, ORANGE, figure
 
-    names = [q for q in ("energy", "force", "virial") if q in result.verdicts]
+    names = [q for q in ("energy", "force", "virial") if result.verdicts.get(q)]
     fig, axes = figure(ncols=len(names), nrows=2, width=3.8, height=3.4)
     for column, quantity in enumerate(names):
         sample, size = result.judged[quantity], axes[0, column]

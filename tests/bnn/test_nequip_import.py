@@ -24,6 +24,13 @@ SHAPES = {
         "num_bessels": 5,
     },
     "one layer": {"num_layers": 1, "l_max": 1, "num_features": 4},
+    "scalars": {"num_layers": 2, "l_max": 0, "num_features": 5},
+    "trained Bessel functions": {
+        "num_layers": 4,
+        "l_max": 1,
+        "num_features": 3,
+        "bessel_trainable": True,
+    },
 }
 DEFAULTS = {
     "seed": 3,
@@ -34,6 +41,12 @@ DEFAULTS = {
     "avg_num_neighbors": 11.0,
     "per_type_energy_scales": {"Ag": 1.3, "I": 0.7},
     "per_type_energy_shifts": {"Ag": -1.0, "I": 2.0},
+}
+
+ZBL = {
+    "_target_": "nequip.nn.pair_potential.ZBL",
+    "units": "metal",
+    "chemical_species": ["Ag", "I"],
 }
 
 
@@ -77,7 +90,7 @@ def oracle(model, atoms):
 
 @pytest.mark.validate
 @pytest.mark.parametrize("shape", SHAPES)
-def test_nequip_import_has_nequips_numbers(build, tmp_path, shape):
+def test_imported_network_has_nequips_numbers(build, tmp_path, shape):
     model = build(**SHAPES[shape])
     expected = [oracle(model, atoms) for atoms in crystals()]
     write_network(tmp_path / "imported", *convert(model), {})
@@ -113,11 +126,14 @@ def test_nequip_import_has_nequips_numbers(build, tmp_path, shape):
         ({"avg_num_neighbors": {"Ag": 10.0, "I": 12.0}}, "avg_num_neighbors per type"),
         ({"per_edge_type_cutoff": {"Ag": 3.0}}, "per_edge_type_cutoff"),
         ({"convnet_nonlinearity_scalars": {"e": "ssp", "o": "tanh"}}, "not SiLU"),
+        ({"convnet_nonlinearity_gates": {"e": "tanh", "o": "tanh"}}, "not SiLU"),
+        ({"polynomial_cutoff_p": 5.5}, "polynomial_cutoff_p = 5.5"),
+        ({"pair_potential": ZBL}, "pair_potential .*hybrid/overlay"),
         ({"convnet_resnet": True, "num_layers": 3}, "convnet_resnet"),
         ({"type_names": ["A1", "I"]}, "A1 is no chemical symbol"),
     ],
 )
-def test_nequip_models_with_other_parts_are_refused_by_name(build, change, message):
+def test_nequip_networks_with_other_parts_are_refused_by_name(build, change, message):
     names = change.get("type_names", DEFAULTS["type_names"])
     energies = dict.fromkeys(names, 1.0)
     scales = {"per_type_energy_scales": energies, "per_type_energy_shifts": energies}

@@ -14,7 +14,7 @@ from ase.build import bulk
 from pyuq import lmp
 from pyuq.calculator import UQCalculator, force_deviations
 from pyuq.calibration import Recalibration, Sample, StudentScale
-from pyuq.calibration.run import calibrate, collect
+from pyuq.calibration.run import calibrate, collect, draw
 from pyuq.cli import main
 from pyuq.io import extxyz
 from pyuq.io.files import sha256
@@ -274,6 +274,16 @@ def test_committee_and_ranks(tmp_path, rng):
     assert calculator.get_property("forces_interval", frames[0]).shape == (8, 3)
     assert not [name for name in calculator.results if name.startswith("stress_")]
     assert calculator.results["stress"].shape == (6,)
+
+
+def test_few_structures_of_which_one_has_a_stress(tmp_path, rng):
+    """A quantity that only structures on one side have is left out of the verdicts and of the picture."""
+    data = {"energy": sample(rng, structures=8), "virial": sample(rng, structures=1)}
+    found = [calibrate(data, seed=seed) for seed in range(4)]
+    assert any(not one.verdicts["virial"] for one in found)
+    for seed, one in enumerate(found):
+        assert one.verdicts["energy"]
+        draw(one, tmp_path / f"{seed}.png")
 
 
 def test_mistakes(tmp_path, rng, capsys):
