@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Orchestrates the kernels: blocks of atoms of one species go through neighbours → A → products →
 // features, and back. evaluate() takes one block all the way before the next; forward() keeps A of
-// every block for backward().
+// every block and the indices of neighbours for backward(), which reads positions again: those of
+// all atoms stay in the cache, the displacements of all pairs do not.
 
 #include "simd/dispatch.h"
 #include "state.h"
@@ -86,6 +87,7 @@ std::unique_ptr<FeatureMap::State> Ace::new_state() const {
   auto state = std::make_unique<AceState>();
   state->kernels = &kernels();
   state->scale.reserve(static_cast<size_t>(sum_blocks) * state->kernels->lanes);
+  state->coordinates.resize(state->kernels->lanes);
   return state;
 }
 
@@ -133,12 +135,10 @@ int Ace::find_neighbors(const Neighbors &nb, AceState &state, Environment &env) 
   const std::vector<BondPlan> &bonds = plans_[env.species].bonds;
   const int *list = nb.neighbors[env.center];
   const size_t nlist = nb.counts[env.center];
-  state.displacements.reserve(4 * nlist);
   if (state.neighbors.size() < nlist) {
     state.neighbors.resize(nlist);
     state.species.resize(nlist);
   }
-  double *d = state.displacements.data();
   env.size.assign(potential_.elements.size(), 0);
   const double *xi = nb.x + 3 * static_cast<size_t>(env.center);
   double closest = std::numeric_limits<double>::infinity();
@@ -150,10 +150,6 @@ int Ace::find_neighbors(const Neighbors &nb, AceState &state, Environment &env) 
     const double dx = xj[0] - xi[0], dy = xj[1] - xi[1], dz = xj[2] - xi[2];
     const double d2 = dx * dx + dy * dy + dz * dz, rcut = bonds[s].radial.rcut;
     if (d2 >= rcut * rcut) continue;    // a NaN goes on, to be seen in energy and forces
-    d[4 * n] = dx;
-    d[4 * n + 1] = dy;
-    d[4 * n + 2] = dz;
-    d[4 * n + 3] = d2;
     state.neighbors[n] = j;
     state.species[n++] = s;
     env.size[s]++;
@@ -163,48 +159,35 @@ int Ace::find_neighbors(const Neighbors &nb, AceState &state, Environment &env) 
   return n;
 }
 
-// Finds the neighbours of a centre and lays them out for the kernels.
+// Finds the neighbours of a centre and sorts them by species.
 void Ace::gather(const Neighbors &nb, AceState &state, int center, Environment &env) const {
   const int lanes = state.kernels->lanes, ne = static_cast<int>(potential_.elements.size());
   env.center = center;
   env.species = nb.species[center];
   const int n = find_neighbors(nb, state, env);
-  const auto padded = [&](int s) { return (env.size[s] + lanes - 1) / lanes * lanes; };
   int total = 0;
   env.first.resize(ne);
   for (int s = 0; s < ne; s++) {
     env.first[s] = total;
-    total += padded(s);
+    env.size[s] = (env.size[s] + lanes - 1) / lanes * lanes;
+    total += env.size[s];
   }
-  env.memory.reserve(4 * static_cast<size_t>(total));
   env.index.assign(total, -1);
-  env.x = env.memory.data();
-  env.y = env.x + total;
-  env.z = env.y + total;
-  env.r = env.z + total;
-  for (int s = 0; s < ne; s++) {    // padding stands at the cutoff
-    const double rcut = plans_[env.species].bonds[s].radial.rcut;
-    for (int k = env.first[s] + env.size[s]; k < env.first[s] + padded(s); k++) {
-      env.x[k] = env.y[k] = 0.0;
-      env.z[k] = rcut;
-      env.r[k] = rcut * rcut;
-    }
-  }
-  std::vector<int> &next = env.first;    // moves through the range of its species
-  const double *d = state.displacements.data();
-  for (int k = 0; k < n; k++) {
-    const int slot = next[state.species[k]]++;
-    env.x[slot] = d[4 * k];
-    env.y[slot] = d[4 * k + 1];
-    env.z[slot] = d[4 * k + 2];
-    env.r[slot] = d[4 * k + 3];
-    env.index[slot] = state.neighbors[k];
-  }
-  for (int s = 0; s < ne; s++) {
-    env.first[s] -= env.size[s];
-    env.size[s] = padded(s);
-  }
-  state.kernels->normalise(total, env.x, env.y, env.z, env.r);
+  state.next = env.first;
+  for (int k = 0; k < n; k++) env.index[state.next[state.species[k]]++] = state.neighbors[k];
+}
+
+// Where the neighbours of a centre are; padding stands outside.
+void Ace::locate(const Neighbors &nb, const Kernels &k, Environment &env,
+                 AlignedArray &coordinates) const {
+  const size_t n = env.index.size();
+  coordinates.reserve(4 * n);
+  env.x = coordinates.data();
+  env.y = env.x + n;
+  env.z = env.y + n;
+  env.r = env.z + n;
+  k.locate(static_cast<int>(n), env.index.data(), nb.x, nb.x + 3 * static_cast<size_t>(env.center),
+           2.0 * cutoff_, env.x, env.y, env.z, env.r);
 }
 
 // ρ and the switch f.
@@ -243,8 +226,9 @@ void Ace::add_core(Environment &env) const {
 
 // ---------------------------------------------------------------------- forward
 
-// A of a block, its environments, fixed energies and shortest distance.
-void Ace::components(const Neighbors &nb, AceState &state, const Block &block, double *a,
+// A of a block, its environments, fixed energies and shortest distance; keep: where all neighbours
+// are, too.
+void Ace::components(const Neighbors &nb, AceState &state, const Block &block, bool keep, double *a,
                      double *scale) const {
   const SpeciesPlan &plan = plans_[block.species];
   const Kernels &k = *state.kernels;
@@ -253,6 +237,7 @@ void Ace::components(const Neighbors &nb, AceState &state, const Block &block, d
   for (int lane = 0; lane < block.natoms; lane++) {
     Environment &env = state.environments[block.environment + lane];
     gather(nb, state, nb.centers[block.rows[lane]], env);
+    locate(nb, k, env, state.coordinates[keep ? lane : 0]);
     add_core(env);
     for (size_t s = 0; s < plan.bonds.size(); s++) {
       const int at = env.first[s];
@@ -336,7 +321,7 @@ void Ace::forward(const Neighbors &nb, State &base, double *sum, double *per_ato
     const bool ends = b + 1 == state.blocks.size() || block.species != state.blocks[b + 1].species;
     if (sum && begins) state.sums.zero(plan.products.nproduct);
     double *a = state.components.data() + block.components, *rho = state.rho.data() + block.rho;
-    components(nb, state, block, a, state.scale.data() + waiting * k.lanes);
+    components(nb, state, block, false, a, state.scale.data() + waiting * k.lanes);
     if (per_atom || !plan.nonlinear.empty()) {
       products(state, block, a, rho);
       features(state, block, rho, sum, per_atom);
@@ -426,9 +411,11 @@ void Ace::weigh(AceState &state, const Block &block, const double *rho, int nsee
   }
 }
 
-// Energies and forces of a block whose environments are gathered.
+// Energies and forces of a block that components() has been through; again: with the atoms to find
+// the neighbours' places again, null: they have been kept.
 void Ace::block_forces(AceState &state, const Block &block, const double *a, const double *rho,
-                       int nseeds, const Seed *seeds, Result *results) const {
+                       int nseeds, const Seed *seeds, Result *results,
+                       const Neighbors *again) const {
   const SpeciesPlan &plan = plans_[block.species];
   const Kernels &k = *state.kernels;
   const int nnonlinear = static_cast<int>(plan.nonlinear.size()), nlinear = plan.coupling.rows();
@@ -450,8 +437,11 @@ void Ace::block_forces(AceState &state, const Block &block, const double *a, con
                 embed(plan.embedding, density, plan.nonlinear[p].exponent).f -
             state.extra_lanes.data()[(s * nnonlinear + p) * k.lanes + lane] * density;
       }
-  for (int lane = 0; lane < block.natoms; lane++)
+  for (int lane = 0; lane < block.natoms; lane++) {
+    if (again)
+      locate(*again, k, state.environments[block.environment + lane], state.coordinates[0]);
     atom_forces(state, block, lane, nseeds, seeds, results);
+  }
 }
 
 // Adds the force `f` = ∂s/∂r_j of a neighbour at the vector d from the centre.
@@ -525,7 +515,7 @@ void Ace::backward(const Neighbors &nb, State &base, int nseeds, const Seed *see
     const Block &block = *next;
     const double *a = state.components.data() + block.components,
                  *rho = state.rho.data() + block.rho;
-    block_forces(state, block, a, rho, nseeds, seeds, results);
+    block_forces(state, block, a, rho, nseeds, seeds, results, &nb);
   }
 }
 
@@ -538,8 +528,8 @@ void Ace::evaluate(const Neighbors &nb, State &base, const Seed &seed, Result &r
     state.components.reserve(static_cast<size_t>(plan.products.ncomp) * state.kernels->lanes);
     state.rho.reserve(plan.nonlinear.size() * state.kernels->lanes);
     double *a = state.components.data(), *rho = state.rho.data();
-    components(nb, state, block, a, state.scale.data());
+    components(nb, state, block, true, a, state.scale.data());
     if (!plan.nonlinear.empty()) products(state, block, a, rho);
-    block_forces(state, block, a, rho, 1, &seed, &result);
+    block_forces(state, block, a, rho, 1, &seed, &result, nullptr);
   }
 }

@@ -12,6 +12,7 @@
 
 #include "compile.h"
 #include "feature_map.h"
+#include "math/aligned.h"
 #include "model.h"
 
 namespace uq {
@@ -61,8 +62,10 @@ class Ace : public FeatureMap {
   void begin(const Neighbors &nb, AceState &state, bool keep) const;
   int find_neighbors(const Neighbors &nb, AceState &state, Environment &env) const;
   void gather(const Neighbors &nb, AceState &state, int center, Environment &env) const;
+  void locate(const Neighbors &nb, const Kernels &k, Environment &env,
+              AlignedArray &coordinates) const;
   void add_core(Environment &env) const;
-  void components(const Neighbors &nb, AceState &state, const Block &block, double *a,
+  void components(const Neighbors &nb, AceState &state, const Block &block, bool keep, double *a,
                   double *scale) const;
   void couple_sums(AceState &state, int species, double *sum) const;
   void products(AceState &state, const Block &block, const double *a, double *rho) const;
@@ -72,7 +75,7 @@ class Ace : public FeatureMap {
   void weigh(AceState &state, const Block &block, const double *rho, int nseeds,
              const Seed *seeds) const;
   void block_forces(AceState &state, const Block &block, const double *a, const double *rho,
-                    int nseeds, const Seed *seeds, Result *results) const;
+                    int nseeds, const Seed *seeds, Result *results, const Neighbors *again) const;
   void atom_forces(AceState &state, const Block &block, int lane, int nseeds, const Seed *seeds,
                    Result *results) const;
 

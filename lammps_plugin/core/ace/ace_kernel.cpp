@@ -7,7 +7,7 @@
 //   R'_nl ∂S/∂A_nlm ∂S/∂r_j = r̂ Σ_lm V_lm Y_lm + Σ_lm U_lm ∇Y_lm (forces)
 
 #include "ace/plan.h"
-#include "math/vector.h"
+#include "math/geometry.h"
 
 namespace uq {
 namespace ace {
@@ -382,18 +382,6 @@ void angular_gradient(const Legendre &legendre, int lmax, Vec x, Vec y, Vec z, c
 }
 
 // ---------------------------------------------------------------------- passes over neighbours
-
-void normalise(int n, double *x, double *y, double *z, double *r) {
-  for (int j = 0; j < n; j += LANES) {
-    Vec r2 = load(r + j);
-    r2 = select(r2 < 1e-24, fill(1e-24), r2);
-    const Vec distance = square_root(r2), inverse = 1.0 / distance;
-    store(r + j, distance);
-    store(x + j, load(x + j) * inverse);
-    store(y + j, load(y + j) * inverse);
-    store(z + j, load(z + j) * inverse);
-  }
-}
 
 void accumulate(const BondPlan &bond, const Legendre &legendre, int n, const double *x,
                 const double *y, const double *z, const double *r, double *scratch,
@@ -949,8 +937,8 @@ void adjoint_any(const ProductPlan &plan, const double *components, double *node
 
 extern const Kernels kernel_table;
 const Kernels kernel_table = {
-    LANES,  normalise, accumulate,  make_products,     add_products,        sum_products, combine,
-    couple, spread,    adjoint_any, product_gradients, component_gradients, sparse_rows,  forces};
+    LANES,  locate, accumulate,  make_products,     add_products,        sum_products, combine,
+    couple, spread, adjoint_any, product_gradients, component_gradients, sparse_rows,  forces};
 
 }    // namespace UQ_SIMD_LEVEL
 }    // namespace ace

@@ -100,8 +100,10 @@ constexpr int sum_blocks = 4;
 struct Kernels {
   int lanes;
 
-  // (x, y, z) from displacement to unit vector; r from squared distance to distance.
-  void (*normalise)(int n, double *x, double *y, double *z, double *r);
+  // Unit vectors and distances of the neighbours index [n] of the atom at `center`; -1: padding,
+  // which stands at the distance `outside`.
+  void (*locate)(int n, const int *index, const double *positions, const double *center,
+                 double outside, double *x, double *y, double *z, double *r);
 
   // components[.][lane 0] of the bond of one atom; scratch: scratch_size().
   void (*accumulate)(const BondPlan &bond, const Legendre &legendre, int n, const double *x,

@@ -12,9 +12,9 @@ namespace ace {
 // Neighbours of one centre inside the cutoff, species after species, each padded to full vectors.
 struct Environment {
   int center = -1, species = -1;
-  AlignedArray memory;
-  double *x = nullptr, *y = nullptr, *z = nullptr, *r = nullptr;    // unit vector and distance, Å
-  std::vector<int> index;                                           // neighbour, -1: padding
+  // Unit vector and distance, Å, in AceState::coordinates; another centre may be there by now.
+  double *x = nullptr, *y = nullptr, *z = nullptr, *r = nullptr;
+  std::vector<int> index;          // neighbour, -1: padding
   std::vector<int> first, size;    // [species]: begin and padded number
   double min_distance = 0.0;
 
@@ -38,8 +38,12 @@ struct AceState : FeatureMap::State {
   std::vector<Environment> environments;    // of all blocks likewise; evaluate(): of one block
   AlignedArray scale;    // [sum_blocks][lanes], f of the core repulsion; 0 for empty lanes
 
-  AlignedArray displacements;    // neighbours of one centre as listed: x, y, z, r²
-  std::vector<int> neighbors, species;
+  // Of the atoms of a block, or, where forward and backward pass are apart, of one after the other
+  // in the first place: what is kept of a centre is which its neighbours are, not where.
+  std::vector<AlignedArray> coordinates;
+
+  std::vector<int> neighbors, species;    // of one centre as listed
+  std::vector<int> next;                  // where the next neighbour of each species goes
 
   AlignedArray nodes, products, sums, adjoint, derivative, column, force, scratch, features;
   AlignedArray lane_weights, extra_lanes, value;
