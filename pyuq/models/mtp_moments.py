@@ -26,6 +26,7 @@ from itertools import combinations, combinations_with_replacement, permutations,
 from math import factorial
 
 MOST_MOMENTS = 4  # in a function
+HIGHEST_LEVEL = 28  # that has been published; beyond it the search for functions takes hours
 
 Node = tuple[int, int]  # (μ, ν)
 Edges = tuple[
@@ -310,7 +311,7 @@ def moments(level: int) -> Moments:
     Parameters
     ----------
     level : int
-        Even, from 2.
+        Even, from 2 to 28, the largest that has been published.
 
     Returns
     -------
@@ -321,8 +322,8 @@ def moments(level: int) -> Moments:
     ValueError
         Another level.
     """
-    if level < 2 or level % 2:
-        raise ValueError(f"level must be even and at least 2, found {level}")
+    if level not in range(2, HIGHEST_LEVEL + 1, 2):
+        raise ValueError(f"level must be even, from 2 to {HIGHEST_LEVEL}, found {level}")
     builder = _Builder(level)
     kinds = sorted({(mu, a + b + c) for mu, a, b, c in builder.basic}, key=lambda n: level_of((n,)))
     functions = sorted(
