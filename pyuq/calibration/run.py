@@ -15,7 +15,7 @@ from pyuq.calculator import UQCalculator, force_deviations
 from pyuq.calibration.recalibration import Recalibration, Sample
 from pyuq.calibration.scores import LEVELS, Scores, coverage, reliability, scores
 from pyuq.io.files import atomic_write, beside, require_folder, write_text
-from pyuq.io.structures import StructureFiles, check_structures, take
+from pyuq.io.structures import StructureFiles, check_structure, take
 from pyuq.models.readout_posterior import species_names
 from pyuq.models.readout_sums import agree, my_share
 
@@ -64,7 +64,7 @@ def collect(
     try:
         for k, atoms in zip(progress, take(structures, mine), strict=True):
             for member in calculator.members:
-                check_structures([atoms], member.elements, first=k)
+                check_structure(structures, k, atoms, member.elements)
             found[k] = _errors(calculator, atoms)
     except ValueError as reason:
         error = reason

@@ -161,6 +161,11 @@ class StructureFiles:
     def __len__(self) -> int:
         return len(self._chosen)
 
+    def place(self, k: int) -> tuple[Path, int]:
+        """File of structure k, and its number there."""
+        file = int(np.searchsorted(self._first, self._chosen[k], side="right")) - 1
+        return self.paths[file], int(self._chosen[k] - self._first[file])
+
     def take(self, chosen: Iterable[int]) -> "StructureFiles":
         """Return a part of these structures, numbered from 0, in ascending order."""
         part = copy(self)
@@ -184,6 +189,14 @@ class StructureFiles:
                     yield atoms
                 if k == mine[-1]:
                     break
+
+
+def check_structure(
+    structures: Sequence[Atoms] | StructureFiles, k: int, atoms: Atoms, elements: Sequence[str]
+) -> None:
+    """:func:`check_structures` of one out of many, named by its file where it has one."""
+    source, number = structures.place(k) if isinstance(structures, StructureFiles) else (None, k)
+    check_structures([atoms], elements, first=number, source=source)
 
 
 def take(structures: Sequence[Atoms] | StructureFiles, chosen: Iterable[int]):

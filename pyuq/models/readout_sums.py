@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from tqdm import tqdm
 
 from pyuq.io.files import write_tensors
-from pyuq.io.structures import StructureFiles, check_structures, take
+from pyuq.io.structures import StructureFiles, check_structure, take
 from pyuq.models.evaluator import Evaluator
 from pyuq.models.fit import Weights, structure_hash
 from pyuq.models.posterior import Posterior
@@ -229,7 +229,7 @@ def accumulate(
     progress = tqdm(mine, desc="rows", disable=None)
     try:
         for k, atoms in zip(progress, take(structures, mine), strict=True):
-            check_structures([atoms], model.elements, first=k)
+            check_structure(structures, k, atoms, model.elements)
             sums[int(judged[k])].add(blocks(model, atoms, max_force))
             hashes.append(structure_hash(atoms))
             if partial and time.monotonic() - written >= CHECKPOINT_EVERY:

@@ -266,14 +266,15 @@ def test_error_on_one_rank_ends_all(tmp_path):
     shutil.copy(MODELS["nep"][0], path)
     model, rng = Evaluator(path), np.random.default_rng(0)
     structures = labelled(model, crystals(("Ag", "I"), 4, rng), model.model.weights, rng)
-    structures[1].symbols[0] = "Cu"
-    extxyz.write(tmp_path / "train.xyz", structures)
+    structures[3].symbols[0] = "Cu"
+    extxyz.write(tmp_path / "a.xyz", structures[:2])
+    extxyz.write(tmp_path / "b.xyz", structures[2:])
     command = [lmp.mpirun(), "-np", "2", sys.executable, "-m", "pyuq", "posterior", str(path)]
-    command += ["--data", str(tmp_path / "train.xyz")]
+    command += ["--data", str(tmp_path / "a.xyz"), str(tmp_path / "b.xyz")]
     env = lmp.environment() | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
     assert done.returncode != 0
-    assert "structure 1 (" in done.stderr
+    assert "b.xyz: structure 1 (" in done.stderr
     assert "element Cu is not in the basis: Ag I" in done.stderr
 
 
