@@ -149,9 +149,12 @@ def check_elements(elements: Iterable[str], where: str = "elements") -> None:
 
 
 def check_name(name: str) -> None:
-    """Raise ValueError unless a name can begin that of a file."""
-    if name in ("", ".", "..") or "/" in name:
-        raise ValueError(f"name = {name!r}; expected the beginning of a file name, without folder")
+    """Raise ValueError unless a name can begin that of a file, and stand in a LAMMPS script as it is."""
+    special = [c for c in name if c.isspace() or c in "/\"'#$&:*?"]
+    if name in ("", ".", "..") or special:
+        raise ValueError(
+            f"name = {name!r}; expected the beginning of a file name, without folder, blanks and / \" ' # $ & : * ?"
+        )
 
 
 def convert(kind: Any, value: Any, where: str) -> Any:

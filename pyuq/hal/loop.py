@@ -41,7 +41,7 @@ from pyuq.hal.walker import (
 )
 from pyuq.io import extxyz
 from pyuq.io.files import atomic_write, check_folder
-from pyuq.io.lammps_data import type_indices
+from pyuq.io.lammps_data import box_of, type_indices
 from pyuq.labels import Failure, FileLabeller, Labeller, PoolLabeller
 from pyuq.models.fit import FitResult, fit
 from pyuq.models.maxvol import flat_inverses, select_active_sets
@@ -153,15 +153,17 @@ class Loop:
         settings, kept = self.settings, []
         self._prepare()  # mistakes come to light before any label is paid for
         frames = self._read("start", settings.start.structures)
+        self._refuse_what_cannot_walk(frames)
         for index, result in enumerate(self._label(frames)):
             if isinstance(result, Failure):
                 self._failed(f"start structure {index}: {result.reason}")
             else:
                 result.info = {**result.info, "source": "start", "start": index}
                 kept.append(result)
-        if not kept:
+        if not any(len(atoms) > 1 for atoms in kept):
             raise RuntimeError(
-                f"none of {len(frames)} start structures got a label: {self.state.failures[-1]['reason']}"
+                f"none of {sum(len(atoms) > 1 for atoms in frames)} start structures got a label: "
+                f"{self.state.failures[-1]['reason']}"
             )
         if settings.test.structures:
             test = self._label(self._read("test", settings.test.structures))
@@ -317,7 +319,8 @@ class Loop:
 
     def _plan(self) -> list[tuple[Atoms, Conditions]]:
         """Start structure and conditions of each walker."""
-        starts, loop, stop = self._frames(START), self.settings.loop, self.settings.stop
+        starts = [atoms for atoms in self._frames(START) if len(atoms) > 1]  # lone atoms stay
+        loop, stop = self.settings.loop, self.settings.stop
         noise, beliefs = self.model().noise, self.state.beliefs
         shortest = stop.min_distance
         if shortest is None:
@@ -414,6 +417,17 @@ class Loop:
             except ValueError as error:
                 raise ValueError(f"{self.toml} [{table}]: {error} ([basis] elements)") from error
         return frames
+
+    def _refuse_what_cannot_walk(self, frames: list[Atoms]) -> None:
+        for index, atoms in enumerate(frames):
+            try:
+                box_of(atoms)
+            except ValueError as error:
+                raise ValueError(f"{self.toml} [start]: structure {index}: {error}") from error
+        if not any(len(atoms) > 1 for atoms in frames):
+            raise ValueError(
+                f"{self.toml} [start]: a lone atom has nowhere to go: no structure has two atoms or more"
+            )
 
     def _frames(self, path) -> list[Atoms]:
         path = self.folder / path

@@ -45,8 +45,8 @@ def box_of(atoms: Atoms) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return np.diag(high - low), np.eye(3), low
     if not all(atoms.pbc):
         raise ValueError(
-            f"structure is periodic along {list(atoms.pbc)}; expected all directions or none "
-            "(a slab: make it periodic with vacuum)"
+            f"structure is periodic along {''.join(np.array(list('xyz'))[atoms.pbc])} only; expected all directions "
+            "or none (a slab: make it periodic, with vacuum)"
         )
     if abs(atoms.cell.volume) < 1e-8:
         raise ValueError("periodic structure has a cell without volume")

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.build import bulk
 from ase.geometry import find_mic
 from fakes import TOML, EMTLabeller, make_inputs, make_loop, walk
@@ -537,6 +538,35 @@ def test_wrong_element_in_the_start_structures(tmp_path):
     path = make_inputs(tmp_path, TOML.replace('["Cu"]', '["Al"]'))
     with pytest.raises(ValueError, match=r"\[start\].*element Cu; expected only Al"):
         make_loop(path).run()
+
+
+def test_lone_atoms_are_learnt_and_do_not_walk(tmp_path):
+    path = make_inputs(tmp_path, TOML)
+    frames = extxyz.read(tmp_path / "start.extxyz")
+    atom = extxyz.labelled(Atoms("Cu", positions=np.zeros((1, 3))), -1.5, np.zeros((1, 3)), None)
+    extxyz.write(tmp_path / "start.extxyz", [atom, *frames])
+    loop = make_loop(path)
+    loop.run()
+    starts = [a.info["start"] for a in database(path.parent / "run") if a.info["source"] == "hal"]
+    assert 0 not in starts
+    assert len(set(starts)) > 1
+    assert loop.model().one_body["Cu"] == -1.5
+    extxyz.write(tmp_path / "start.extxyz", [atom])
+    path.write_text(TOML.replace('folder = "run"', 'folder = "alone"'))
+    with pytest.raises(ValueError, match="a lone atom has nowhere to go"):
+        make_loop(path).run()
+
+
+def test_slabs_are_refused_before_any_label(tmp_path):
+    path = make_inputs(tmp_path, TOML)
+    frames = extxyz.read(tmp_path / "start.extxyz")
+    frames[1].pbc = (True, False, True)
+    extxyz.write(tmp_path / "start.extxyz", frames)
+    with pytest.raises(
+        ValueError, match=r"\[start\]: structure 1: structure is periodic along xz only"
+    ):
+        make_loop(path).run()
+    assert not (tmp_path / "run" / "database.extxyz").exists()
 
 
 def test_diverse_choice_avoids_repetition():

@@ -367,6 +367,8 @@ def test_settings_from_the_command_line(tmp_path, capsys):
         ("[basis]", "solver = { smoothness = nan }\n[basis]", "smoothness = nan"),
         ("[basis]", "repulsion = { margin = -1 }\n[basis]", "margin = -1.0"),
         ('"ar"', '"a/b"', "without folder"),
+        ('"ar"', '"my ar"', "name = 'my ar'; expected .* without folder, blanks"),
+        ('"ar"', "'a$b'", "without folder, blanks"),
         ("[basis]", "[basis]\nnmax = 0", "the basis holds no function"),
         ('["Ar"]', '["Ar", "Xx"]', "repulsion: expected chemical elements, found Xx"),
     ],
