@@ -103,7 +103,7 @@ def _fault(atoms: Atoms, elements: Sequence[str]) -> str:
     if not extxyz.is_labelled(atoms):
         return " has no label; expected energy and forces"
     if elements and (unknown := sorted(set(atoms.symbols) - set(elements))):
-        return f": element {', '.join(unknown)} is not in the basis: {' '.join(elements)}"
+        return f": element {', '.join(unknown)} is not one of the potential's: {' '.join(elements)}"
     for name, shape in {"energy": (), "forces": (len(atoms), 3), "stress": (6,)}.items():
         value = np.asarray(atoms.calc.results.get(name, np.zeros(shape)), dtype=float)
         if value.shape != shape or not np.isfinite(value).all():

@@ -318,7 +318,7 @@ def test_export_joins_and_thins(folder, capsys, target, theta):
         ("threads=-2", "expected 0"),
         ("method=laplace", "expected one of sghmc"),
         ("sampler.draw=3", "draw"),
-        ("network.elements=['Si']", "element Cu is not in the basis"),
+        ("network.elements=['Si']", "element Cu is not one of the potential's"),
         ("dtype=half", "expected one of float32"),
         ("checkpoint=0", "above 0"),
         ("device=gpu", "device = 'gpu' is of no use here"),

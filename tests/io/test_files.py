@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Files that are missing, damaged or of another kind end in a message that names them."""
 
+import errno
 import os
 
 import numpy as np
@@ -53,6 +54,20 @@ def test_missing_folders_are_named_before_the_work(tmp_path, capsys):
         assert f"no folder {tmp_path / 'new'} to write a.uq into" in capsys.readouterr().err
         assert main([verb, "no.yace", "--data", "no.xyz", "--out", str(tmp_path)]) == 1
         assert f"{tmp_path} is a folder: name a file in it" in capsys.readouterr().err
+
+
+def test_a_full_disk_names_the_file_and_leaves_the_old_one(tmp_path, monkeypatch):
+    path = tmp_path / "a.uq"
+    write_text(path, "old")
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=f"No space left on device: '{path}'"):
+        write_text(path, "new")
+    assert [p.name for p in tmp_path.iterdir()] == ["a.uq"]
+    assert path.read_text() == "old"
 
 
 def test_folders_that_cannot_be_are_named_before_the_work(tmp_path, monkeypatch):

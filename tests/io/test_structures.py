@@ -63,7 +63,7 @@ def test_stress_is_optional(write):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("[{", "not a list of structures"),
+        ("[{", "damaged"),
         ({"structure": 1}, "not a list of structures"),
         ([{"structure": {"sites": []}}], "KeyError"),
     ],
@@ -101,7 +101,7 @@ def test_structure_without_label_is_named(tmp_path):
         (lambda a: a.positions.__setitem__((1, 2), np.nan), "positions are not finite"),
         (lambda a: a.positions.__setitem__(1, a.positions[0]), "0 and 1 .* 0 Å apart"),
         (lambda a: a.set_cell(np.zeros((3, 3))), "periodic, but its cell is"),
-        (lambda a: a.symbols.__setitem__(0, "Ge"), "element Ge is not in the basis: Si"),
+        (lambda a: a.symbols.__setitem__(0, "Ge"), "element Ge is not one of the potential's: Si"),
     ],
 )
 def test_what_nothing_can_be_learnt_from_is_named_with_its_file(tmp_path, spoil, message):

@@ -275,7 +275,7 @@ def test_error_on_one_rank_ends_all(tmp_path):
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
     assert done.returncode != 0
     assert "b.xyz: structure 1 (" in done.stderr
-    assert "element Cu is not in the basis: Ag I" in done.stderr
+    assert "element Cu is not one of the potential's: Ag I" in done.stderr
 
 
 @pytest.fixture
