@@ -111,6 +111,10 @@ void FixUQDeviation::end_of_step() {
 
 void FixUQDeviation::evaluate() {
   deviation_->evaluate(*pair_);
+  if (!deviation_->can_spread() && !warned_ && comm->me == 0)
+    error->warning(FLERR, "fix uq/deviation: one model has no spread, all deviations are 0: name "
+                          "several in pair_coeff, or give `draws R seed` for its posterior");
+  warned_ = true;
   force_values();
   virial_values();
   values_[6] = deviation_->energy_deviation();

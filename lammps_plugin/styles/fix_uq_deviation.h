@@ -46,6 +46,7 @@ class FixUQDeviation : public Fix {
   FILE *out_ = nullptr, *frames_ = nullptr;    // rank 0
   bigint written_ = -1;                        // latest step in the file; in restart files
   bool restarted_ = false;
+  bool warned_ = false;         // of a model without spread
   double values_[7] = {0.0};    // max, min, mean of virial and forces as in the file; energy
 
   // An atom on its way to rank 0.

@@ -25,6 +25,9 @@ class UQDeviation {
   // Collective, at the positions of the pair's latest compute().
   void evaluate(PairUQ &pair);
 
+  // Whether the models can differ at all: several, or one whose posterior takes part.
+  bool can_spread() const { return factors_.size() > 1 || !factors_[0].empty(); }
+
   // Of the latest evaluate(), in LAMMPS's units; forces [nall], complete on owned atoms.
   const std::vector<double> &forces() const { return force_deviations_; }
   const std::vector<double> &mean_forces() const { return forces_.mean(); }     // [nall][3]

@@ -110,10 +110,15 @@ def _fault(atoms: Atoms, elements: Sequence[str]) -> str:
             return f": {name} must be finite numbers" + (f" of shape {shape}" if shape else "")
     if not np.isfinite(atoms.positions).all():
         return ": positions are not finite"
+    return cell_fault(atoms) or _coincidence(atoms)
+
+
+def cell_fault(atoms: Atoms) -> str:
+    """End of a sentence on periodic directions without a cell vector; empty if there are none."""
     vectors = atoms.cell.array[atoms.pbc]
-    if np.linalg.matrix_rank(vectors) < len(vectors):
-        return f": periodic, but its cell is {atoms.cell.array.tolist()}"
-    return _coincidence(atoms)
+    if np.linalg.matrix_rank(vectors) == len(vectors):
+        return ""
+    return f": periodic, but its cell is {atoms.cell.array.tolist()}"
 
 
 def _coincidence(atoms: Atoms) -> str:

@@ -11,7 +11,7 @@ from ase import Atoms
 
 from pyuq import _core
 from pyuq.io.files import sha256
-from pyuq.io.structures import COINCIDENT
+from pyuq.io.structures import COINCIDENT, cell_fault
 
 VOIGT = (0, 1, 2, 5, 4, 3)  # xx yy zz yz xz xy out of xx yy zz xy xz yz yx zx zy
 
@@ -110,13 +110,16 @@ class Evaluator:
         Raises
         ------
         ValueError
-            An element is not one of the model's, or two atoms are on top of each other.
+            An element is not one of the model's, a periodic direction has no cell vector, or two atoms are on top of
+            each other.
         """
         symbols = atoms.get_chemical_symbols()
         if unknown := sorted(set(symbols) - set(self.elements)):
             raise ValueError(
                 f"element {', '.join(unknown)} is not in the model, which knows {' '.join(self.elements)}"
             )
+        if fault := cell_fault(atoms):
+            raise ValueError(f"structure{fault}")
         n = len(atoms)
         species = np.array([self.elements.index(s) for s in symbols], dtype=np.int32)
         i, j, shift, distance = self._pairs(atoms)

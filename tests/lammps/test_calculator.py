@@ -185,6 +185,10 @@ def test_errors(families, small):
     with pytest.raises(RuntimeError, match="no such file"):
         UQCalculator("missing.yace")
     small = small.copy()
+    flat = small.copy()
+    flat.cell[2] = 0.0
+    with pytest.raises(ValueError, match="structure: periodic, but its cell is"):
+        UQCalculator(families["ace"]).get_property("energy", flat)
     small.symbols[0] = "Cu"
     with pytest.raises(ValueError, match="element Cu"):
         UQCalculator(families["ace"]).get_property("energy", small)

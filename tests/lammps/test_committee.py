@@ -111,6 +111,15 @@ def test_draws_of_a_covariance(potential, tmp_path):
     assert not (tmp_path / "none").exists()
 
 
+def test_a_model_without_spread(potential, tmp_path):
+    """A table of zeros comes with a warning, unless its posterior takes part."""
+    script = atoms(potential) + "fix d all uq/deviation 1{}\nrun 0 post no\nrun 1 post no"
+    out = mpirun(1, script.format(""), tmp_path)
+    assert out.count("one model has no spread, all deviations are 0") == 1
+    assert np.all(table(tmp_path / "model_devi.out")[:, 1:] == 0.0)
+    assert "no spread" not in mpirun(1, script.format(" draws 2 1"), tmp_path)
+
+
 def test_driver_every(committee):
     """Forces of the driver; with `every`, global values stand still in between."""
     lmp = run(
