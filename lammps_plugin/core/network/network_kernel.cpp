@@ -112,52 +112,39 @@ void gradients(int nterms, const Term *terms, int lmax, const Edges &edges, cons
 
 // ---------------------------------------------------------------------- activation
 
-// 1 + exp(-z), bounded so that the product of two stays finite; NaN stays.
-inline Vec one_plus_exp(Vec z) {
-  const Vec low = select(z < -300.0, fill(-300.0), z);
-  return 1.0 + exp(-select(low > 300.0, fill(300.0), low));
-}
-
+// 1/(1 + exp(-z)): exp(z) = 2^n (e + o)/(e - o), the Padé approximant of five over five powers of
+// r = z - n ln 2, |r| <= ln(2)/2, below 1e-15, so that one division is all it takes. Bounded so that
+// 2^n stays finite; NaN stays.
 inline Vec sigmoid(Vec z) {
-  return 1.0 / one_plus_exp(z);
+  const Vec low = select(z < -300.0, fill(-300.0), z), x = select(low > 300.0, fill(300.0), low);
+  const Vec shifted = x * 1.4426950408889634 + ROUND, n = shifted - ROUND;
+  const Vec r = x - n * 0.69314718055994530942, r2 = r * r;
+  const Vec e = (r2 * (1.0 / 1008.0) + 1.0 / 9.0) * r2 + 1.0,
+            o = ((r2 * (1.0 / 30240.0) + 1.0 / 72.0) * r2 + 0.5) * r;
+  const Vec sum = e + o, rest = (Vec)((IntVec)(e - o) - ((IntVec)shifted << 52));
+  return sum / (sum + rest);
 }
 
-// Two by one division, which is what takes the time.
-inline void sigmoids(Vec z0, Vec z1, Vec &p0, Vec &p1) {
-  const Vec a = one_plus_exp(z0), b = one_plus_exp(z1), inverse = 1.0 / (a * b);
-  p0 = b * inverse;
-  p1 = a * inverse;
-}
-
+// SiLU(z) = z p(z) and its derivative p + z p (1 - p).
 inline Vec silu_of(Vec z) {
   return z * sigmoid(z);
 }
 
-inline Vec slope_of(Vec z, Vec p) {
-  return p * (1.0 + z * (1.0 - p));
+inline Vec slope_of(Vec s, Vec p) {
+  return p + (s - s * p);
 }
 
 inline Vec silu_slope(Vec z) {
-  return slope_of(z, sigmoid(z));
+  const Vec p = sigmoid(z);
+  return slope_of(z * p, p);
 }
 
 // SiLU of a row and, over z, its derivative.
 template <bool SLOPES, class Z> inline void activate(size_t n, Z *z, double *s) {
-  const auto put = [&](size_t i, Vec x, Vec p) {
-    store(s + i, x * p);
-    if constexpr (SLOPES) store(z + i, slope_of(x, p));
-  };
-  size_t i = 0;
-  for (; i + 2 * LANES <= n; i += 2 * LANES) {
-    const Vec x0 = load(z + i), x1 = load(z + i + LANES);
-    Vec p0, p1;
-    sigmoids(x0, x1, p0, p1);
-    put(i, x0, p0);
-    put(i + LANES, x1, p1);
-  }
-  if (i < n) {
-    const Vec x = load(z + i);
-    put(i, x, sigmoid(x));
+  for (size_t i = 0; i < n; i += LANES) {
+    const Vec x = load(z + i), p = sigmoid(x), value = x * p;
+    store(s + i, value);
+    if constexpr (SLOPES) store(z + i, slope_of(value, p));
   }
 }
 
