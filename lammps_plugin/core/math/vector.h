@@ -110,6 +110,16 @@ inline Vec inverse_root(Vec v) {
 // sum.
 constexpr double ROUND = 6755399441055744.0;
 
+// v 2^n for integers n; near 1 <= |v| < 2, without AVX-512 infinities and zeros are 2^±1000.
+inline Vec times_power_of_two(Vec v, Vec n) {
+#if defined(__AVX512F__)
+  return _mm512_maskz_scalef_pd(0xff, v, n);
+#else
+  n = select(n < -1000.0, fill(-1000.0), select(n > 1000.0, fill(1000.0), n));
+  return (Vec)((IntVec)v + ((IntVec)(n + ROUND) << 52));
+#endif
+}
+
 // exp(x) for -700 < x < 700, below 1.5 ulp: x = n ln 2 + r, |r| <= ln(2)/2, Taylor series of
 // exp(r).
 inline Vec exp(Vec x) {

@@ -115,27 +115,6 @@ static Matrix matrix(int in_blocks, int in, int in_wide, int out_blocks, int out
   return m;
 }
 
-Matrix network::side_by_side(const std::vector<const Matrix *> &parts) {
-  Matrix joint;
-  joint.in = parts[0]->in;
-  joint.in_width = parts[0]->in_width;
-  for (const Matrix *part : parts) joint.out_width += part->out_width;
-  joint.out = joint.out_width;
-  joint.forward.zero(static_cast<size_t>(joint.in) * joint.out_width);
-  joint.backward.zero(static_cast<size_t>(joint.out) * joint.in_width);
-  size_t at = 0;
-  for (const Matrix *part : parts) {
-    for (int row = 0; row < part->in; row++)
-      std::copy_n(part->forward.data() + static_cast<size_t>(row) * part->out_width,
-                  part->out_width,
-                  joint.forward.data() + static_cast<size_t>(row) * joint.out_width + at);
-    std::copy_n(part->backward.data(), static_cast<size_t>(part->out) * part->in_width,
-                joint.backward.data() + at * joint.in_width);
-    at += part->out_width;
-  }
-  return joint;
-}
-
 // [species][hidden] → outputs: Σ_u V2[hidden][l][u] g_species[u] W2[u][output], path (0, l, l).
 static Matrix first_mixing(const Hyperparameters &s, const Weights &weights, int l) {
   const LayerWeights &w = weights.layers[0];

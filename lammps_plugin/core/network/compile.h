@@ -47,9 +47,6 @@ struct Matrix {
   int in = 0, out = 0, in_width = 0, out_width = 0;
 };
 
-// Matrices that multiply the same rows: columns side by side, transposes below each other.
-Matrix side_by_side(const std::vector<const Matrix *> &parts);
-
 class Sample {
  public:
   Sample(const Hyperparameters &shape, const NetworkPlan &plan, const Weights &weights);

@@ -23,8 +23,8 @@ UQ_SELECT_KERNELS(Kernels, kernel_table, kernels)
 }
 }    // namespace uq
 
-static constexpr int block_atoms = 8;              // share one reading of the mixing weights
-static constexpr size_t fast_cache = 32 * 1024;    // bytes
+// Atoms of a block share one reading of the weights, samples one computation of the block's edges.
+static constexpr int block_atoms = 8;
 
 static std::vector<std::shared_ptr<const Sample>> compile(const Potential &potential,
                                                           const NetworkPlan &plan) {
@@ -43,11 +43,6 @@ Network::Network(const Hyperparameters &shape, std::shared_ptr<const NetworkPlan
                  std::vector<std::shared_ptr<const Sample>> samples)
     : shape_(shape), plan_(std::move(plan)), samples_(std::move(samples)),
       width_(width_of(shape.channels)), count_(nsamples() * (shape.channels + 1)) {
-  for (int t = 0; t < shape_.layers; t++) {
-    std::vector<const Matrix *> parts;
-    for (const auto &sample : samples_) parts.push_back(&sample->layer(t).radial1);
-    if (!parts.empty()) radial1_.push_back(side_by_side(parts));
-  }
   for (int i = 0; i < shape_.nspecies() && !shape_.repulsion.empty(); i++)
     for (int j = 0; j < shape_.nspecies(); j++)
       repulsion_.emplace_back(shape_.repulsion[i * shape_.nspecies() + j],
@@ -189,68 +184,65 @@ void Network::add_repulsion(NetworkState &state, int ncenters) const {
   }
 }
 
-// Functions of the edges of one atom.
-void Network::open(NetworkState &state, int atom) const {
-  const size_t first = state.first[atom];
+// Functions of the edges of n atoms from `first`, which become the open block.
+void Network::open(NetworkState &state, int first, int n) const {
+  const size_t begin = state.first[first];
   Edges &edges = state.edges;
-  edges.n = state.counts[atom];
-  edges.stride = static_cast<int>(state.first[atom + 1] - first);
-  edges.index = state.index.data() + first;
-  edges.x = state.x.data() + first;
-  edges.y = state.y.data() + first;
-  edges.z = state.z.data() + first;
-  edges.r = state.r.data() + first;
-  const size_t n = edges.stride;
-  state.functions.reserve((components() + 2 * shape_.bessels + 2 * plan_->entries) * n);
+  edges.n = edges.stride = static_cast<int>(state.first[first + n] - begin);
+  edges.index = state.index.data() + begin;
+  edges.x = state.x.data() + begin;
+  edges.y = state.y.data() + begin;
+  edges.z = state.z.data() + begin;
+  edges.r = state.r.data() + begin;
+  const size_t stride = edges.stride;
+  state.functions.reserve((components() + 2 * shape_.bessels + 2 * plan_->entries) * stride);
   edges.harmonics = state.functions.data();
-  edges.basis = edges.harmonics + components() * n;
-  edges.slopes = edges.basis + shape_.bessels * n;
-  edges.coupling = edges.slopes + shape_.bessels * n;
-  edges.coupling_adjoint = edges.coupling + plan_->entries * n;
+  edges.basis = edges.harmonics + components() * stride;
+  edges.slopes = edges.basis + shape_.bessels * stride;
+  edges.coupling = edges.slopes + shape_.bessels * stride;
+  edges.coupling_adjoint = edges.coupling + plan_->entries * stride;
   const Radial radial = {shape_.cutoff, shape_.bessels, shape_.envelope, shape_.frequencies.data()};
   state.kernels->functions(radial, shape_.lmax, edges);
   state.kernels->couple(static_cast<int>(plan_->terms.size()), plan_->terms.data(), plan_->entries,
                         edges);
 }
 
-// Samples that take part in the work on one atom together: few enough for the fastest cache.
-int Network::chunk(const NetworkState &state, int layer) const {
-  if (state.edges.n == 0) return std::max(state.samples, 1);
-  const size_t bytes = sizeof(double) * state.edges.stride *
-                       (2 * plan_->layers[layer].radial() + 3 * width_of(shape_.hidden));
-  return std::clamp(static_cast<int>(fast_cache / bytes), 1, state.samples);
+// n of the edges from `first`.
+static Edges part_of(Edges edges, ptrdiff_t first, int n) {
+  edges.n = n;
+  edges.index += first;
+  for (const double **array : {&edges.x, &edges.y, &edges.z, &edges.r}) *array += first;
+  for (double **array :
+       {&edges.harmonics, &edges.basis, &edges.slopes, &edges.coupling, &edges.coupling_adjoint})
+    *array += first;
+  return edges;
 }
 
-// Visits the chunks (first, n) of the samples of a pass.
-template <class Visit>
-void Network::for_chunks(const NetworkState &state, int layer, const Visit &visit) const {
-  const int most = chunk(state, layer);
-  for (int first = 0; first < state.samples; first += most)
-    visit(first, std::min(most, state.samples - first));
+// Those of an atom of the open block.
+static Edges edges_of(const NetworkState &state, int atom) {
+  const int *index = state.index.data() + state.first[atom];
+  return part_of(state.edges, index - state.edges.index, state.counts[atom]);
 }
 
-// R = SiLU(b V1) V2, [edge][sample][path][width]; slopes: leaves SiLU' in z1. The first layer takes
+// R = SiLU(b V1) V2, [edge][path][width]; slopes: leaves SiLU' in z1. The first layer takes
 // R = SiLU(b V1).
-void Network::radial(NetworkState &state, int layer, int first, int n, bool slopes) const {
+void Network::radial(NetworkState &state, int layer, int sample, const Edges &edges,
+                     bool slopes) const {
   const Kernels &k = *state.kernels;
-  const Edges &edges = state.edges;
-  const Matrix &v1 = radial1_[layer];
-  const size_t hidden = v1.out_width / nsamples(), row = n * hidden,
-               paths = plan_->layers[layer].radial(), stride = edges.stride;
-  state.z1.reserve(stride * row);
-  state.s1.reserve(stride * row);
-  k.multiply(edges.n, static_cast<int>(row), v1.in, edges.basis, 1, edges.stride,
-             v1.forward.data() + (state.first_sample + first) * hidden, v1.out_width,
-             state.z1.data(), row, false);
-  (slopes ? k.silu_slopes(edges.n * row, state.z1.data(), state.s1.data())
-          : k.silu(edges.n * row, state.z1.data(), state.s1.data()));
+  const Sample::Layer &w = samples_[sample]->layer(layer);
+  const Matrix &v1 = w.radial1, &v2 = w.radial2;
+  const size_t hidden = v1.out_width, size = edges.n * hidden;
+  state.z1.reserve(size);
+  state.s1.reserve(size);
+  k.multiply(edges.n, v1.out_width, v1.in, edges.basis, 1, edges.stride, v1.forward.data(), hidden,
+             state.z1.data(), hidden, false);
+  (slopes ? k.silu_slopes(size, state.z1.data(), state.s1.data())
+          : k.silu(size, state.z1.data(), state.s1.data()));
   if (layer == 0) return;
-  state.radial.reserve(stride * n * paths);
-  for (int s = 0; s < n; s++) {
-    const Matrix &v2 = samples_[state.first_sample + first + s]->layer(layer).radial2;
-    k.multiply(edges.n, v2.out_width, v2.in, state.s1.data() + s * hidden, row, 1,
-               v2.forward.data(), v2.out_width, state.radial.data() + s * paths, n * paths, false);
-  }
+  const size_t paths = v2.out_width;
+  state.radial.reserve(edges.n * paths);
+  k.multiply(edges.n, v2.out_width, v2.in, state.s1.data(), hidden, 1, v2.forward.data(), paths,
+             state.radial.data(), paths, false);
 }
 
 // ---------------------------------------------------------------------- forward
@@ -299,40 +291,29 @@ void Network::require_states(const Neighbors &nb, const NetworkState &state) con
                 " atoms come with neighbours, and no exchange between owners and ghosts");
 }
 
-// The part of a message that all paths have in common, of n samples from `first` of the pass; slots
-// [sample][slot][width].
-Message Network::message(const NetworkState &state, int layer, int first, int n,
-                         double *slots) const {
+// The part of a message that all paths have in common; slots [slot][width].
+Message Network::message(const NetworkState &state, int layer, int sample, double *slots) const {
   const LayerPlan &plan = plan_->layers[layer];
   Message message;
   message.width = plan.width;
-  message.samples = n;
   message.radial = (layer ? state.radial : state.s1).data();
-  message.radial_sample = plan.radial();
-  message.radial_edge = n * message.radial_sample;
-  message.g_sample = static_cast<ptrdiff_t>(layer ? size_of_h() : 0);
+  message.radial_edge = plan.radial();
+  message.g = layer ? state.g[layer].data() + sample * size_of_h() : state.ones.data();
   message.g_row = static_cast<ptrdiff_t>(layer ? row_of_g(nsamples()) : 0);
-  message.g = (layer ? state.g[layer] : state.ones).data() +
-              (state.first_sample + first) * message.g_sample;
-  message.slots_sample = plan.messages();
-  message.slots = slots + first * message.slots_sample;
+  message.slots = slots;
   return message;
 }
 
-// Visits the messages at one atom: visit(edges, message). Those of the first layer are divided by
-// the species of the neighbour.
+// Visits the messages at one atom along its edges: visit(edges, message). Those of the first layer
+// are divided by the species of the neighbour.
 template <class Visit>
-void Network::for_messages(const NetworkState &state, int layer, int atom, Message message,
-                           const Visit &visit) const {
+void Network::for_messages(const NetworkState &state, int layer, int atom, const Edges &all,
+                           Message message, const Visit &visit) const {
   const double *radial = message.radial, *g = message.g;
   const int nspecies = shape_.nspecies();
   const int *runs = state.runs.data() + static_cast<size_t>(atom) * (nspecies + 1);
   for (int z = 0; z < nspecies && layer == 0; z++) {
-    Edges edges = state.edges;
-    edges.n = runs[z + 1] - runs[z];
-    edges.index += runs[z];
-    edges.coupling += runs[z];
-    edges.coupling_adjoint += runs[z];
+    const Edges edges = part_of(all, runs[z], runs[z + 1] - runs[z]);
     message.radial = radial + runs[z] * message.radial_edge;
     for (const Path &path : plan_->layers[0].paths) {
       message.path = path;
@@ -345,22 +326,23 @@ void Network::for_messages(const NetworkState &state, int layer, int atom, Messa
     message.path = path;
     message.radial = radial;
     message.g = g + path.l1 * path.l1 * width_;
-    visit(state.edges, message);
+    visit(all, message);
     radial += width_;
   }
 }
 
-// Sums over the neighbours of the open atom, of n samples from `first` of the pass, slots
-// [sample][slot][width]. Leaves R behind and, if asked, SiLU'.
-void Network::gather_messages(NetworkState &state, int layer, int atom, int first, int n,
-                              bool slopes, double *slots) const {
-  if (state.edges.n == 0) {
-    const size_t size = plan_->layers[layer].messages();
-    std::fill_n(slots + first * size, n * size, 0.0);
+// Sums over the neighbours of an atom of the open block, slots [slot][width]. Leaves R behind and,
+// if asked, SiLU'.
+void Network::gather_messages(NetworkState &state, int layer, int sample, int atom, bool slopes,
+                              double *slots) const {
+  const Edges edges = edges_of(state, atom);
+  if (edges.n == 0) {
+    std::fill_n(slots, plan_->layers[layer].messages(), 0.0);
     return;
   }
-  radial(state, layer, first, n, slopes);
-  for_messages(state, layer, atom, message(state, layer, first, n, slots), state.kernels->messages);
+  radial(state, layer, sample, edges, slopes);
+  for_messages(state, layer, atom, edges, message(state, layer, sample, slots),
+               state.kernels->messages);
 }
 
 // Block of q where the components of degree l start; the scalars' gates lie behind the scalars.
@@ -368,55 +350,48 @@ static int block_of(const LayerPlan &plan, int l, int m) {
   return l == 0 ? 0 : plan.lmax + l * l + m;
 }
 
-// q of n atoms from `first`, of ns samples from `s0` of the pass; slots
-// [atom][sample][slot][width].
-void Network::mix(NetworkState &state, int layer, int first, int n, int s0, int ns) const {
+// q of n atoms from `first`, from their slots [atom][slot][width].
+void Network::mix(NetworkState &state, int layer, int sample, int first, int n) const {
   const Kernels &k = *state.kernels;
   const LayerPlan &plan = plan_->layers[layer];
-  const size_t slot_size = plan.messages(), slot_row = state.samples * slot_size,
-               q_size = size_of_q(layer), q_row = nsamples() * q_size,
+  const Sample::Layer &w = samples_[sample]->layer(layer);
+  const size_t slot_row = plan.messages(), q_size = size_of_q(layer), q_row = nsamples() * q_size,
                before = layer ? size_of_q(layer - 1) : 0,
                h_size = static_cast<size_t>(plan.components()) * width_;
   const int species = state.species[first];
   state.h.reserve(n * h_size);
-  for (int s = s0; s < s0 + ns; s++) {
-    const int sample = state.first_sample + s;
-    const Sample::Layer &w = samples_[sample]->layer(layer);
-    for (int a = 0; a < n && layer; a++)
-      k.gate(width_, plan.lmax,
-             state.q[layer - 1].data() + ((first + a) * nsamples() + sample) * before,
-             state.h.data() + a * h_size);
-    for (int l = 0; l <= plan.lmax; l++)
-      for (int m = 0; m < 2 * l + 1; m++) {
-        double *out =
-            state.q[layer].data() + first * q_row + sample * q_size + block_of(plan, l, m) * width_;
-        const double *sums =
-            state.slots.data() + s * slot_size + (plan.first[l] + m * plan.to[l]) * plan.width;
-        const Matrix &mix = w.linear2[l];
-        k.multiply(n, mix.out, mix.in, sums, slot_row, 1, mix.forward.data(), mix.out_width, out,
-                   q_row, false);
-        if (layer == 0) continue;
-        const Matrix &self = w.self[l][species];
-        k.multiply(n, self.out, self.in, state.h.data() + (l * l + m) * width_, h_size, 1,
-                   self.forward.data(), self.out_width, out, q_row, true);
-      }
-  }
+  for (int a = 0; a < n && layer; a++)
+    k.gate(width_, plan.lmax,
+           state.q[layer - 1].data() + ((first + a) * nsamples() + sample) * before,
+           state.h.data() + a * h_size);
+  for (int l = 0; l <= plan.lmax; l++)
+    for (int m = 0; m < 2 * l + 1; m++) {
+      double *out =
+          state.q[layer].data() + first * q_row + sample * q_size + block_of(plan, l, m) * width_;
+      const double *sums = state.slots.data() + (plan.first[l] + m * plan.to[l]) * plan.width;
+      const Matrix &mix = w.linear2[l];
+      k.multiply(n, mix.out, mix.in, sums, slot_row, 1, mix.forward.data(), mix.out_width, out,
+                 q_row, false);
+      if (layer == 0) continue;
+      const Matrix &self = w.self[l][species];
+      k.multiply(n, self.out, self.in, state.h.data() + (l * l + m) * width_, h_size, 1,
+                 self.forward.data(), self.out_width, out, q_row, true);
+    }
 }
 
 // From the states before a layer to those after it.
 void Network::advance(const Neighbors &nb, NetworkState &state, int layer) const {
   if (layer > 0) pass_states(nb, state, layer);
-  const size_t slot_row = static_cast<size_t>(state.samples) * plan_->layers[layer].messages();
+  const size_t slot_row = plan_->layers[layer].messages();
   state.q[layer].reserve(state.atoms.size() * nsamples() * size_of_q(layer));
   state.slots.reserve(block_atoms * slot_row);
   for_blocks(state, [&](int first, int n) {
-    for (int a = 0; a < n; a++) {
-      open(state, first + a);
-      for_chunks(state, layer, [&](int s0, int ns) {
-        gather_messages(state, layer, first + a, s0, ns, false, state.slots.data() + a * slot_row);
-      });
+    open(state, first, n);
+    for (int s = 0; s < nsamples(); s++) {
+      for (int a = 0; a < n; a++)
+        gather_messages(state, layer, s, first + a, false, state.slots.data() + a * slot_row);
+      mix(state, layer, s, first, n);
     }
-    mix(state, layer, first, n, 0, state.samples);
   });
 }
 
@@ -453,8 +428,6 @@ void Network::final_features(const Neighbors &nb, NetworkState &state, double *s
 // To where the last layer begins.
 void Network::start(const Neighbors &nb, NetworkState &state) const {
   find_edges(nb, state);
-  state.first_sample = 0;
-  state.samples = nsamples();
   for (int t = 0; t < shape_.layers - 1; t++) advance(nb, state, t);
 }
 
@@ -492,24 +465,22 @@ double Network::fixed_of(const NetworkState &state, const Seed &seed, int atom) 
   return relay ? 0.0 : seed.fixed_of(center);
 }
 
-// Energy of an atom, and the adjoint of its final scalars, of ns samples from `s0` of the pass.
-void Network::seed_final(NetworkState &state, const Seed &seed, int atom, int s0, int ns,
+// Energy of an atom by one sample, and the adjoint of its final scalars; the first sample of a pass
+// adds what no weight scales.
+void Network::seed_final(NetworkState &state, const Seed &seed, int sample, int atom,
                          Result &result) const {
-  const int c = shape_.channels;
+  const int c = shape_.channels, s = sample - state.first_sample;
   const double *w = seed.shared ? seed.shared + offset(state.species[atom])
                                 : seed.per_atom + static_cast<size_t>(state.order[atom]) * count_;
-  w += (state.first_sample + s0) * (c + 1);
-  double energy = 0.0;
-  if (s0 == 0) energy += fixed_of(state, seed, atom) * state.fixed_energies[state.order[atom]];
-  for (int s = s0; s < s0 + ns; s++, w += c + 1) {
-    double *adjoint =
-        state.h_adjoint.data() + (static_cast<size_t>(atom) * state.samples + s) * width_;
-    const double *h = final_scalars(state, atom, state.first_sample + s);
-    energy += w[c];
-    for (int u = 0; u < c; u++) {
-      energy += w[u] * h[u];
-      adjoint[u] = w[u];
-    }
+  w += sample * (c + 1);
+  double energy = w[c];
+  if (s == 0) energy += fixed_of(state, seed, atom) * state.fixed_energies[state.order[atom]];
+  double *adjoint =
+      state.h_adjoint.data() + (static_cast<size_t>(atom) * state.samples + s) * width_;
+  const double *h = final_scalars(state, atom, sample);
+  for (int u = 0; u < c; u++) {
+    energy += w[u] * h[u];
+    adjoint[u] = w[u];
   }
   result.energy += energy;
   if (result.eatom) result.eatom[state.atoms[atom]] += energy;
@@ -517,71 +488,72 @@ void Network::seed_final(NetworkState &state, const Seed &seed, int atom, int s0
 
 // From the adjoint of h after a layer to that of its messages, in the slots, and of h before it:
 // arguments as of mix().
-void Network::mix_backward(NetworkState &state, int layer, int first, int n, int s0, int ns) const {
+void Network::mix_backward(NetworkState &state, int layer, int sample, int first, int n) const {
   const Kernels &k = *state.kernels;
   const LayerPlan &plan = plan_->layers[layer];
-  const size_t slot_size = plan.messages(), slot_row = state.samples * slot_size,
-               q_size = size_of_q(layer), q_row = q_size,
+  const Sample::Layer &w = samples_[sample]->layer(layer);
+  const size_t slot_row = plan.messages(), q_size = size_of_q(layer),
                h_size = static_cast<size_t>(plan.components()) * width_, before = size_of_h();
-  const int species = state.species[first];
-  state.q_adjoint.reserve(n * q_row);
-  for (int s = s0; s < s0 + ns; s++) {
-    const int sample = state.first_sample + s;
-    const Sample::Layer &w = samples_[sample]->layer(layer);
-    for (int a = 0; a < n; a++)
-      k.gate_backward(width_, plan.lmax,
-                      state.q[layer].data() + ((first + a) * nsamples() + sample) * q_size,
-                      state.h_adjoint.data() + ((first + a) * state.samples + s) * h_size,
-                      state.q_adjoint.data() + a * q_row);
-    for (int l = 0; l <= plan.lmax; l++)
-      for (int m = 0; m < 2 * l + 1; m++) {
-        const double *q = state.q_adjoint.data() + block_of(plan, l, m) * width_;
-        const Matrix &mix = w.linear2[l];
-        k.multiply(n, mix.in, mix.out, q, q_row, 1, mix.backward.data(), mix.in_width,
-                   state.slots.data() + s * slot_size +
-                       (plan.first[l] + m * plan.to[l]) * plan.width,
-                   slot_row, false);
-        if (layer == 0) continue;
-        const Matrix &self = w.self[l][species];
-        k.multiply(n, self.in, self.out, q, q_row, 1, self.backward.data(), self.in_width,
-                   state.next.data() + (first * state.samples + s) * before + (l * l + m) * width_,
-                   state.samples * before, true);
-      }
-  }
+  const int species = state.species[first], s = sample - state.first_sample;
+  state.q_adjoint.reserve(n * q_size);
+  for (int a = 0; a < n; a++)
+    k.gate_backward(width_, plan.lmax,
+                    state.q[layer].data() + ((first + a) * nsamples() + sample) * q_size,
+                    state.h_adjoint.data() + ((first + a) * state.samples + s) * h_size,
+                    state.q_adjoint.data() + a * q_size);
+  for (int l = 0; l <= plan.lmax; l++)
+    for (int m = 0; m < 2 * l + 1; m++) {
+      const double *q = state.q_adjoint.data() + block_of(plan, l, m) * width_;
+      const Matrix &mix = w.linear2[l];
+      k.multiply(n, mix.in, mix.out, q, q_size, 1, mix.backward.data(), mix.in_width,
+                 state.slots.data() + (plan.first[l] + m * plan.to[l]) * plan.width, slot_row,
+                 false);
+      if (layer == 0) continue;
+      const Matrix &self = w.self[l][species];
+      k.multiply(n, self.in, self.out, q, q_size, 1, self.backward.data(), self.in_width,
+                 state.next.data() + (first * state.samples + s) * before + (l * l + m) * width_,
+                 state.samples * before, true);
+    }
 }
 
-// Ā of the open atom, of n samples from `first` of the pass: R̄, ḡ, M̄ and b̄. R and SiLU' are there.
-void Network::scatter_messages(NetworkState &state, int layer, int atom, int first, int n,
+// From Ā of an atom of the open block to R̄, ḡ, M̄ and b̄. R and SiLU' are there.
+void Network::scatter_messages(NetworkState &state, int layer, int sample, int atom,
                                double *slots) const {
-  if (state.edges.n == 0) return;
-  messages_backward(state, layer, atom, first, n, slots);
-  radial_backward(state, layer, first, n);
+  const Edges edges = edges_of(state, atom);
+  if (edges.n == 0) return;
+  messages_backward(state, layer, sample, atom, edges, slots);
+  radial_backward(state, layer, sample, edges);
 }
 
-void Network::open_backward(NetworkState &state, int atom) const {
-  open(state, atom);
-  std::fill_n(state.edges.coupling_adjoint,
-              static_cast<size_t>(plan_->entries) * state.edges.stride, 0.0);
+void Network::open_backward(NetworkState &state, int first, int n) const {
+  open(state, first, n);
+  const size_t edges = state.edges.stride;
+  std::fill_n(state.edges.coupling_adjoint, plan_->entries * edges, 0.0);
+  state.basis_adjoint.zero(edges * width_of(shape_.bessels));
 }
 
-// Forces, from the adjoints of all functions of the open atom's edges, and of its repulsion.
-void Network::close_backward(NetworkState &state, int atom, double fixed, Result &result) const {
-  if (state.edges.n == 0) return;
-  find_slopes(state, atom, fixed);
+// Forces, from the adjoints of all functions of the open block's edges, and, with a seed, of the
+// repulsion.
+void Network::close_backward(NetworkState &state, int first, int n, const Seed *seed,
+                             Result &result) const {
+  find_slopes(state);
+  for (int a = first; a < first + n && seed && !repulsion_.empty(); a++)
+    add_repulsion_slopes(state, a, fixed_of(state, *seed, a));
   state.gradients.reserve(3 * static_cast<size_t>(state.edges.stride));
   state.kernels->gradients(static_cast<int>(plan_->terms.size()), plan_->terms.data(), shape_.lmax,
                            state.edges, state.slope.data(), state.gradients.data());
-  add_forces(state, atom, result);
+  for (int a = first; a < first + n; a++) add_forces(state, a, result);
 }
 
-void Network::messages_backward(NetworkState &state, int layer, int atom, int first, int n,
-                                double *slots) const {
-  const Message all = message(state, layer, first, n, slots);
-  state.radial_adjoint.reserve(state.edges.stride * all.radial_edge);
-  MessageAdjoints adjoints = {nullptr, false, nullptr, 0, all.g_sample};
+void Network::messages_backward(NetworkState &state, int layer, int sample, int atom,
+                                const Edges &edges, double *slots) const {
+  const Message all = message(state, layer, sample, slots);
+  state.radial_adjoint.reserve(edges.n * all.radial_edge);
+  MessageAdjoints adjoints = {nullptr, false, nullptr, 0};
   adjoints.g_row = static_cast<ptrdiff_t>(row_of_g(state.samples));
-  double *g = layer ? state.g_adjoint.data() + first * all.g_sample : nullptr;
-  for_messages(state, layer, atom, all, [&](const Edges &edges, const Message &message) {
+  double *g =
+      layer ? state.g_adjoint.data() + (sample - state.first_sample) * size_of_h() : nullptr;
+  for_messages(state, layer, atom, edges, all, [&](const Edges &edges, const Message &message) {
     adjoints.radial = state.radial_adjoint.data() + (message.radial - all.radial);
     adjoints.add = layer == 0 && message.path.l3 > 0;
     adjoints.g = g ? g + (message.g - all.g) : nullptr;
@@ -589,29 +561,26 @@ void Network::messages_backward(NetworkState &state, int layer, int atom, int fi
   });
 }
 
-// Adds b̄ of n samples to the sum over all.
-void Network::radial_backward(NetworkState &state, int layer, int first, int n) const {
+// Adds b̄ of one sample to the sum over all.
+void Network::radial_backward(NetworkState &state, int layer, int sample,
+                              const Edges &edges) const {
   const Kernels &k = *state.kernels;
-  const Edges &edges = state.edges;
-  const Matrix &v1 = radial1_[layer];
-  const size_t hidden = v1.out_width / nsamples(), row = n * hidden,
-               paths = plan_->layers[layer].radial();
-  state.s1_adjoint.reserve(edges.stride * row);
-  state.basis_adjoint.reserve(static_cast<size_t>(edges.stride) * v1.in_width);
+  const Sample::Layer &w = samples_[sample]->layer(layer);
+  const Matrix &v1 = w.radial1, &v2 = w.radial2;
+  const size_t hidden = v1.out_width;
+  state.s1_adjoint.reserve(edges.n * hidden);
   double *s1 = (layer ? state.s1_adjoint : state.radial_adjoint).data();
-  for (int s = 0; s < n && layer; s++) {
-    const Matrix &v2 = samples_[state.first_sample + first + s]->layer(layer).radial2;
-    k.multiply(edges.n, v2.in_width, v2.out, state.radial_adjoint.data() + s * paths, n * paths, 1,
-               v2.backward.data(), v2.in_width, s1 + s * hidden, row, false);
-  }
-  k.scale(edges.n * row, state.z1.data(), s1);
-  k.multiply(edges.n, v1.in_width, static_cast<int>(row), s1, row, 1,
-             v1.backward.data() + (state.first_sample + first) * hidden * v1.in_width, v1.in_width,
-             state.basis_adjoint.data(), v1.in_width, first > 0);
+  if (layer)
+    k.multiply(edges.n, v2.in_width, v2.out, state.radial_adjoint.data(), v2.out_width, 1,
+               v2.backward.data(), v2.in_width, s1, hidden, false);
+  k.scale(edges.n * hidden, state.z1.data(), s1);
+  k.multiply(edges.n, v1.in_width, v1.out, s1, hidden, 1, v1.backward.data(), v1.in_width,
+             state.basis_adjoint.data() + (edges.index - state.edges.index) * v1.in_width,
+             v1.in_width, true);
 }
 
-// dE/dr of the edges through R, and of the repulsion.
-void Network::find_slopes(NetworkState &state, int atom, double fixed) const {
+// dE/dr of the edges through R.
+void Network::find_slopes(NetworkState &state) const {
   const Edges &edges = state.edges;
   const double *basis = state.basis_adjoint.data();
   const int width = width_of(shape_.bessels);
@@ -620,18 +589,24 @@ void Network::find_slopes(NetworkState &state, int atom, double fixed) const {
     for (int e = 0; e < edges.n; e++)
       state.slope.data()[e] +=
           basis[e * width + b] * edges.slopes[static_cast<size_t>(b) * edges.stride + e];
-  for (int e = 0; e < edges.n && !repulsion_.empty() && fixed != 0.0; e++)
+}
+
+// And through the repulsion, `fixed` times.
+void Network::add_repulsion_slopes(NetworkState &state, int atom, double fixed) const {
+  const Edges edges = edges_of(state, atom);
+  double *slopes = state.slope.data() + (edges.index - state.edges.index);
+  for (int e = 0; e < edges.n && fixed != 0.0; e++)
     if (const PairRepulsion *pair = repulsion_of(state, atom, e)) {
       double energy, slope;
       pair->evaluate(edges.r[e], energy, slope);
-      state.slope.data()[e] += 0.5 * fixed * slope;
+      slopes[e] += 0.5 * fixed * slope;
     }
 }
 
 void Network::add_forces(const NetworkState &state, int atom, Result &result) const {
-  const Edges &edges = state.edges;
-  const int *index = state.index.data() + state.first[atom], n = edges.stride;
-  const double *g = state.gradients.data();
+  const Edges edges = edges_of(state, atom);
+  const int *index = edges.index, n = edges.stride;
+  const double *g = state.gradients.data() + (index - state.edges.index);
   double total[3] = {};
   for (int e = 0; result.forces && e < edges.n; e++)
     for (int c = 0; c < 3; c++) {
@@ -684,21 +659,20 @@ void Network::pass_adjoints(const Neighbors &nb, NetworkState &state, int layer)
 // From the adjoint of the states after a layer to that of those before it.
 void Network::retreat(const Neighbors &nb, NetworkState &state, int layer, const Seed &seed,
                       Result &result) const {
-  const size_t slot_row = static_cast<size_t>(state.samples) * plan_->layers[layer].messages();
+  const size_t slot_row = plan_->layers[layer].messages();
+  const bool last = layer == shape_.layers - 1;
   start_adjoints(nb, state, layer);
   state.slots.reserve(block_atoms * slot_row);
   for_blocks(state, [&](int first, int n) {
-    mix_backward(state, layer, first, n, 0, state.samples);
-    for (int a = 0; a < n; a++) {
-      double *slots = state.slots.data() + a * slot_row;
-      open_backward(state, first + a);
-      for_chunks(state, layer, [&](int s0, int ns) {
-        if (state.edges.n) radial(state, layer, s0, ns, true);
-        scatter_messages(state, layer, first + a, s0, ns, slots);
-      });
-      const bool last = layer == shape_.layers - 1;
-      close_backward(state, first + a, last ? fixed_of(state, seed, first + a) : 0.0, result);
+    open_backward(state, first, n);
+    for (int s = state.first_sample; s < state.first_sample + state.samples; s++) {
+      mix_backward(state, layer, s, first, n);
+      for (int a = 0; a < n; a++) {
+        radial(state, layer, s, edges_of(state, first + a), true);
+        scatter_messages(state, layer, s, first + a, state.slots.data() + a * slot_row);
+      }
     }
+    close_backward(state, first, n, last ? &seed : nullptr, result);
   });
   pass_adjoints(nb, state, layer);
 }
@@ -711,19 +685,20 @@ void Network::turn(const Neighbors &nb, NetworkState &state, const Seed &seed,
   start_adjoints(nb, state, last);
   state.q[last].reserve(state.atoms.size() * nsamples() * size_of_q(last));
   state.h_adjoint.zero(state.atoms.size() * state.samples * width_);
-  state.slots.reserve(static_cast<size_t>(state.samples) * plan_->layers[last].messages());
-  for (int a = 0; a < static_cast<int>(state.atoms.size()); a++) {
-    if (state.order[a] >= nb.ncenters) continue;    // a relay
-    open_backward(state, a);
-    for_chunks(state, last, [&](int s0, int ns) {
-      gather_messages(state, last, a, s0, ns, true, state.slots.data());
-      mix(state, last, a, 1, s0, ns);
-      seed_final(state, seed, a, s0, ns, result);
-      mix_backward(state, last, a, 1, s0, ns);
-      scatter_messages(state, last, a, s0, ns, state.slots.data());
-    });
-    close_backward(state, a, fixed_of(state, seed, a), result);
-  }
+  state.slots.reserve(plan_->layers[last].messages());
+  for_blocks(state, [&](int first, int n) {
+    open_backward(state, first, n);
+    for (int s = state.first_sample; s < state.first_sample + state.samples; s++)
+      for (int a = first; a < first + n; a++) {
+        if (state.order[a] >= nb.ncenters) continue;    // a relay
+        gather_messages(state, last, s, a, true, state.slots.data());
+        mix(state, last, s, a, 1);
+        seed_final(state, seed, s, a, result);
+        mix_backward(state, last, s, a, 1);
+        scatter_messages(state, last, s, a, state.slots.data());
+      }
+    close_backward(state, first, n, &seed, result);
+  });
   pass_adjoints(nb, state, last);
 }
 
@@ -736,7 +711,8 @@ void Network::backward(const Neighbors &nb, State &base, int nseeds, const Seed 
     state.h_adjoint.zero(state.atoms.size() * state.samples * width_);
     for (int a = 0; a < static_cast<int>(state.atoms.size()); a++)
       if (state.order[a] < nb.ncenters)    // not a relay
-        seed_final(state, seeds[i], a, 0, state.samples, results[i]);
+        for (int s = state.first_sample; s < state.first_sample + state.samples; s++)
+          seed_final(state, seeds[i], s, a, results[i]);
     for (int t = shape_.layers - 1; t >= 0; t--) retreat(nb, state, t, seeds[i], results[i]);
   }
 }

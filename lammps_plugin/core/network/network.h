@@ -55,7 +55,6 @@ class Network : public FeatureMap {
   Hyperparameters shape_;
   std::shared_ptr<const NetworkPlan> plan_;
   std::vector<std::shared_ptr<const Sample>> samples_;
-  std::vector<Matrix> radial1_;             // [layer], of all samples side by side
   std::vector<PairRepulsion> repulsion_;    // [species][species]; empty: none
   int width_;                               // of channels
   int count_;                               // features of an atom
@@ -71,20 +70,17 @@ class Network : public FeatureMap {
   void find_edges(const Neighbors &nb, NetworkState &state) const;
   const PairRepulsion *repulsion_of(const NetworkState &state, int atom, size_t edge) const;
   void add_repulsion(NetworkState &state, int ncenters) const;
-  void open(NetworkState &state, int atom) const;
-  int chunk(const NetworkState &state, int layer) const;
+  void open(NetworkState &state, int first, int n) const;
+  void radial(NetworkState &state, int layer, int sample, const Edges &edges, bool slopes) const;
+  Message message(const NetworkState &state, int layer, int sample, double *slots) const;
   template <class Visit>
-  void for_chunks(const NetworkState &state, int layer, const Visit &visit) const;
-  void radial(NetworkState &state, int layer, int first, int n, bool slopes) const;
-  Message message(const NetworkState &state, int layer, int first, int n, double *slots) const;
-  template <class Visit>
-  void for_messages(const NetworkState &state, int layer, int atom, Message message,
-                    const Visit &visit) const;
+  void for_messages(const NetworkState &state, int layer, int atom, const Edges &all,
+                    Message message, const Visit &visit) const;
   void require_states(const Neighbors &nb, const NetworkState &state) const;
   void pass_states(const Neighbors &nb, NetworkState &state, int layer) const;
-  void gather_messages(NetworkState &state, int layer, int atom, int first, int n, bool slopes,
+  void gather_messages(NetworkState &state, int layer, int sample, int atom, bool slopes,
                        double *slots) const;
-  void mix(NetworkState &state, int layer, int first, int n, int s0, int ns) const;
+  void mix(NetworkState &state, int layer, int sample, int first, int n) const;
   void advance(const Neighbors &nb, NetworkState &state, int layer) const;
   void start(const Neighbors &nb, NetworkState &state) const;
   const double *final_scalars(NetworkState &state, size_t atom, int sample) const;
@@ -92,23 +88,24 @@ class Network : public FeatureMap {
                       double *per_atom) const;
 
   void find_samples(NetworkState &state, const Seed &seed) const;
-  void seed_final(NetworkState &state, const Seed &seed, int atom, int s0, int ns,
+  void seed_final(NetworkState &state, const Seed &seed, int sample, int atom,
                   Result &result) const;
-  void mix_backward(NetworkState &state, int layer, int first, int n, int s0, int ns) const;
-  void scatter_messages(NetworkState &state, int layer, int atom, int first, int n,
-                        double *slots) const;
-  void open_backward(NetworkState &state, int atom) const;
-  void close_backward(NetworkState &state, int atom, double fixed, Result &result) const;
+  void mix_backward(NetworkState &state, int layer, int sample, int first, int n) const;
+  void scatter_messages(NetworkState &state, int layer, int sample, int atom, double *slots) const;
+  void open_backward(NetworkState &state, int first, int n) const;
+  void close_backward(NetworkState &state, int first, int n, const Seed *seed,
+                      Result &result) const;
   void start_adjoints(const Neighbors &nb, NetworkState &state, int layer) const;
   void pass_adjoints(const Neighbors &nb, NetworkState &state, int layer) const;
   double fixed_of(const NetworkState &state, const Seed &seed, int atom) const;
   void retreat(const Neighbors &nb, NetworkState &state, int layer, const Seed &seed,
                Result &result) const;
   void turn(const Neighbors &nb, NetworkState &state, const Seed &seed, Result &result) const;
-  void messages_backward(NetworkState &state, int layer, int atom, int first, int n,
+  void messages_backward(NetworkState &state, int layer, int sample, int atom, const Edges &edges,
                          double *slots) const;
-  void radial_backward(NetworkState &state, int layer, int first, int n) const;
-  void find_slopes(NetworkState &state, int atom, double fixed) const;
+  void radial_backward(NetworkState &state, int layer, int sample, const Edges &edges) const;
+  void find_slopes(NetworkState &state) const;
+  void add_repulsion_slopes(NetworkState &state, int atom, double fixed) const;
   void pass_states_backward(const Neighbors &nb, NetworkState &state, int layer) const;
   void add_forces(const NetworkState &state, int atom, Result &result) const;
   template <class Visit> void for_blocks(const NetworkState &state, const Visit &visit) const;

@@ -112,17 +112,14 @@ void gradients(int nterms, const Term *terms, int lmax, const Edges &edges, cons
 
 // ---------------------------------------------------------------------- activation
 
-// 1/(1 + exp(-z)): exp(z) = 2^n (e + o)/(e - o), the Padé approximant of five over five powers of
-// r = z - n ln 2, |r| <= ln(2)/2, below 1e-15, so that one division is all it takes. Bounded so that
-// 2^n stays finite; NaN stays.
+// 1/(1 + exp(-z)): exp(-z) = 2^n (e - o)/(e + o), the Padé approximant of five over five powers
+// of r = z + n ln 2, |r| <= ln(2)/2, below 1e-15, so that one division is all it takes. NaN stays.
 inline Vec sigmoid(Vec z) {
-  const Vec low = select(z < -300.0, fill(-300.0), z), x = select(low > 300.0, fill(300.0), low);
-  const Vec shifted = x * 1.4426950408889634 + ROUND, n = shifted - ROUND;
-  const Vec r = x - n * 0.69314718055994530942, r2 = r * r;
+  const Vec n = (z * -1.4426950408889634 + ROUND) - ROUND;
+  const Vec r = z + n * 0.69314718055994530942, r2 = r * r;
   const Vec e = (r2 * (1.0 / 1008.0) + 1.0 / 9.0) * r2 + 1.0,
             o = ((r2 * (1.0 / 30240.0) + 1.0 / 72.0) * r2 + 0.5) * r;
-  const Vec sum = e + o, rest = (Vec)((IntVec)(e - o) - ((IntVec)shifted << 52));
-  return sum / (sum + rest);
+  return (e + o) / ((e + o) + times_power_of_two(e - o, n));
 }
 
 // SiLU(z) = z p(z) and its derivative p + z p (1 - p).
@@ -190,20 +187,20 @@ void gate_backward(int width, int lmax, const double *q, const double *h_adjoint
 
 // ---------------------------------------------------------------------- messages
 
-// N1, N3: 2l + 1 of the neighbour's state and of the message; UNIT: M is the unit matrix. Sample s,
-// V vectors of channels from u.
+// N1, N3: 2l + 1 of the neighbour's state and of the message; UNIT: M is the unit matrix. V vectors
+// of channels from u.
 template <int N1, int N3, bool UNIT, int V>
-inline void add_messages(const Edges &edges, const Message &message, int s, int u) {
+inline void add_messages(const Edges &edges, const Message &message, int u) {
   const Path &path = message.path;
   const double *coupling = UNIT ? nullptr : edges.coupling + path.entry * edges.stride;
   Vec sum[N3][V];
-  double *slots = message.slots + s * message.slots_sample + path.slot * message.width + u;
+  double *slots = message.slots + path.slot * message.width + u;
   const ptrdiff_t step = static_cast<ptrdiff_t>(path.slot_stride) * message.width;
   for (int m = 0; m < N3; m++)
     for (int v = 0; v < V; v++) sum[m][v] = fill(0.0);
   for (int e = 0; e < edges.n; e++) {
-    const double *g = message.g + edges.index[e] * message.g_row + s * message.g_sample + u;
-    const double *radial = message.radial + e * message.radial_edge + s * message.radial_sample + u;
+    const double *g = message.g + edges.index[e] * message.g_row + u;
+    const double *radial = message.radial + e * message.radial_edge + u;
     for (int v = 0; v < V; v++) {
       const Vec r = load(radial + v * LANES);
       Vec rg[N1];
@@ -221,14 +218,13 @@ inline void add_messages(const Edges &edges, const Message &message, int s, int 
     for (int v = 0; v < V; v++) store(slots + m * step + v * LANES, sum[m][v]);
 }
 
-template <int N1, int N3, bool UNIT> void messages_of(const Edges &edges, const Message &message) {
+// Arguments by value: stores of vectors may alias everything else.
+template <int N1, int N3, bool UNIT> void messages_of(Edges edges, Message message) {
   constexpr int V = LANES == 8 ? 2 : 1;
-  for (int s = 0; s < message.samples; s++) {
-    int u = 0;
-    for (; u + V * LANES <= message.width; u += V * LANES)
-      add_messages<N1, N3, UNIT, V>(edges, message, s, u);
-    for (; u < message.width; u += LANES) add_messages<N1, N3, UNIT, 1>(edges, message, s, u);
-  }
+  int u = 0;
+  for (; u + V * LANES <= message.width; u += V * LANES)
+    add_messages<N1, N3, UNIT, V>(edges, message, u);
+  for (; u < message.width; u += LANES) add_messages<N1, N3, UNIT, 1>(edges, message, u);
 }
 
 // Adds the sums of the lanes of `count` vectors to as many numbers that follow each other.
@@ -253,40 +249,40 @@ inline void edge_backward(const Edges &edges, const Message &message,
   const ptrdiff_t step = static_cast<ptrdiff_t>(path.slot_stride) * width;
   const double *coupling =
       UNIT ? nullptr : edges.coupling + static_cast<ptrdiff_t>(path.entry) * edges.stride + e;
+  const double *slots = message.slots + path.slot * width;
+  const double *g = message.g + edges.index[e] * message.g_row;
+  const double *radial = message.radial + e * message.radial_edge;
+  double *radial_adjoint = adjoints.radial + e * message.radial_edge;
+  double *g_adjoint = adjoints.g ? adjoints.g + edges.index[e] * adjoints.g_row : nullptr;
   Vec entries[N3 * N1] = {};
-  for (int s = 0; s < message.samples; s++) {
-    const double *slots = message.slots + s * message.slots_sample + path.slot * width;
-    const double *g = message.g + edges.index[e] * message.g_row + s * message.g_sample;
-    const ptrdiff_t at = e * message.radial_edge + s * message.radial_sample;
-    double *d =
-        adjoints.g ? adjoints.g + edges.index[e] * adjoints.g_row + s * adjoints.g_sample : nullptr;
-    for (int u = 0; u < width; u += LANES) {
-      const Vec r = load(message.radial + at + u);
-      Vec back[N1] = {}, total = adjoints.add ? load(adjoints.radial + at + u) : fill(0.0);
-      for (int m = 0; m < N3; m++) {
-        const Vec a = load(slots + m * step + u), ra = r * a;
-        for (int k = 0; k < N1; k++) {
-          if (UNIT) {
-            if (k == m) back[k] += a;
-            continue;
-          }
-          back[k] += coupling[(m * N1 + k) * edges.stride] * a;
-          entries[m * N1 + k] += ra * load(g + k * width + u);
-        }
-      }
+  for (int u = 0; u < width; u += LANES) {
+    const Vec r = load(radial + u);
+    Vec back[N1] = {}, total = adjoints.add ? load(radial_adjoint + u) : fill(0.0);
+    for (int m = 0; m < N3; m++) {
+      const Vec a = load(slots + m * step + u), ra = r * a;
       for (int k = 0; k < N1; k++) {
-        total += back[k] * load(g + k * width + u);
-        if (d) store(d + k * width + u, load(d + k * width + u) + r * back[k]);
+        if (UNIT) {
+          if (k == m) back[k] += a;
+          continue;
+        }
+        back[k] += coupling[(m * N1 + k) * edges.stride] * a;
+        entries[m * N1 + k] += ra * load(g + k * width + u);
       }
-      store(adjoints.radial + at + u, total);
     }
+    for (int k = 0; k < N1; k++) {
+      total += back[k] * load(g + k * width + u);
+      if (!g_adjoint) continue;
+      double *out = g_adjoint + k * width + u;
+      store(out, load(out) + r * back[k]);
+    }
+    store(radial_adjoint + u, total);
   }
   for (int i = 0; i < N3 * N1 && !UNIT; i++) adjoint[i][e % LANES] = entries[i];
 }
 
-// The lanes of M̄, channels of all samples, are summed for as many edges at once.
+// The lanes of M̄, channels, are summed for as many edges at once.
 template <int N1, int N3, bool UNIT>
-void backward_of(const Edges &edges, const Message &message, const MessageAdjoints &adjoints) {
+void backward_of(Edges edges, Message message, MessageAdjoints adjoints) {
   Vec adjoint[N3 * N1][LANES] = {};
   double *out = edges.coupling_adjoint + static_cast<ptrdiff_t>(message.path.entry) * edges.stride;
   for (int first = 0; first < edges.n; first += LANES) {

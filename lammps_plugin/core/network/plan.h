@@ -42,7 +42,7 @@ struct Path {
   int slot, slot_stride;    // of m3 = 0, from one m3 to the next
 };
 
-// Edges of one centre, n of them, arrays of `stride` (n rounded up).
+// n edges of one centre, or of several; from one function of an edge to the next `stride` doubles.
 struct Edges {
   int n, stride;
   const int *index;                       // row of g
@@ -52,17 +52,15 @@ struct Edges {
   double *coupling, *coupling_adjoint;    // M and its adjoint, [entries][stride]
 };
 
-// One path of some samples at one centre; strides in doubles, from edge to edge and from sample to
-// sample.
+// One path of one sample at one centre; strides in doubles, from edge to edge and from row to row.
 struct Message {
   Path path;
-  int width, samples;      // width: of channels
+  int width;               // of channels
   const double *radial;    // R of edge 0
-  ptrdiff_t radial_edge, radial_sample;
+  ptrdiff_t radial_edge;
   const double *g;    // component (l1, 0) of row 0
-  ptrdiff_t g_row, g_sample;
+  ptrdiff_t g_row;
   double *slots;    // A, [slots][width]: sums or their adjoints
-  ptrdiff_t slots_sample;
 };
 
 // What the reverse pass of a message makes: R̄ laid out as R, ḡ (null: not wanted).
@@ -70,7 +68,7 @@ struct MessageAdjoints {
   double *radial;
   bool add;    // to R̄
   double *g;
-  ptrdiff_t g_row, g_sample;
+  ptrdiff_t g_row;
 };
 
 struct Kernels {

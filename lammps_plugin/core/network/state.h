@@ -18,7 +18,7 @@ struct NetworkState : FeatureMap::State {
   std::vector<int> atoms;      // and their atoms
   std::vector<int> species;    // [atom]
 
-  // The samples of the pass under way. Arrays of the reverse pass hold no others.
+  // The samples of the reverse pass under way, whose arrays hold no others.
   int first_sample = 0, samples = 0;
 
   // Edges of all centres, each run padded to whole vectors (index -1).
@@ -34,7 +34,7 @@ struct NetworkState : FeatureMap::State {
   AlignedArray g_adjoint;          // as g
   AlignedArray h_adjoint, next;    // [atom][sample][component][width]
 
-  // Of one block of atoms or one atom.
+  // Of the open block of atoms, or of one atom and sample.
   AlignedArray slots, h, q_adjoint;
   Edges edges{};
   AlignedArray functions;
