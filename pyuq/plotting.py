@@ -47,6 +47,7 @@ def parity(ax, groups: dict[str, np.ndarray], quantity: str, unit: str):
         ylim=(low - pad, high + pad),
     )
     ax.set_aspect("equal")
+    ax.locator_params(nbins=5)  # long numbers on a narrow panel
     ax.legend(frameon=False, fontsize=7, markerscale=2)
     return ax
 
