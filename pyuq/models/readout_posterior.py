@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 import pyuq
 from pyuq.calibration import StudentScale, scores
-from pyuq.io.files import beside, require_folder
+from pyuq.io.files import beside, read_metadata, require_folder
 from pyuq.io.files import sha256 as file_hash
 from pyuq.io.structures import StructureFiles, take
 from pyuq.models.evaluator import Evaluator
@@ -347,18 +347,35 @@ def _partial(
 def species_names(path: Path, data: Sequence) -> tuple[tuple[str, ...], bool]:
     """Names of the species of a file that stores none, and whether they mean anything.
 
-    Those of the data in alphabetical order; where the data number their species too, placeholders.
+    Those of its posterior, where it has one; of a single species that of the data; where the data number their
+    species too, placeholders.
+
+    Raises
+    ------
+    ValueError
+        No such file, or several species whose order nothing tells.
     """
     if not path.is_file():
         raise ValueError(f"no file {path}")
     text = path.read_text(errors="replace") if path.suffix != ".uq" else ""
     if not text.startswith("MTP"):
         return (), True
-    if not any(Path(p).suffix == ".cfg" for p in data):
-        found = {s for atoms in StructureFiles(data) for s in atoms.get_chemical_symbols()}
-        return tuple(sorted(found)), True
+    stored = read_metadata(path.with_suffix(".uq"))
+    if stored.get("elements") and stored.get("model_sha256") == file_hash(path):
+        return tuple(stored["elements"].split()), True
     count = re.search(r"species_count\s*=\s*(\d+)", text)
-    return tuple(chemical_symbols[1 : int(count[1]) + 1]) if count else (), False
+    if not count:
+        return (), True
+    numbered = [Path(p).suffix == ".cfg" for p in data]
+    if all(numbered):
+        return tuple(chemical_symbols[1 : int(count[1]) + 1]), False
+    if int(count[1]) > 1 or any(numbered):
+        raise ValueError(
+            f"{path} numbers its {count[1]} species and the data name theirs: say which is which, in the order of "
+            "the file, as in --elements Mg,Bi,Sb"
+        )
+    found = {s for atoms in StructureFiles(data) for s in atoms.get_chemical_symbols()}
+    return tuple(sorted(found)), True
 
 
 def native_evaluator(path: Path, elements: Sequence[str]) -> Evaluator:

@@ -231,6 +231,27 @@ def test_command_writes_a_posterior_that_lammps_takes(tmp_path, capsys):
     assert instance.last_thermo()["c_u[1]"] > 0
 
 
+def test_names_that_a_posterior_stores(tmp_path, capsys):
+    """In an order that is not alphabetical: they serve the next posterior, and calibration."""
+    path = tmp_path / "a.mtp"
+    shutil.copy(MODELS["mtp"][0], path)
+    elements = ("I", "Ag", "Br", "Cl")[: species_count(path)]
+    model, rng = Evaluator(path, elements=elements), np.random.default_rng(0)
+    structures = labelled(model, crystals(elements, 8, rng), model.model.weights, rng)
+    extxyz.write(tmp_path / "train.xyz", structures)
+    data = ["--data", str(tmp_path / "train.xyz")]
+    assert main(["posterior", str(path), *data, "--elements", ",".join(elements)]) == 0
+    first = PosteriorFile.read(tmp_path / "a.uq")
+    assert main(["posterior", str(path), *data]) == 0
+    second = PosteriorFile.read(tmp_path / "a.uq")
+    assert second.elements == elements
+    np.testing.assert_array_equal(second.covariance, first.covariance)
+    assert main(["calibrate", str(path), *data]) == 0
+    path.write_text(path.read_text() + "\n")
+    assert main(["posterior", str(path), *data]) == 1
+    assert "as in --elements" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("family", ["nep", "mtp"])
 def test_ranks_agree(tmp_path, family):
     """One, two and three ranks: another order of summation, no more."""
@@ -431,7 +452,7 @@ def test_held_out_structures():
         (["no.yace", "--data", "a.xyz"], "no file no.yace"),
         (["{ace}", "--data", "no.xyz"], "no file"),
         (["{ace}", "--data", "bare.xyz"], "has no label"),
-        (["{ace}", "--data", "cu.xyz"], "element Cu is not in the"),
+        (["{ace}", "--data", "cu.xyz"], "element Cu is not one of the"),
         (["{ace}", "--data", "cu.xyz", "--holdout", "1.0"], "holdout = 1.0"),
         (["a.uq", "--data", "cu.xyz"], "name the native model file"),
         (["{ace}", "--data", "one.xyz"], "found 1 structures; expected at least 1, and 2 with"),
@@ -439,6 +460,7 @@ def test_held_out_structures():
         (["{ace}", "--data", "cut.xyz"], "frame 1 cannot be read: the file ends before it"),
         (["{ace}", "--data", "empty.xyz"], "holds no structure"),
         (["{mtp}", "--data", "two.xyz", "--elements", "Ag"], "species"),
+        (["{mtp}", "--data", "two.xyz"], "say which is which, in the order of the file"),
     ],
 )
 def test_bad_input(tmp_path, monkeypatch, capsys, arguments, message):
