@@ -241,14 +241,7 @@ void PairUQ::init_style() {
   if (!force->newton_pair)
     error->all(FLERR, "pair_style uq requires `newton on` in the input script");
   if (!atom->tag_enable) error->all(FLERR, "pair_style uq requires atom IDs: `atom_modify id yes`");
-  if (atom->molecular != Atom::ATOMIC && comm->me == 0)
-    for (int i = 1; i < 4; i++)
-      if (force->special_lj[i] != 1.0) {
-        error->warning(
-            FLERR, "pair_style uq does not scale bonded pairs, and pairs with factor 0 are missing "
-                   "from its neighborhoods: use `special_bonds lj/coul 1 1 1`");
-        break;
-      }
+  if (comm->me == 0) warn_of_missing_neighbors();
   if (engine_->exchange_width() && comm->me == 0 &&
       modify->get_compute_by_style("heat/flux").size())
     error->warning(FLERR,
@@ -265,6 +258,22 @@ void PairUQ::init_style() {
   comm_reverse = std::max(TWO_FORCES, comm_forward);
   force->pair->comm_forward = std::max(force->pair->comm_forward, comm_forward);
   force->pair->comm_reverse = std::max(force->pair->comm_reverse, comm_reverse);
+}
+
+// A many-body potential needs all neighbors of an atom.
+void PairUQ::warn_of_missing_neighbors() const {
+  const double *special = force->special_lj;
+  if (atom->molecular != Atom::ATOMIC &&
+      std::any_of(special + 1, special + 4, [](double factor) { return factor != 1.0; }))
+    error->warning(FLERR,
+                   "pair_style uq does not scale bonded pairs, and pairs with factor 0 are missing "
+                   "from its neighborhoods: use `special_bonds lj/coul 1 1 1`");
+  const bool trials = !modify->get_fix_by_style("^gcmc").empty() ||
+                      !modify->get_fix_by_style("^widom").empty();    // exclude their trial atoms
+  if (!trials && (neighbor->nex_type || neighbor->nex_group || neighbor->nex_mol))
+    error->warning(FLERR,
+                   "pair_style uq: pairs left out by `neigh_modify exclude` are missing from its "
+                   "neighborhoods, which changes forces between other atoms, too");
 }
 
 // Ghosts as far as messages come from, in as many steps as there are layers.

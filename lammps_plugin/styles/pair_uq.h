@@ -146,6 +146,7 @@ class PairUQ : public Pair {
   void refuse_repetition(const std::vector<UQModelFile> &) const;
   std::vector<int> species_of_types(const uq::Model &) const;
   void print_table(const std::vector<uq::Model> &) const;
+  void warn_of_missing_neighbors() const;
   void extend_ghosts();
   void set_atoms(double **x);
   void remember_atoms();

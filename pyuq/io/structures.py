@@ -42,6 +42,11 @@ def expand(path: str, folder: Path) -> Path:
     return found
 
 
+def group_of(atoms: Atoms) -> str:
+    """Return the group of a structure, its ``config_type``."""
+    return str(atoms.info.get("config_type", "default"))
+
+
 def read_structures(paths: Iterable[Path], elements: Sequence[str] = ()) -> list[Atoms]:
     """Read labelled structures of several files, in order.
 

@@ -15,7 +15,7 @@ from ase import Atoms
 
 import pyuq
 from pyuq.io.files import write_text
-from pyuq.io.structures import check_structures
+from pyuq.io.structures import check_structures, group_of
 from pyuq.models.basis import ACEBasis
 from pyuq.models.evaluator import Evaluator
 from pyuq.models.fit_state import FitState
@@ -379,7 +379,7 @@ def feature_evaluator(
 
 def weights_of(atoms: Atoms, settings: FitSettings) -> Weights:
     """Weights that apply to a structure."""
-    return settings.groups.get(atoms.info.get("config_type", "default"), settings.weights)
+    return settings.groups.get(group_of(atoms), settings.weights)
 
 
 def row_weights(atoms: Atoms, settings: FitSettings) -> tuple[float, np.ndarray, float]:
@@ -499,6 +499,8 @@ def fit(
         normal.add(*centered_rows(features, atoms, settings, one_body))
     if comm is not None:
         normal.allreduce(comm)
+    if not normal.nrows:
+        raise ValueError(f"max_force = {settings.max_force:g} eV/Å leaves no row to fit")
     regression = settings.solver.estimator(basis, normal).fit_statistics(normal)
     posterior = shift(regression.posterior_, basis, one_body)
     result = FitResult(settings, one_body, repulsion, normal, regression, posterior, structures)

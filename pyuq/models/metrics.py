@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from ase import Atoms
 
+from pyuq.io.structures import group_of
 from pyuq.models.fit import FitResult
 from pyuq.models.readout_fit import ReadoutFit
 
@@ -55,7 +56,7 @@ def predict(result: FitResult | ReadoutFit, structures: Sequence[Atoms]) -> Pred
         else:
             stresses.append(np.empty((0, 2)))
     return Predictions(
-        np.array([a.info.get("config_type", "default") for a in structures]),
+        np.array([group_of(atoms) for atoms in structures]),
         np.array([len(a) for a in structures]),
         np.array(energies).reshape(-1, 2),
         np.array(deviations).reshape(-1, 2),

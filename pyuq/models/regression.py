@@ -350,11 +350,13 @@ class _Estimator:
 
 def _check_statistics(normal: NormalEquations) -> None:
     """Refuse statistics that no evidence can be maximised on."""
-    if normal.nrows == 0 or not normal.yty > 0.0 or not np.trace(normal._upper) > 0.0:
-        raise ValueError(
-            f"cannot fit {normal.nfeatures} weights to {normal.nrows} rows: "
-            "the design matrix or all targets are zero"
-        )
+    what = "there are no rows" if normal.nrows == 0 else ""
+    if normal.nrows and not np.trace(normal._upper) > 0.0:
+        what = "all features are zero (a cutoff below the distances of neighbours?)"
+    elif normal.nrows and not normal.yty > 0.0:
+        what = "all targets are zero"
+    if what:
+        raise ValueError(f"cannot fit {normal.nfeatures} weights to {normal.nrows} rows: {what}")
 
 
 class BayesianRidge(_Estimator):

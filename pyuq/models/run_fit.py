@@ -11,7 +11,7 @@ import numpy as np
 from ase import Atoms
 
 from pyuq.io.files import atomic_write, check_folder, write_text
-from pyuq.io.structures import expand, read_structures
+from pyuq.io.structures import expand, group_of, read_structures
 from pyuq.models.basis import ACEBasis
 from pyuq.models.fit import (
     FitResult,
@@ -191,7 +191,8 @@ def run_fit(
         result.state(settings).save(folder / f"{file.name}.fit")
         sets = {"train": predict(result, train)} | ({"test": predict(result, test)} if test else {})
         copies = repetition_note(map(structure_hash, train), map(structure_hash, test))
-        notes = [note for note in (copies, repulsion_note(result, test)) if note]
+        found = (copies, groups_note(settings.groups, train), repulsion_note(result, test))
+        notes = [note for note in found if note]
         print(write_report(folder, result, sets, seconds, notes))
         if active:
             print(describe(active, elements))
@@ -200,6 +201,17 @@ def run_fit(
             "report.md, errors.csv, parity.png"
         )
     return result
+
+
+def groups_note(groups: Iterable[str], structures: Iterable[Atoms]) -> str:
+    """Say which groups have weights of their own and no training structure."""
+    found = sorted({group_of(atoms) for atoms in structures})
+    if not (unused := sorted(set(groups) - set(found))):
+        return ""
+    return (
+        f"no training structure is of group {', '.join(unused)}: these weights have no effect; "
+        f"the groups (config_type) are {', '.join(found)}"
+    )
 
 
 def repulsion_note(result: FitResult, structures: Sequence[Atoms]) -> str:

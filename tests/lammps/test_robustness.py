@@ -220,6 +220,17 @@ def test_no_atom_map_and_molecular_atoms(model):
     )
 
 
+def test_missing_neighbors_are_warned_of(potential, tmp_path):
+    script = atoms(potential) + "group a id 1:8\n{}\nrun 0 post no\nrun 0 post no"
+    warning = "left out by `neigh_modify exclude`"
+    for command, times in (
+        ("", 0),
+        ("neigh_modify exclude group a a", 2),
+        ("fix g all gcmc 1 1 0 1 7 600 -1 0.1 full_energy", 0),
+    ):
+        assert mpirun(1, script.format(command), tmp_path).count(warning) == times
+
+
 @pytest.mark.parametrize("family", ["ace", "nep", "mtp", "one layer", "ace nep mtp"])
 @pytest.mark.parametrize(
     "bias", ["", "fix h all uq/hal tau 1.0 mode local every 1000\n"], ids=["plain", "local"]

@@ -169,6 +169,29 @@ def test_group_weights(trained):
     assert weighted_rows(trained.features, atoms, settings)[2][0] == pytest.approx(2.0)
 
 
+def test_group_weights_that_nobody_has_are_told(tmp_path, capsys):
+    """A number, which extended XYZ may make of a name, is a group as well."""
+    text = TOML + "[groups.1]\nforce = 0.5\n[groups.liqiud]\nforce = 0.5\n"
+    path = write_files(tmp_path, text)
+    train = labelled_argon(4, 1)
+    for n, atoms in enumerate(train):
+        atoms.info["config_type"] = ("liquid", 1)[n % 2]
+    extxyz.write(tmp_path / "train.xyz", train)
+    result = run_fit(path)
+    assert weighted_rows(result.features, train[1], result.settings)[2][0] == pytest.approx(2.0)
+    assert "no training structure is of group liqiud" in capsys.readouterr().out
+
+
+def test_nothing_to_fit_is_said_why(trained):
+    train = labelled_argon(2, 1)
+    for settings, message in (
+        (FitSettings(BASIS, max_force=1e-9), r"max_force = 1e-09 eV/Å leaves no row"),
+        (FitSettings(ACEBasis(("Ar",), 2.0, order=2, degree=4)), "a cutoff below the distances"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            fit(train, settings)
+
+
 def test_repulsion_closes_the_hole(trained):
     close = [Atoms("Ar2", [[0, 0, 0], [r, 0, 0]], cell=[30] * 3, pbc=True) for r in (1.5, 1.0, 0.5)]
     energies = [trained.predict(a)["energy"] for a in close]
