@@ -259,20 +259,32 @@ void Network::for_blocks(const NetworkState &state, const Visit &visit) const {
   }
 }
 
-// g = h W1 of owned atoms, then of ghosts.
+// Block of q where the components of degree l start; the scalars' gates lie behind the scalars.
+static int block_of(const LayerPlan &plan, int l, int m) {
+  return l == 0 ? 0 : plan.lmax + l * l + m;
+}
+
+// From h of the layer before: g = h W1 of owned atoms, then of ghosts, and q = h S.
 void Network::pass_states(const Neighbors &nb, NetworkState &state, int layer) const {
   const Kernels &k = *state.kernels;
-  const size_t size = size_of_h(), row = row_of_g(nsamples()), q_size = size_of_q(layer - 1);
+  const LayerPlan &plan = plan_->layers[layer];
+  const size_t row = row_of_g(nsamples()), before = size_of_q(layer - 1);
   state.g[layer].reserve(nb.ntotal * row);
-  state.h.reserve(size);
+  state.h.reserve(size_of_h());
   for (size_t a = 0; a < state.atoms.size(); a++)
     for (int s = 0; s < nsamples(); s++) {
-      double *h = state.h.data(), *g = state.g[layer].data() + state.atoms[a] * row + s * size;
-      k.gate(width_, shape_.lmax, state.q[layer - 1].data() + (a * nsamples() + s) * q_size, h);
-      for (int l = 0; l <= shape_.lmax; l++) {
-        const Matrix &w = samples_[s]->layer(layer).linear1[l];
-        k.multiply(2 * l + 1, width_, width_, h + l * l * width_, width_, 1, w.forward.data(),
-                   width_, g + l * l * width_, width_, false);
+      const Sample::Layer &w = samples_[s]->layer(layer);
+      const size_t at = a * nsamples() + s;
+      double *g = state.g[layer].data() + state.atoms[a] * row + s * size_of_h(),
+             *q = state.q[layer].data() + at * size_of_q(layer), *h = state.h.data();
+      k.gate(width_, shape_.lmax, state.q[layer - 1].data() + at * before, h);
+      for (int l = 0; l <= shape_.lmax; l++)
+        k.multiply(2 * l + 1, width_, width_, h + l * l * width_, width_, 1,
+                   w.linear1[l].forward.data(), width_, g + l * l * width_, width_, false);
+      for (int l = 0; l <= plan.lmax; l++) {
+        const Matrix &self = w.self[l][state.species[a]];
+        k.multiply(2 * l + 1, self.out, self.in, h + l * l * width_, width_, 1, self.forward.data(),
+                   self.out_width, q + block_of(plan, l, 0) * width_, width_, false);
       }
     }
   if (nb.exchange)
@@ -345,45 +357,26 @@ void Network::gather_messages(NetworkState &state, int layer, int sample, int at
                state.kernels->messages);
 }
 
-// Block of q where the components of degree l start; the scalars' gates lie behind the scalars.
-static int block_of(const LayerPlan &plan, int l, int m) {
-  return l == 0 ? 0 : plan.lmax + l * l + m;
-}
-
-// q of n atoms from `first`, from their slots [atom][slot][width].
+// q of n atoms from `first`: adds what their slots [atom][slot][width] make to the part of h.
 void Network::mix(NetworkState &state, int layer, int sample, int first, int n) const {
-  const Kernels &k = *state.kernels;
   const LayerPlan &plan = plan_->layers[layer];
-  const Sample::Layer &w = samples_[sample]->layer(layer);
-  const size_t slot_row = plan.messages(), q_size = size_of_q(layer), q_row = nsamples() * q_size,
-               before = layer ? size_of_q(layer - 1) : 0,
-               h_size = static_cast<size_t>(plan.components()) * width_;
-  const int species = state.species[first];
-  state.h.reserve(n * h_size);
-  for (int a = 0; a < n && layer; a++)
-    k.gate(width_, plan.lmax,
-           state.q[layer - 1].data() + ((first + a) * nsamples() + sample) * before,
-           state.h.data() + a * h_size);
-  for (int l = 0; l <= plan.lmax; l++)
-    for (int m = 0; m < 2 * l + 1; m++) {
-      double *out =
-          state.q[layer].data() + first * q_row + sample * q_size + block_of(plan, l, m) * width_;
-      const double *sums = state.slots.data() + (plan.first[l] + m * plan.to[l]) * plan.width;
-      const Matrix &mix = w.linear2[l];
-      k.multiply(n, mix.out, mix.in, sums, slot_row, 1, mix.forward.data(), mix.out_width, out,
-                 q_row, false);
-      if (layer == 0) continue;
-      const Matrix &self = w.self[l][species];
-      k.multiply(n, self.out, self.in, state.h.data() + (l * l + m) * width_, h_size, 1,
-                 self.forward.data(), self.out_width, out, q_row, true);
-    }
+  const size_t q_size = size_of_q(layer), q_row = nsamples() * q_size;
+  double *q = state.q[layer].data() + first * q_row + sample * q_size;
+  for (int l = 0; l <= plan.lmax; l++) {
+    const Matrix &w = samples_[sample]->layer(layer).linear2[l];
+    for (int m = 0; m < 2 * l + 1; m++)
+      state.kernels->multiply(n, w.out, w.in,
+                              state.slots.data() + (plan.first[l] + m * plan.to[l]) * plan.width,
+                              plan.messages(), 1, w.forward.data(), w.out_width,
+                              q + block_of(plan, l, m) * width_, q_row, layer > 0);
+  }
 }
 
 // From the states before a layer to those after it.
 void Network::advance(const Neighbors &nb, NetworkState &state, int layer) const {
-  if (layer > 0) pass_states(nb, state, layer);
   const size_t slot_row = plan_->layers[layer].messages();
   state.q[layer].reserve(state.atoms.size() * nsamples() * size_of_q(layer));
+  if (layer > 0) pass_states(nb, state, layer);
   state.slots.reserve(block_atoms * slot_row);
   for_blocks(state, [&](int first, int n) {
     open(state, first, n);
@@ -681,9 +674,9 @@ void Network::retreat(const Neighbors &nb, NetworkState &state, int layer, const
 void Network::turn(const Neighbors &nb, NetworkState &state, const Seed &seed,
                    Result &result) const {
   const int last = shape_.layers - 1;
+  state.q[last].reserve(state.atoms.size() * nsamples() * size_of_q(last));
   if (last > 0) pass_states(nb, state, last);
   start_adjoints(nb, state, last);
-  state.q[last].reserve(state.atoms.size() * nsamples() * size_of_q(last));
   state.h_adjoint.zero(state.atoms.size() * state.samples * width_);
   state.slots.reserve(plan_->layers[last].messages());
   for_blocks(state, [&](int first, int n) {
