@@ -258,7 +258,7 @@ def add_bnn(verbs) -> None:
     for name, text in (("train", "one network"), ("sample", "networks from the posterior")):
         action = actions.add_parser(name, help=text)
         action.add_argument("settings", help="TOML file, see docs/guide/bnn.md")
-        _add_set(action, "sampler.chains=2")
+        _add_set(action, "seed=2")
     action = actions.add_parser("evaluate", help="errors and error bars on labelled structures")
     action.add_argument("network", help="NAME.safetensors")
     action.add_argument("--data", nargs="+", required=True, help="labelled structures")
