@@ -129,6 +129,18 @@ def test_block_style_reads_like_flow_style(tmp_path):
     assert a["energy"] == b["energy"]
 
 
+@pytest.mark.parametrize("before", ["---\n", "# a comment\n\n--- # begin\n", "\n"])
+@pytest.mark.parametrize("behind", ["", "...\n", "... # end\n\n"])
+def test_marks_of_documents(tmp_path, before, behind):
+    text = yace(**SMALL)
+    model = load(tmp_path, before + text.rstrip("\n") + "\n" + behind)
+    assert model.nreadout == load(tmp_path, text).nreadout
+    with pytest.raises(RuntimeError, match="a second document"):
+        load(tmp_path, before + text + "---\n" + text)
+    with pytest.raises(RuntimeError, match="text behind the end of the document"):
+        load(tmp_path, before + text + "...\nelements: [Al]\n")
+
+
 @pytest.mark.parametrize(
     "name, content",
     [("a.yace", ""), ("b.yace", "hello\n"), ("c.yace", "\0\0\0\0"), ("d", "net 1 Si")],

@@ -15,6 +15,7 @@ class Parser {
   YamlNode parse() {
     skip_blank_lines();
     if (at_end()) fail("the file holds no data");
+    begun_ = true;
     YamlNode root = block(0);
     skip_blank_lines();
     if (!at_end()) fail("unexpected indentation or text " + excerpt(rest_of_line()));
@@ -30,6 +31,7 @@ class Parser {
   size_t line_start_ = 0;
   int line_ = 1;
   int depth_ = 0;
+  bool begun_ = false;    // the document
 
   [[noreturn]] void fail(const std::string &message) const { fail_at(file_, line_, message); }
 
@@ -79,11 +81,16 @@ class Parser {
   // To the first character of the next line that holds something.
   void skip_blank_lines() {
     while (!at_end() && skip_to_line_end() && !at_end()) newline();
-    if (column() == 0 && text_.substr(pos_, 3) == "---") {
-      if (pos_ != 0) fail("a second document; expected one");
-      pos_ += 3;
-      skip_blank_lines();
+    const std::string_view mark = column() == 0 ? text_.substr(pos_, 3) : "";
+    if (mark == "---") {
+      if (begun_) fail("a second document; expected one");
+      begun_ = true;
+    } else if (mark != "..." || !begun_) {
+      return;
     }
+    pos_ += 3;
+    skip_blank_lines();
+    if (mark == "..." && !at_end()) fail("text behind the end of the document");
   }
 
   bool at_sequence_item() const { return peek() == '-' && at_space(1); }
