@@ -43,7 +43,7 @@ from pyuq.io import extxyz
 from pyuq.io.files import atomic_write, check_folder
 from pyuq.io.lammps_data import box_of, type_indices
 from pyuq.labels import Failure, FileLabeller, Labeller, PoolLabeller
-from pyuq.models.fit import FitResult, fit
+from pyuq.models.fit import FitResult, fit, repetition_note, structure_hash
 from pyuq.models.maxvol import flat_inverses, select_active_sets
 from pyuq.models.metrics import Errors, errors, predict
 from pyuq.models.readout_fit import ReadoutFit, ReadoutFitSettings, fit_readout
@@ -150,7 +150,7 @@ class Loop:
 
     def start(self) -> None:
         """Label the start structures and the test set."""
-        settings, kept = self.settings, []
+        settings, kept, test = self.settings, [], []
         self._prepare()  # mistakes come to light before any label is paid for
         frames = self._read("start", settings.start.structures)
         self._refuse_what_cannot_walk(frames)
@@ -170,10 +170,13 @@ class Loop:
             for index, result in enumerate(test):
                 if isinstance(result, Failure):
                     self._failed(f"test structure {index}: {result.reason}")
-            extxyz.write(self.folder / TEST, [a for a in test if not isinstance(a, Failure)])
+            test = [a for a in test if not isinstance(a, Failure)]
+            extxyz.write(self.folder / TEST, test)
         extxyz.write(self.folder / START, kept)
         extxyz.write(self.folder / DATABASE, kept)
         say(f"start: {len(kept)} labelled structures, {len(frames) - len(kept)} without label")
+        if copies := repetition_note(map(structure_hash, kept), map(structure_hash, test)):
+            say(copies)
         self.state.batches = [len(kept)]
         self.state.stage = "fit"
 

@@ -50,6 +50,18 @@ def database(folder: Path):
     return extxyz.read(folder / "database.extxyz")
 
 
+def test_copies_among_the_start_structures_are_told(tmp_path, capsys):
+    path = make_inputs(tmp_path)
+    start, test = (extxyz.read(tmp_path / f"{name}.extxyz") for name in ("start", "test"))
+    extxyz.write(tmp_path / "start.extxyz", [*start, start[0], test[0]])
+    loop = make_loop(path)
+    loop.start()
+    loop.close()
+    said = capsys.readouterr().out
+    assert "1 of 5 training structures are exact copies" in said
+    assert "1 of 2 test structures are training structures too" in said
+
+
 def test_run_folder_is_complete_and_labels_carry_their_provenance(finished):
     folder, reason = finished
     assert reason == "4 iterations"
