@@ -10,6 +10,7 @@
 
 #include "fix_uq_hal.h"
 
+#include "atom.h"
 #include "comm.h"
 #include "error.h"
 #include "force.h"
@@ -127,6 +128,19 @@ void FixUQHAL::pre_reverse(int /*eflag*/, int /*vflag*/) {
 
 void FixUQHAL::setup_pre_force(int /*vflag*/) {
   bias_->forces = true;
+  if (samples_ == 0.0 && std::isfinite(bound_)) bound_first_tau();
+}
+
+// The forces of the first step are bound, too: an evaluation without bias gives the statistics.
+void FixUQHAL::bound_first_tau() {
+  const size_t n = 3 * static_cast<size_t>(atom->nlocal + atom->nghost);
+  double *f = n ? atom->f[0] : nullptr;
+  const std::vector<double> kept(f, f + n);
+  bias_->tau = 0.0;
+  pair_->compute(0, 0);
+  std::copy(kept.begin(), kept.end(), f);
+  max_relative_ = pair_->statistics(pair_->bias_forces(), epsilon_).max_relative;
+  bias_->tau = next_tau();
 }
 
 void FixUQHAL::setup_pre_reverse(int eflag, int vflag) {

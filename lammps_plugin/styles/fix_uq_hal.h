@@ -54,6 +54,7 @@ class FixUQHAL : public Fix {
       latest_;    // of the latest real evaluation that had F̄ and F_σ apart; shown, not used
 
   double next_tau() const;
+  void bound_first_tau();
 };
 
 }    // namespace LAMMPS_NS

@@ -86,6 +86,20 @@ def test_cap_and_bound(potential):
     np.testing.assert_allclose(used * seen, 0.3, rtol=1e-10)
 
 
+@pytest.mark.parametrize("mode", ["global", "local"])
+@pytest.mark.parametrize("setup", ["run 0", "minimize 0 0 0 0"])
+def test_bound_holds_from_the_first_forces_on(potential, mode, setup):
+    """A fixed τ that is bound at set-up is that τ: the same energy, forces and virial."""
+    base = held(potential, tilt=(0.5, 0.3, -0.4)) + "thermo_style custom pe press\n"
+    lmp = run(f"{base}fix h all uq/hal tau 50 mode {mode} bound 0.3\n{setup}")
+    tau, relative = (lmp.extract_fix("h", 0, 1, n) for n in (0, 4))
+    assert tau * relative == pytest.approx(0.3, rel=1e-10)
+    same = run(f"{base}fix h all uq/hal tau {tau:.17g} mode {mode}\n{setup}")
+    np.testing.assert_allclose(forces(lmp), forces(same), rtol=0, atol=1e-10)
+    for key in ("pe", "press"):
+        assert lmp.get_thermo(key) == pytest.approx(same.get_thermo(key), rel=1e-10)
+
+
 def test_floor_silences(potential):
     """Below the floor there is no bias at all."""
     plain = run(atoms(potential) + "run 0")
