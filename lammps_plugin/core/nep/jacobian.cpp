@@ -79,12 +79,11 @@ void Nep::angular_gradients(const Environment &env, const Kernels &k, const Memb
   for (int z = 0; z < shape_.nspecies(); z++)
     for (int j = env.angular_first[z]; j < env.angular_first[z + 1]; j++)
       slot.push_back(env.first[z] + j - env.angular_first[z]);
-  const double *c = components(state, s, 0);
   for (int i = 0; i < shape_.ninvariants(); i++) {
     double *unit = state.invariants.data();
     std::fill(unit, unit + shape_.ninvariants() * wide, 0.0);
     std::fill(unit + i * wide, unit + (i + 1) * wide, 1.0);
-    k.invariant_slopes(*invariants_, wide, c, unit, d);
+    k.invariant_slopes(*invariants_, wide, s, unit, d);
     double *products = state.products.data();    // [channel][Y, x, y, z][neighbour]
     k.multiply(na, 4 * n, harmonics_.ncomp, {d, 1, wide}, state.harmonics.data(), 4 * n, products,
                4 * n, false);

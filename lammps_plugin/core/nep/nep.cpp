@@ -85,7 +85,6 @@ std::unique_ptr<FeatureMap::State> Nep::new_state() const {
   state->radial.zero(nm * width_of(shape_.nradial));
   state->invariants.zero(shape_.ninvariants() * wide);
   state->base_sums.zero(std::max(shape_.angular_base * c, size_t(width_of(shape_.radial_base))));
-  state->components.zero(c * wide);
   state->component_slopes.zero(c * wide);    // rows beyond the last component stay zero
   state->channel_slopes.zero(nm * wide * c);
   state->contracted.zero(std::max(shape_.angular_base * c, size_t(width_of(shape_.radial_base))));
@@ -123,8 +122,7 @@ void Nep::begin(const Neighbors &nb, NepState &state, bool keep) const {
   }
   const size_t nkept = keep ? std::max<size_t>(state.order.size(), block_atoms) : block_atoms;
   if (state.environments.size() < nkept) state.environments.resize(nkept);
-  // Whole vectors of channels are read: of the last atom a little beyond its end.
-  state.sums.reserve(nkept * sums + widest * harmonics_.width);
+  state.sums.reserve(nkept * sums);
   state.hidden.reserve(nkept * width);
 }
 
@@ -135,14 +133,13 @@ int Nep::find_neighbors(const Neighbors &nb, NepState &state, Environment &env) 
   const int ns = shape_.nspecies(), *list = nb.neighbors[env.center];
   const size_t nlist = nb.counts[env.center];
   const Reach *reach = reach_.data() + env.species * (ns + 1);
-  state.displacements.reserve(4 * (nlist + 1));
   if (state.neighbors.size() <= nlist) {
+    state.distances.resize(nlist + 1);
     state.neighbors.resize(nlist + 1);
     state.species.resize(nlist + 1);
   }
   env.first.assign(ns + 1, 0);
   env.angular_first.assign(ns + 1, 0);
-  double *d = state.displacements.data();
   const double *xi = nb.x + 3 * static_cast<size_t>(env.center);
   int n = 0;
   for (size_t k = 0; k < nlist; k++) {    // without branches: what is refused is written over
@@ -150,10 +147,7 @@ int Nep::find_neighbors(const Neighbors &nb, NepState &state, Environment &env) 
     const double *xj = nb.x + 3 * static_cast<size_t>(j);
     const double dx = xj[0] - xi[0], dy = xj[1] - xi[1], dz = xj[2] - xi[2];
     const double d2 = dx * dx + dy * dy + dz * dz;
-    d[4 * n] = dx;
-    d[4 * n + 1] = dy;
-    d[4 * n + 2] = dz;
-    d[4 * n + 3] = d2;
+    state.distances[n] = d2;
     state.neighbors[n] = j;
     state.species[n] = s;
     // A NaN goes on, to be seen in energy and forces.
@@ -162,33 +156,13 @@ int Nep::find_neighbors(const Neighbors &nb, NepState &state, Environment &env) 
   for (int k = 0; k < n; k++) {
     const int s = state.species[k];
     env.first[s + 1]++;
-    env.angular_first[s + 1] += d[4 * k + 3] < reach[s + 1].angular;
+    env.angular_first[s + 1] += state.distances[k] < reach[s + 1].angular;
   }
   return n;
 }
 
-// Room for the neighbours of a centre.
-static void place(Environment &env, AlignedArray &coordinates) {
-  coordinates.reserve(4 * static_cast<size_t>(env.size));
-  env.x = coordinates.data();
-  env.y = env.x + env.size;
-  env.z = env.y + env.size;
-  env.r = env.z + env.size;
-}
-
-// Neighbours that stand outside, at r² = `far`, in the slots [from, to).
-static void pad(Environment &env, int from, int to, double far) {
-  for (int k = from; k < to; k++) {
-    env.x[k] = env.y[k] = 0.0;
-    env.z[k] = 1.0;
-    env.r[k] = far;
-    env.index[k] = -1;
-  }
-}
-
-// Finds the neighbours of a centre and lays them out for the kernels.
-void Nep::gather(const Neighbors &nb, NepState &state, int center, Environment &env,
-                 AlignedArray &coordinates) const {
+// Finds the neighbours of a centre and sorts them for the kernels.
+void Nep::gather(const Neighbors &nb, NepState &state, int center, Environment &env) const {
   const int ns = shape_.nspecies();
   env.center = center;
   env.species = nb.species[center];
@@ -202,47 +176,28 @@ void Nep::gather(const Neighbors &nb, NepState &state, int center, Environment &
     env.angular_first[s + 1] += env.angular_first[s];
   }
   env.size = env.first[ns];
-  place(env, coordinates);
-  env.index.resize(env.size);
+  env.index.assign(env.size, -1);
   const Reach *reach = reach_.data() + env.species * (ns + 1);
-  const double *d = state.displacements.data();
   double closest = std::numeric_limits<double>::infinity();
   for (int k = 0; k < n; k++) {
     const int s = state.species[k];
-    const int slot = state.next[2 * s + !(d[4 * k + 3] < reach[s + 1].angular)]++;
-    env.x[slot] = d[4 * k];
-    env.y[slot] = d[4 * k + 1];
-    env.z[slot] = d[4 * k + 2];
-    env.r[slot] = d[4 * k + 3];
-    env.index[slot] = state.neighbors[k];
-    closest = std::min(closest, d[4 * k + 3]);
+    const double d2 = state.distances[k];
+    env.index[state.next[2 * s + !(d2 < reach[s + 1].angular)]++] = state.neighbors[k];
+    closest = std::min(closest, d2);
   }
   env.min_distance = std::sqrt(closest);
-  for (int s = 0; s < ns; s++)
-    pad(env, state.next[2 * s + 1], env.first[s + 1], 4.0 * reach[s + 1].all);
-  state.kernels->normalise(env.size, env.x, env.y, env.z, env.r);
 }
 
-// Lays out the neighbours that gather() has found, at the same positions.
-void Nep::gather_again(const Neighbors &nb, const Kernels &k, Environment &env,
-                       AlignedArray &coordinates) const {
-  place(env, coordinates);
-  const Reach *reach = reach_.data() + env.species * (shape_.nspecies() + 1);
-  const double *xi = nb.x + 3 * static_cast<size_t>(env.center);
-  const int *index = env.index.data();
-  for (int s = 0; s < shape_.nspecies(); s++) {
-    int j = env.first[s];
-    for (; j < env.first[s + 1] && index[j] >= 0; j++) {
-      const double *xj = nb.x + 3 * static_cast<size_t>(index[j]);
-      const double dx = xj[0] - xi[0], dy = xj[1] - xi[1], dz = xj[2] - xi[2];
-      env.x[j] = dx;
-      env.y[j] = dy;
-      env.z[j] = dz;
-      env.r[j] = dx * dx + dy * dy + dz * dz;
-    }
-    pad(env, j, env.first[s + 1], 4.0 * reach[s + 1].all);
-  }
-  k.normalise(env.size, env.x, env.y, env.z, env.r);
+// Where the neighbours of a centre are; padding stands outside.
+void Nep::locate(const Neighbors &nb, const Kernels &k, Environment &env,
+                 AlignedArray &coordinates) const {
+  coordinates.reserve(4 * static_cast<size_t>(env.size));
+  env.x = coordinates.data();
+  env.y = env.x + env.size;
+  env.z = env.y + env.size;
+  env.r = env.z + env.size;
+  k.locate(env.size, env.index.data(), nb.x, nb.x + 3 * static_cast<size_t>(env.center),
+           2.0 * cutoff_, env.x, env.y, env.z, env.r);
 }
 
 void Nep::add_repulsion(Environment &env) const {
@@ -309,15 +264,15 @@ void Nep::evaluate_functions(const Environment &env, const Kernels &k, bool slop
   }
 }
 
-// s_nc of all members, [member][channel][component width].
+// s_nc of all members, [member][component width][channel width].
 void Nep::channel_sums(NepState &state, const Environment &env, const Angular &angular,
                        double *s) const {
   const Kernels &k = *state.kernels;
   const int wide = width_of(shape_.nangular), width = harmonics_.width, base = shape_.angular_base;
-  const int na = shape_.nangular, last = shape_.nspecies() - 1;
+  const int last = shape_.nspecies() - 1;
   if (channels_first_)
-    return k.multiply(na, width, env.nangular(), {angular.g, 1, wide}, angular.harmonics, width, s,
-                      width, false);
+    return k.multiply(width, wide, env.nangular(), {angular.harmonics, 1, width}, angular.g, wide,
+                      s, wide, false);
   bool add = false;
   for (int z = 0; z <= last; z++) {
     const int at = env.angular_first[z], count = env.angular_first[z + 1] - at;
@@ -326,18 +281,10 @@ void Nep::channel_sums(NepState &state, const Environment &env, const Angular &a
     k.multiply(base, width, count, {angular.f + at, angular.size, 1},
                angular.harmonics + at * width, width, sums, width, false);
     for (size_t m = 0; m < members_.size(); m++)
-      k.multiply(na, width, base, {members_[m]->angular(pair(env.species, z)), 1, wide}, sums,
-                 width, s + m * na * width, width, add);
+      k.multiply(width, wide, base, {sums, 1, width}, members_[m]->angular(pair(env.species, z)),
+                 wide, s + m * width * wide, wide, add);
     add = true;
   }
-}
-
-// s_nc of one member as [component width][channel width].
-const double *Nep::components(NepState &state, const double *s, int member) const {
-  const int wide = width_of(shape_.nangular), width = harmonics_.width;
-  state.kernels->transpose(wide, width, s + member * shape_.nangular * width, width,
-                           state.components.data(), wide);
-  return state.components.data();
 }
 
 // Descriptors of one atom, member m's at q + m * stride.
@@ -360,7 +307,7 @@ void Nep::descriptors(NepState &state, const Environment &env, const double *s, 
   for (int m = 0; m < nm; m++) {
     double *out = q + m * stride, *invariants = state.invariants.data();
     std::copy(radial + m * wide_radial, radial + m * wide_radial + nradial, out);
-    k.invariants(*invariants_, wide, components(state, s, m), invariants);
+    k.invariants(*invariants_, wide, s + m * harmonics_.width * wide, invariants);
     for (int i = 0; i < shape_.ninvariants(); i++)
       std::copy(invariants + i * wide, invariants + i * wide + shape_.nangular,
                 out + nradial + i * shape_.nangular);
@@ -378,7 +325,8 @@ void Nep::describe(const Neighbors &nb, NepState &state, const Block &block, boo
     Environment &env = state.environments[block.environment + a];
     double *s = state.sums.data() + block.sums + a * size;
     const int slot = slopes ? a : 0;
-    gather(nb, state, nb.centers[block.rows[a]], env, state.coordinates[slot]);
+    gather(nb, state, nb.centers[block.rows[a]], env);
+    locate(nb, k, env, state.coordinates[slot]);
     add_repulsion(env);
     evaluate_functions(env, k, slopes, state.angular[slot]);
     channel_sums(state, env, state.angular[slot], s);
@@ -400,18 +348,25 @@ void Nep::describe(const Neighbors &nb, NepState &state, const Block &block, boo
 }
 
 // Hidden layers of a block as features.
-void Nep::features(const NepState &state, const Block &block, double *sum, double *per_atom) const {
+void Nep::features(NepState &state, const Block &block, double *sum, double *per_atom) const {
+  static constexpr double one = 1.0;
   const double *h = state.hidden.data() + block.hidden;
   int first = 0;
   for (const auto &member : members_) {
-    for (int a = 0; a < block.natoms; a++, h += member->width()) {
-      double *row = per_atom ? per_atom + static_cast<size_t>(block.rows[a]) * count_ : nullptr;
-      for (int v = 0; v < member->count(); v++) {
-        const double value = v < member->neurons() ? h[v] : 1.0;
-        if (sum) sum[offset(block.species) + first + v] += value;
-        if (row) row[first + v] = value;
-      }
+    const int width = member->width(), neurons = member->neurons();
+    if (sum) {
+      state.inputs.reserve(width);
+      double *total = state.inputs.data(), *out = sum + offset(block.species) + first;
+      state.kernels->multiply(1, width, block.natoms, {&one, 0, 0}, h, width, total, width, false);
+      for (int v = 0; v < neurons; v++) out[v] += total[v];
+      out[neurons] += block.natoms;
     }
+    for (int a = 0; per_atom && a < block.natoms; a++) {
+      double *row = per_atom + static_cast<size_t>(block.rows[a]) * count_ + first;
+      std::copy_n(h + a * width, neurons, row);
+      row[neurons] = 1.0;
+    }
+    h += block.natoms * width;
     first += member->count();
   }
 }
@@ -461,20 +416,22 @@ static void add_forces(const Environment &env, const double *f, Result &result) 
 
 // y = ∂s/∂z of one member's hidden layer, w (1 - h²), and the energies of a block. Returns whether
 // any weight was not zero.
-static bool weigh(const Member &member, int natoms, const double *const *weights, const double *h,
-                  double *y, double *energies) {
+bool Nep::weigh(NepState &state, const Member &member, int natoms, const double *const *weights,
+                const double *h, double *y, double *energies) const {
   const int width = member.width(), neurons = member.neurons();
+  state.weights.zero(width);
+  const double *present = nullptr;    // whose weights have been copied
   bool busy = false;
   for (int a = 0; a < natoms; a++) {
     const double *w = weights[a];
     if (!w) continue;
-    busy = busy || std::any_of(w, w + member.count(), [](double v) { return v != 0.0; });
-    energies[a] += w[neurons];
-    for (int v = 0; v < neurons; v++) {
-      const double activation = h[a * width + v];
-      energies[a] += w[v] * activation;
-      y[a * width + v] = w[v] * (1.0 - activation * activation);
+    if (w != present) {
+      busy = busy || std::any_of(w, w + member.count(), [](double v) { return v != 0.0; });
+      std::copy_n(w, neurons, state.weights.data());
+      present = w;
     }
+    energies[a] += w[neurons] +
+                   state.kernels->weigh(width, state.weights.data(), h + a * width, y + a * width);
   }
   return busy;
 }
@@ -493,7 +450,7 @@ void Nep::network_backward(NepState &state, const Block &block, const Seed &seed
     const int width = member.width();
     state.inputs.zero(static_cast<size_t>(block_atoms) * width);
     double *y = state.inputs.data();
-    busy[m] = weigh(member, block.natoms, weights, h, y, energies);
+    busy[m] = weigh(state, member, block.natoms, weights, h, y, energies);
     if (busy[m])
       k.multiply(block.natoms, wide_dim, member.neurons(), {y, width, 1},
                  member.hidden_by_neuron(block.species), wide_dim,
@@ -545,8 +502,7 @@ void Nep::component_slopes(NepState &state, const double *s, const AtomSlopes &s
       std::copy_n(slopes.of(m) + shape_.nradial + i * shape_.nangular, shape_.nangular,
                   invariants + i * wide);
     double *d = state.component_slopes.data();
-    k.invariant_slopes(*invariants_, wide, components(state, s, static_cast<int>(m)), invariants,
-                       d);
+    k.invariant_slopes(*invariants_, wide, s + m * width * wide, invariants, d);
     k.transpose(width, wide, d, wide, state.channel_slopes.data() + m * wide * width, width);
   }
 }
@@ -633,7 +589,7 @@ void Nep::block_forces(NepState &state, const Block &block, int nseeds, const Se
     if (env.size == 0) continue;
     Angular &angular = state.angular[again ? 0 : a];
     if (again) {
-      gather_again(*again, *state.kernels, env, state.coordinates[0]);
+      locate(*again, *state.kernels, env, state.coordinates[0]);
       evaluate_functions(env, *state.kernels, true, angular);
     }
     const double *sums = state.sums.data() + block.sums + a * sums_size();

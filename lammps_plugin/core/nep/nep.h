@@ -70,27 +70,27 @@ class Nep : public FeatureMap {
   int pair(int i, int j) const { return i * shape_.nspecies() + j; }
 
   size_t sums_size() const {    // of s_nc of one atom
-    return members_.size() * harmonics_.width * static_cast<size_t>(shape_.nangular);
+    return members_.size() * harmonics_.width * static_cast<size_t>(width_of(shape_.nangular));
   }
 
   void begin(const Neighbors &nb, NepState &state, bool keep) const;
   int find_neighbors(const Neighbors &nb, NepState &state, Environment &env) const;
-  void gather(const Neighbors &nb, NepState &state, int center, Environment &env,
+  void gather(const Neighbors &nb, NepState &state, int center, Environment &env) const;
+  void locate(const Neighbors &nb, const Kernels &k, Environment &env,
               AlignedArray &coordinates) const;
-  void gather_again(const Neighbors &nb, const Kernels &k, Environment &env,
-                    AlignedArray &coordinates) const;
   void add_repulsion(Environment &env) const;
   void gather_angular(const Environment &env, Angular &angular) const;
   void evaluate_functions(const Environment &env, const Kernels &k, bool slopes,
                           Angular &angular) const;
   void channel_sums(NepState &state, const Environment &env, const Angular &angular,
                     double *s) const;
-  const double *components(NepState &state, const double *s, int member) const;
   void descriptors(NepState &state, const Environment &env, const double *s, double *q,
                    int stride) const;
   void describe(const Neighbors &nb, NepState &state, const Block &block, bool slopes) const;
-  void features(const NepState &state, const Block &block, double *sum, double *per_atom) const;
+  void features(NepState &state, const Block &block, double *sum, double *per_atom) const;
 
+  bool weigh(NepState &state, const Member &member, int natoms, const double *const *weights,
+             const double *h, double *y, double *energies) const;
   const double *seed_weights(const Seed &seed, const Block &block, int atom) const;
   void network_backward(NepState &state, const Block &block, const Seed &seed, Result &result,
                         double *slopes, char *busy) const;

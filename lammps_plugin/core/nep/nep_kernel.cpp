@@ -9,6 +9,7 @@
 //
 // All sums of products are multiply(): S = f Y, s = c S, W = cᵀ ∂E/∂s, U = fᵀ W, and the network.
 
+#include "math/geometry.h"
 #include "math/product.h"
 #include "nep/plan.h"
 
@@ -117,18 +118,6 @@ void multiply(int m, int n, int k, Strided a, const double *b, int ldb, double *
 }
 
 // ---------------------------------------------------------------------- radial functions
-
-void normalise(int n, double *x, double *y, double *z, double *r) {
-  for (int j = 0; j < n; j += LANES) {
-    Vec r2 = load(r + j);
-    r2 = select(r2 < 1e-24, fill(1e-24), r2);
-    const Vec inverse = inverse_root(r2);
-    store(r + j, r2 * inverse);
-    store(x + j, load(x + j) * inverse);
-    store(y + j, load(y + j) * inverse);
-    store(z + j, load(z + j) * inverse);
-  }
-}
 
 // ½ (1 + cos π u), u = r/rc, as ½ - sin t cos t with t = ½π (u - ½); zero from the cutoff on.
 inline void cutoff_function(Vec r, Vec per_cutoff, Vec &f, Vec &df) {
@@ -369,6 +358,16 @@ void activate(int n, const double *z, const double *b, double *h) {
   }
 }
 
+double weigh(int n, const double *w, const double *h, double *y) {
+  Vec total = fill(0.0);
+  for (int i = 0; i < n; i += LANES) {
+    const Vec activation = load(h + i), weight = load(w + i);
+    total += weight * activation;
+    store(y + i, weight * (1.0 - activation * activation));
+  }
+  return sum(total);
+}
+
 // ---------------------------------------------------------------------- forces
 
 inline void forces_of(const Harmonics &h, int lmax, int width, Vec x, Vec y, Vec z, Vec r,
@@ -443,8 +442,8 @@ void harmonic_gradients(const Harmonics &h, int n, const double *x, const double
 
 extern const Kernels kernel_table;
 const Kernels kernel_table = {
-    LANES,   normalise,  multiply,         transpose, radial_sums, radial_slopes,
-    angular, invariants, invariant_slopes, activate,  forces,      harmonic_gradients};
+    LANES,      locate,           multiply, transpose, radial_sums, radial_slopes,     angular,
+    invariants, invariant_slopes, activate, weigh,     forces,      harmonic_gradients};
 
 }    // namespace UQ_SIMD_LEVEL
 }    // namespace nep

@@ -52,8 +52,10 @@ struct Strided {
 struct Kernels {
   int lanes;
 
-  // Displacements and r² [n] become unit vectors and distances.
-  void (*normalise)(int n, double *x, double *y, double *z, double *r);
+  // Unit vectors and distances of the neighbours index [n] of the atom at `center`; -1: padding,
+  // which stands at the distance `outside`.
+  void (*locate)(int n, const int *index, const double *positions, const double *center,
+                 double outside, double *x, double *y, double *z, double *r);
 
   // c [m][ldc] (+)= a [m][k] b [k][ldb], n columns; n a multiple of `widest`, b and c aligned.
   void (*multiply)(int m, int n, int k, Strided a, const double *b, int ldb, double *c, int ldc,
@@ -80,6 +82,8 @@ struct Kernels {
 
   // h = tanh(z - b).
   void (*activate)(int n, const double *z, const double *b, double *h);
+  // y = w (1 - h²); returns w · h. n a multiple of `widest`.
+  double (*weigh)(int n, const double *w, const double *h, double *y);
 
   // ∂/∂r_j of Σ_jc u_jc Y_c(r̂_j), where du is the derivative of u along r: force [3][n].
   void (*forces)(const Harmonics &harmonics, int n, const double *x, const double *y,

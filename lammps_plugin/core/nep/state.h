@@ -62,17 +62,17 @@ struct NepState : FeatureMap::State {
   // in the first place: what is kept of a centre is which its neighbours are, not where.
   std::vector<AlignedArray> coordinates;
   std::vector<Angular> angular;
-  // Of all blocks, or of one: s [atom][member][channel][component width], hidden layers
+  // Of all blocks, or of one: s [atom][member][component width][channel width], hidden layers
   // [block][member][atom][width].
   AlignedArray sums, hidden;
 
-  AlignedArray displacements;    // neighbours of one centre as listed: x, y, z, r²
+  std::vector<double> distances;    // r² of the neighbours of one centre as listed
   std::vector<int> neighbors, species, next;
 
   AlignedArray descriptors, slopes;    // [member][atom][dim width], [seed][member][atom][dim width]
   std::vector<char> busy;              // [seed][member]
   AlignedArray inputs;                 // of one member's backward pass, [atom][width]
-  AlignedArray radial, invariants, base_sums, components, component_slopes, channel_slopes;
+  AlignedArray weights, radial, invariants, base_sums, component_slopes, channel_slopes;
   AlignedArray contracted, u, force, pair_slopes, pair_forces;
 
   // Of jacobian(): descriptors' derivatives around one atom, [dim][width], three columns for each
