@@ -160,10 +160,11 @@ void Mtp::evaluate_functions(const Neighbors &nb, const Kernels &k, bool slopes,
 void Mtp::moments(const Neighbors &nb, MtpState &state, const Block &block, bool slopes,
                   double *nodes) const {
   const Kernels &k = *state.kernels;
-  if (block.natoms < block_atoms)
-    std::fill(nodes, nodes + static_cast<size_t>(plan_.products.ncore) * block_atoms, 0.0);
+  const size_t ncore = plan_.products.ncore;
+  if (block.natoms < block_atoms) std::fill(nodes, nodes + ncore * block_atoms, 0.0);
   for (int atom = 0; atom < block.natoms; atom++) {
     Environment &env = state.environments[block.environment + atom];
+    if (block.kept) prefetch(block.kept + static_cast<size_t>(atom) * ncore, ncore);
     find_neighbors(nb, state, nb.centers[block.row + atom], env);
     evaluate_functions(nb, k, slopes, env, state.functions[slopes ? atom : 0]);
     k.accumulate(plan_.angular, env.padded, env.x, env.y, env.z, env.f, state.scratch.data(),

@@ -325,6 +325,7 @@ void Nep::describe(const Neighbors &nb, NepState &state, const Block &block, boo
     Environment &env = state.environments[block.environment + a];
     double *s = state.sums.data() + block.sums + a * size;
     const int slot = slopes ? a : 0;
+    if (!slopes) prefetch(s, size);
     gather(nb, state, nb.centers[block.rows[a]], env);
     locate(nb, k, env, state.coordinates[slot]);
     add_repulsion(env);
@@ -589,6 +590,7 @@ void Nep::block_forces(NepState &state, const Block &block, int nseeds, const Se
     if (env.size == 0) continue;
     Angular &angular = state.angular[again ? 0 : a];
     if (again) {
+      prefetch(state.sums.data() + block.sums + a * sums_size(), sums_size());
       locate(*again, *state.kernels, env, state.coordinates[0]);
       evaluate_functions(env, *state.kernels, true, angular);
     }
