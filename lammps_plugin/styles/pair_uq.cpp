@@ -37,6 +37,10 @@ UQForces::Norms UQForces::norms(int i, double epsilon) const {
 
 namespace {
 
+constexpr char NO_SPREAD[] =
+    "one model with no posterior has no uncertainty: lay NAME.uq beside it (`pyuq posterior`), "
+    "or name several models or a file of several samples";
+
 // Messages between atoms by the pair style's communication.
 class PairExchange : public uq::Exchange {
  public:
@@ -315,10 +319,7 @@ void PairUQ::attach(const std::shared_ptr<UQBias> &bias) {
         FLERR,
         "fix uq/hal biases the mean of all models in each step: use `pair_style uq driver mean`, "
         "without `every`");
-  if (!has_uncertainty())
-    error->all(
-        FLERR,
-        "fix uq/hal: the model has no posterior: lay NAME.uq beside NAME.yace or name NAME.uq");
+  if (!has_uncertainty()) error->all(FLERR, "fix uq/hal: {}", NO_SPREAD);
   bias_ = bias;
 }
 
@@ -576,10 +577,7 @@ UQEngine &PairUQ::engine() {
 
 void PairUQ::require_uncertainty() const {
   require_evaluation();
-  if (!has_uncertainty())
-    error->all(
-        FLERR,
-        "pair_style uq: the model has no posterior: lay NAME.uq beside NAME.yace or name NAME.uq");
+  if (!has_uncertainty()) error->all(FLERR, "pair_style uq: {}", NO_SPREAD);
 }
 
 const UQForces &PairUQ::sigma_forces() {

@@ -368,6 +368,13 @@ def test_ranges_of_the_repulsion(network, tmp_path, ranges, message):
         run(atoms(tmp_path / "bad.safetensors"))
 
 
+@pytest.mark.parametrize("command", ["fix h all uq/hal tau 1.0", "compute u all uq"])
+def test_one_sample_has_no_spread(singles, command):
+    end = f"{command}\nthermo_style custom pe {'f_h' if 'fix' in command else 'c_u[1]'}\nrun 0"
+    with pytest.raises(Exception, match="no uncertainty: .* a file of several samples"):
+        run(atoms(singles[0]) + end)
+
+
 def test_damaged_file(network, tmp_path):
     cut = tmp_path / "cut.safetensors"
     cut.write_bytes(network.read_bytes()[:-100])
