@@ -204,9 +204,15 @@ def join_networks(paths: Sequence, out, keep: int = 0, apart: bool = False) -> l
     Raises
     ------
     ValueError
-        The architectures differ, or there are fewer samples than `keep`.
+        The architectures differ, a file is named twice, or there are fewer samples than `keep`.
     """
     files = [read_network(path) for path in paths]
+    hashes = [sha256(path) for path in paths]
+    for k, path in enumerate(paths):
+        if (same := hashes.index(hashes[k])) < k:
+            raise ValueError(
+                f"{paths[same]} and {path} are the same networks, which would count twice: name each file once"
+            )
     first = files[0]
     for path, file in zip(paths, files, strict=True):
         if file.architecture != first.architecture:
@@ -224,7 +230,7 @@ def join_networks(paths: Sequence, out, keep: int = 0, apart: bool = False) -> l
     tensors = {name: first.tensors[name] for name in COMMON if name in first.tensors}
     for name in first.tensors.keys() - tensors.keys():
         tensors[name] = np.concatenate([file.tensors[name] for file in files])[chosen]
-    sources = {Path(path).name: sha256(path) for path in paths}
+    sources = [[Path(path).name, sha] for path, sha in zip(paths, hashes, strict=True)]
     rows, out = range(len(chosen)), Path(out)
     parts = {out: slice(None)}  # the samples of each file
     if apart:

@@ -369,7 +369,7 @@ class NetworkTarget:
         stacked = {
             name: torch.stack([w[name] for w in samples]).detach().numpy() for name in self.names
         }
-        stacked["frequencies"] = self.frequencies.to(torch.float64).numpy()
+        stacked["frequencies"] = np.pi * np.arange(1.0, self.architecture.bessels + 1)
         return stacked if self.repulsion is None else stacked | {"repulsion": self.repulsion}
 
 

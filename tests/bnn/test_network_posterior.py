@@ -290,6 +290,9 @@ def test_killed_run_goes_on_to_the_same_draws(folder):
 
 def test_export_joins_and_thins(folder, capsys, target, theta):
     kept = []
+    # A run in single precision may be joined with one in double.
+    single = NetworkTarget(SMALL, copper(2, 0), dtype=torch.float32).tensors(theta[None])
+    np.testing.assert_array_equal(single["frequencies"], target.tensors(theta[None])["frequencies"])
     for name, factor in (("a", 1.0), ("b", 0.5)):
         draws = torch.stack([theta * factor, 0.9 * theta * factor])
         write_network(folder / name, SMALL, target.tensors(draws), {})
@@ -307,6 +310,8 @@ def test_export_joins_and_thins(folder, capsys, target, theta):
         np.testing.assert_array_equal(alone.tensors["readout"], kept[k : k + 1])
     assert main(["bnn", "export", *inputs, "--out", out, "--keep", "9"]) == 1
     assert "expected at most 4" in capsys.readouterr().err
+    assert main(["bnn", "export", inputs[0], *inputs, "--out", out]) == 1
+    assert "are the same networks" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

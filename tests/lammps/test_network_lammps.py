@@ -371,7 +371,7 @@ def test_ranges_of_the_repulsion(network, tmp_path, ranges, message):
 @pytest.mark.parametrize("command", ["fix h all uq/hal tau 1.0", "compute u all uq"])
 def test_one_sample_has_no_spread(singles, command):
     end = f"{command}\nthermo_style custom pe {'f_h' if 'fix' in command else 'c_u[1]'}\nrun 0"
-    with pytest.raises(Exception, match="no uncertainty: .* a file of several samples"):
+    with pytest.raises(Exception, match=r"no uncertainty: .* a file of several samples"):
         run(atoms(singles[0]) + end)
 
 
