@@ -4,6 +4,7 @@
 ASE writes eight decimals; a database that is to be read back identically needs all seventeen.
 """
 
+import re
 from collections.abc import Container, Iterable, Iterator
 from io import StringIO
 from pathlib import Path
@@ -15,6 +16,8 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io.extxyz import key_val_dict_to_str
 
 from pyuq.io.files import atomic_write
+
+KEYS = ("Lattice", "Properties", "energy", "virial", "stress", "pbc")
 
 
 def labelled(atoms: Atoms, energy: float, forces, stress=None) -> Atoms:
@@ -133,22 +136,36 @@ def stream(path, wanted: Container[int] | None = None) -> Iterator[Atoms | None]
 
 
 def _parse(lines: list[str]) -> Atoms:
+    lines[1] = _spelt(lines[1])
     return adopt_gpumd(ase.io.read(StringIO("".join(lines)), format="extxyz", parallel=False))
 
 
+def _spelt(comment: str) -> str:
+    """Keys as ASE spells them; GPUMD does not distinguish capitals."""
+    for key in KEYS:
+        wanted = rf"(?<!\w){key}="
+        if not re.search(wanted, comment):
+            comment = re.sub(wanted, f"{key}=", comment, count=1, flags=re.IGNORECASE)
+    return comment
+
+
 def adopt_gpumd(atoms: Atoms) -> Atoms:
-    """Take labels in GPUMD's names, a column ``force`` and a total ``virial`` (eV, nine numbers), as labels."""
-    if is_labelled(atoms) or "force" not in atoms.arrays:
+    """Take labels in GPUMD's names, a column ``force`` and a total ``virial`` (eV, nine numbers), as labels.
+
+    The virial also of frames whose forces are called as ASE does, if they have no stress.
+    """
+    known, virial = atoms.calc.results if atoms.calc is not None else {}, atoms.info.get("virial")
+    energy = known.get("energy", atoms.info.get("energy"))
+    forces = known.get("forces", atoms.arrays.get("force"))
+    total = np.size(virial) == 9 and atoms.cell.rank == 3 and "stress" not in known
+    if energy is None or forces is None or (is_labelled(atoms) and not total):
         return atoms
-    energy = (atoms.calc.results if atoms.calc is not None else atoms.info).get("energy")
-    if energy is None:
-        return atoms
-    forces, virial, stress = atoms.arrays["force"], atoms.info.get("virial"), None
-    if virial is not None and np.size(virial) == 9:
+    stress = known.get("stress")
+    if total:
         w = np.reshape(virial, (3, 3))
         stress = -(w + w.T)[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]] / (2 * atoms.get_volume())
     atoms = labelled(atoms, energy, forces, stress)
-    del atoms.arrays["force"]
+    atoms.arrays.pop("force", None)
     atoms.info.pop("virial", None)
     atoms.info.pop("energy", None)
     return atoms

@@ -163,18 +163,24 @@ def test_mlearn_stress_is_the_strain_derivative_of_the_energy(shared_data):
     assert ratio == pytest.approx(1.0, abs=0.1)
 
 
-def test_labels_in_the_names_of_gpumd(tmp_path):
-    """A column `force` and a `virial` of nine numbers are labels: stress = -virial / volume."""
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("", ""), ("force:", "forces:"), ("Lattice", "lattice"), ("Prop", "prop"), ("ener", "Ener")],
+)
+def test_labels_in_the_names_of_gpumd(tmp_path, old, new):
+    """A column `force` and a `virial` of nine numbers are labels: stress = -virial / volume; capitals do not matter."""
     path = tmp_path / "train.xyz"
-    path.write_text(
-        '2\nenergy=-3.5 virial="1 2 3 2 4 5 3 5 6" Lattice="4 0 0 0 4 0 0 0 4" '
-        "Properties=species:S:1:pos:R:3:force:R:3\nAg 0 0 0 0.1 0 0\nI 2 2 2 -0.1 0 0\n"
+    comment = (
+        'energy=-3.5 virial="1 2 3 2 4 5 3 5 6" Lattice="4 0 0 0 4 0 0 0 4" my_energy=2 '
+        "Properties=species:S:1:pos:R:3:force:R:3"
     )
+    path.write_text(f"2\n{comment.replace(old, new, 1)}\nAg 0 0 0 0.1 0 0\nI 2 2 2 -0.1 0 0\n")
     (atoms,) = read_structures([path])
     assert atoms.get_potential_energy() == -3.5
     np.testing.assert_allclose(atoms.get_forces()[:, 0], [0.1, -0.1])
     np.testing.assert_allclose(atoms.get_stress(), -np.array([1, 4, 6, 5, 3, 2]) / 64)
     assert "force" not in atoms.arrays
+    assert atoms.info == {"my_energy": 2}
     extxyz.write(tmp_path / "again.xyz", [atoms])
     np.testing.assert_allclose(
         read_structures([tmp_path / "again.xyz"])[0].get_stress(), atoms.get_stress()
