@@ -177,19 +177,6 @@ void Ace::gather(const Neighbors &nb, AceState &state, int center, Environment &
   for (int k = 0; k < n; k++) env.index[state.next[state.species[k]]++] = state.neighbors[k];
 }
 
-// Where the neighbours of a centre are; padding stands outside.
-void Ace::locate(const Neighbors &nb, const Kernels &k, Environment &env,
-                 AlignedArray &coordinates) const {
-  const size_t n = env.index.size();
-  coordinates.reserve(4 * n);
-  env.x = coordinates.data();
-  env.y = env.x + n;
-  env.z = env.y + n;
-  env.r = env.z + n;
-  k.locate(static_cast<int>(n), env.index.data(), nb.x, nb.x + 3 * static_cast<size_t>(env.center),
-           2.0 * cutoff_, env.x, env.y, env.z, env.r);
-}
-
 // ρ and the switch f.
 void Ace::add_core(Environment &env) const {
   const SpeciesPlan &plan = plans_[env.species];
@@ -237,7 +224,7 @@ void Ace::components(const Neighbors &nb, AceState &state, const Block &block, b
   for (int lane = 0; lane < block.natoms; lane++) {
     Environment &env = state.environments[block.environment + lane];
     gather(nb, state, nb.centers[block.rows[lane]], env);
-    locate(nb, k, env, state.coordinates[keep ? lane : 0]);
+    env.locate(nb, k, outside(), state.coordinates[keep ? lane : 0]);
     add_core(env);
     for (size_t s = 0; s < plan.bonds.size(); s++) {
       const int at = env.first[s];
@@ -439,7 +426,8 @@ void Ace::block_forces(AceState &state, const Block &block, const double *a, con
       }
   for (int lane = 0; lane < block.natoms; lane++) {
     if (again)
-      locate(*again, k, state.environments[block.environment + lane], state.coordinates[0]);
+      state.environments[block.environment + lane].locate(*again, k, outside(),
+                                                          state.coordinates[0]);
     atom_forces(state, block, lane, nseeds, seeds, results);
   }
 }

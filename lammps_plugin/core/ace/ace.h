@@ -62,8 +62,7 @@ class Ace : public FeatureMap {
   void begin(const Neighbors &nb, AceState &state, bool keep) const;
   int find_neighbors(const Neighbors &nb, AceState &state, Environment &env) const;
   void gather(const Neighbors &nb, AceState &state, int center, Environment &env) const;
-  void locate(const Neighbors &nb, const Kernels &k, Environment &env,
-              AlignedArray &coordinates) const;
+  double outside() const { return 2.0 * cutoff_; }    // where padding stands, Å
   void add_core(Environment &env) const;
   void components(const Neighbors &nb, AceState &state, const Block &block, bool keep, double *a,
                   double *scale) const;

@@ -120,7 +120,7 @@ void Ace::jacobian(const Neighbors &nb, State &base, int nowners, const int *own
                       state.rho.data() + block.rho);
     for (int lane = 0; lane < block.natoms; lane++) {
       Environment &env = state.environments[block.environment + lane];
-      locate(nb, k, env, state.coordinates[0]);
+      env.locate(nb, k, outside(), state.coordinates[0]);
       const int width = gradient_matrix(state, env, owner),
                 nlocal = static_cast<int>(state.owners.size());
       const double *change = state.matrix.data() + static_cast<size_t>(plan.products.ncomp) * width;

@@ -5,16 +5,13 @@
 #define UQ_ACE_STATE_H
 
 #include "ace.h"
+#include "surroundings.h"
 
 namespace uq {
 namespace ace {
 
 // Neighbours of one centre inside the cutoff, species after species, each padded to full vectors.
-struct Environment {
-  int center = -1, species = -1;
-  // Unit vector and distance, Å, in AceState::coordinates; another centre may be there by now.
-  double *x = nullptr, *y = nullptr, *z = nullptr, *r = nullptr;
-  std::vector<int> index;          // neighbour, -1: padding
+struct Environment : Surroundings {
   std::vector<int> first, size;    // [species]: begin and padded number
   double min_distance = 0.0;
 

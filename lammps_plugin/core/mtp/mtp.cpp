@@ -141,12 +141,9 @@ void Mtp::evaluate_functions(const Neighbors &nb, const Kernels &k, bool slopes,
                              AlignedArray &memory) const {
   const size_t n = env.padded, nslots = plan_.angular.nslots;
   memory.reserve((4 + 2 * nslots) * n);
-  double *next = memory.data();
-  for (double **array : {&env.x, &env.y, &env.z, &env.r}) *array = std::exchange(next, next + n);
-  env.f = std::exchange(next, next + nslots * n);
-  env.df = next;
-  k.locate(env.padded, env.index.data(), nb.x, nb.x + 3 * static_cast<size_t>(env.center),
-           potential_.rmax, env.x, env.y, env.z, env.r);
+  env.locate(nb, k, potential_.rmax, memory);
+  env.f = env.r + n;
+  env.df = env.f + nslots * n;
   const size_t per_center =
       static_cast<size_t>(nspecies()) * plan_.radial.nslots * plan_.radial.nbasis;
   k.radial(plan_.radial, nspecies(), env.first.data(),

@@ -6,19 +6,16 @@
 
 #include "math/aligned.h"
 #include "mtp.h"
+#include "surroundings.h"
 
 namespace uq {
 namespace mtp {
 
 // Neighbours of one centre inside the cutoff, sorted by species, padded to full vectors.
-struct Environment {
-  int center = -1, species = -1;
-  int n = 0, padded = 0;     // neighbours, with padding
-  std::vector<int> index;    // [padded], -1: padding
-  std::vector<int> first;    // [nspecies + 1]
-  // In MtpState::functions; those of another centre may be there by now.
-  double *x = nullptr, *y = nullptr, *z = nullptr, *r = nullptr;    // unit vector and distance, Å
-  double *f = nullptr, *df = nullptr;    // radial functions [vector][slot][lane]
+struct Environment : Surroundings {
+  int n = 0, padded = 0;                 // neighbours, with padding
+  std::vector<int> first;                // [nspecies + 1]
+  double *f = nullptr, *df = nullptr;    // radial functions [vector][slot][lane], behind r
 };
 
 // Centres, of any species, that go together through the products.

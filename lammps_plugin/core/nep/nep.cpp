@@ -188,18 +188,6 @@ void Nep::gather(const Neighbors &nb, NepState &state, int center, Environment &
   env.min_distance = std::sqrt(closest);
 }
 
-// Where the neighbours of a centre are; padding stands outside.
-void Nep::locate(const Neighbors &nb, const Kernels &k, Environment &env,
-                 AlignedArray &coordinates) const {
-  coordinates.reserve(4 * static_cast<size_t>(env.size));
-  env.x = coordinates.data();
-  env.y = env.x + env.size;
-  env.z = env.y + env.size;
-  env.r = env.z + env.size;
-  k.locate(env.size, env.index.data(), nb.x, nb.x + 3 * static_cast<size_t>(env.center),
-           2.0 * cutoff_, env.x, env.y, env.z, env.r);
-}
-
 void Nep::add_repulsion(Environment &env) const {
   env.repulsion = 0.0;
   if (repulsion_.empty()) return;
@@ -327,7 +315,7 @@ void Nep::describe(const Neighbors &nb, NepState &state, const Block &block, boo
     const int slot = slopes ? a : 0;
     if (!slopes) prefetch(s, size);
     gather(nb, state, nb.centers[block.rows[a]], env);
-    locate(nb, k, env, state.coordinates[slot]);
+    env.locate(nb, k, outside(), state.coordinates[slot]);
     add_repulsion(env);
     evaluate_functions(env, k, slopes, state.angular[slot]);
     channel_sums(state, env, state.angular[slot], s);
@@ -591,7 +579,7 @@ void Nep::block_forces(NepState &state, const Block &block, int nseeds, const Se
     Angular &angular = state.angular[again ? 0 : a];
     if (again) {
       prefetch(state.sums.data() + block.sums + a * sums_size(), sums_size());
-      locate(*again, *state.kernels, env, state.coordinates[0]);
+      env.locate(*again, *state.kernels, outside(), state.coordinates[0]);
       evaluate_functions(env, *state.kernels, true, angular);
     }
     const double *sums = state.sums.data() + block.sums + a * sums_size();

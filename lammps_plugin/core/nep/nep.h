@@ -76,8 +76,7 @@ class Nep : public FeatureMap {
   void begin(const Neighbors &nb, NepState &state, bool keep) const;
   int find_neighbors(const Neighbors &nb, NepState &state, Environment &env) const;
   void gather(const Neighbors &nb, NepState &state, int center, Environment &env) const;
-  void locate(const Neighbors &nb, const Kernels &k, Environment &env,
-              AlignedArray &coordinates) const;
+  double outside() const { return 2.0 * cutoff_; }    // where padding stands, Å
   void add_repulsion(Environment &env) const;
   void gather_angular(const Environment &env, Angular &angular) const;
   void evaluate_functions(const Environment &env, const Kernels &k, bool slopes,

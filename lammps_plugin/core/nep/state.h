@@ -5,18 +5,15 @@
 #define UQ_NEP_STATE_H
 
 #include "nep.h"
+#include "surroundings.h"
 
 namespace uq {
 namespace nep {
 
 // Neighbours of one centre inside the cutoffs, species after species, each padded to whole vectors,
 // those that the angular functions see first.
-struct Environment {
-  int center = -1, species = -1;
+struct Environment : Surroundings {
   int size = 0;
-  // Unit vector and distance, Å, in NepState::coordinates; another centre may be there by now.
-  double *x = nullptr, *y = nullptr, *z = nullptr, *r = nullptr;
-  std::vector<int> index;            // neighbour, -1: padding
   std::vector<int> first;            // [species + 1]
   std::vector<int> angular_first;    // [species + 1], the same among the angular neighbours alone
   double min_distance = 0.0;         // Å
