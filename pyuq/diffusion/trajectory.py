@@ -17,10 +17,7 @@ from pyuq.diffusion.streaming import StreamingMSD
 from pyuq.io.trajectory import Trajectory, iterate_trajectory
 
 PICOSECONDS = {"metal": 1.0, "real": 1e-3}  # unit of time of LAMMPS's unit styles that measure in Å
-STEPS = (
-    1e-5,
-    0.1,
-)  # ps: shortest and longest time step of a simulation; others are in another unit
+STEPS = (1e-5, 0.1)  # ps, shortest and longest of a simulation; others are in another unit
 SAME_CELL = 1e-9  # relative change of a cell vector that counts as none
 
 
