@@ -5,6 +5,8 @@
 import numpy as np
 
 from cython.operator cimport dereference as deref
+from libc.stdint cimport int32_t, uint64_t
+from libc.string cimport memcpy
 from libcpp cimport bool as cbool
 from libcpp.memory cimport unique_ptr
 from libcpp.string cimport string
@@ -26,6 +28,16 @@ cdef extern from "exchange.h" namespace "uq":
 
     cdef cppclass IndexExchange(Exchange):
         IndexExchange(int ntotal, const int *owner)
+
+
+cdef extern from "geometry/periodic_list.h" namespace "uq":
+    cdef cppclass PeriodicList:
+        PeriodicList(size_t natoms, const double *positions, const double *cell, size_t npairs,
+                     const uint64_t *i, const uint64_t *j, const int32_t *shifts) except +
+        const vector[double] &x()
+        const vector[int] &owner()
+        const vector[int] &first()
+        const vector[int] &indices()
 
 
 cdef extern from "neighbors.h" namespace "uq":
@@ -245,6 +257,61 @@ cdef class NeighborView:
     def ncenters(self):
         """Number of centres."""
         return self.view.ncenters
+
+
+def periodic_view(positions, cell, species, i, j, shifts):
+    """View of a periodic structure, all of whose atoms are centres, from pairs and the shifts of their images.
+
+    Parameters
+    ----------
+    positions : array_like, shape (n, 3)
+        Å.
+    cell : array_like, shape (3, 3)
+        Rows are the cell vectors, Å.
+    species : array_like of int, shape (n,)
+        Species index of the model.
+    i, j : ndarray of uint64, shape (pairs,)
+        Full list: the image of j is a neighbour of i.
+    shifts : ndarray of int32, shape (pairs, 3)
+        Cell vectors by which j is moved.
+
+    Returns
+    -------
+    NeighborView
+        The atoms, then one ghost for each image that is a neighbour.
+    """
+    cdef const double[:, ::1] x = as_doubles(positions, (-1, 3), "positions")
+    cdef const double[:, ::1] rows = as_doubles(cell, (3, 3), "cell")
+    cdef size_t natoms = x.shape[0], npairs = len(i)
+    check_shape(j, (npairs,), "j")
+    check_shape(shifts, (npairs, 3), "shifts")
+    cdef const uint64_t[::1] i_view = i, j_view = j
+    cdef const int32_t[:, ::1] shift_view = shifts
+    cdef unique_ptr[PeriodicList] found
+    found.reset(new PeriodicList(
+        natoms, &x[0, 0] if natoms else NULL, &rows[0, 0], npairs,
+        &i_view[0] if npairs else NULL, &j_view[0] if npairs else NULL,
+        &shift_view[0, 0] if npairs else NULL,
+    ))
+    owner = as_array(deref(found).owner())
+    species = as_ints(species, (natoms,), "species")
+    x_all = np.empty((owner.size, 3))
+    cdef double[:, ::1] x_out = x_all
+    if owner.size:
+        memcpy(&x_out[0, 0], deref(found).x().data(), 3 * owner.size * sizeof(double))
+    return NeighborView(
+        x_all, species[owner], np.arange(natoms, dtype=np.int32),
+        as_array(deref(found).first()), as_array(deref(found).indices()), owner,
+    )
+
+
+cdef as_array(const vector[int] &values):
+    """The same numbers as an int32 array of their own."""
+    array = np.empty(values.size(), dtype=np.int32)
+    cdef int[::1] view = array
+    if values.size():
+        memcpy(&view[0], values.data(), values.size() * sizeof(int))
+    return array
 
 
 cdef class Model:

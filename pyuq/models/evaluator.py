@@ -128,31 +128,17 @@ class Evaluator:
             raise ValueError(
                 f"atoms {i[k]} and {j[k]} (from 0) are {distance[k]:.3g} Å apart: no potential has a meaning there"
             )
-        # One ghost for each image of an atom that is somebody's neighbour.
-        order = np.argsort(i, kind="stable")
-        i, j, shift = i[order], j[order], shift[order]
-        inside = ~shift.any(axis=1)
-        images, ghost = np.unique(
-            np.column_stack([j[~inside], shift[~inside]]), axis=0, return_inverse=True
-        )
-        indices = np.empty(len(i), dtype=np.int32)
-        indices[inside] = j[inside]
-        indices[~inside] = n + ghost.reshape(-1)
-        owner = np.concatenate([np.arange(n), images[:, 0]]).astype(np.int32)
-        x = atoms.positions[owner]
-        x[n:] += images[:, 1:] @ atoms.cell.array
-        first = np.concatenate([[0], np.cumsum(np.bincount(i, minlength=n))]).astype(np.int32)
-        return _core.NeighborView(x, species[owner], np.arange(n), first, indices, owner), owner
+        view = _core.periodic_view(atoms.positions, atoms.cell.array, species, i, j, shift)
+        return view, view.owner
 
     def _pairs(self, atoms: Atoms) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         calculator = vesin.NeighborList(cutoff=self.model.cutoff, full_list=True)
-        i, j, shift, distance = calculator.compute(
+        return calculator.compute(
             points=atoms.positions,
             box=atoms.cell.array,
             periodic=atoms.pbc,
             quantities="ijSd",
         )
-        return i.astype(np.int64), j.astype(np.int64), shift.astype(np.int64), distance
 
     def compute(self, atoms: Atoms, weights=None, fixed: float = 1.0) -> dict:
         """Energy (eV), atomic energies (N,), forces (N, 3) in eV/Å, virial (6,) in eV.
