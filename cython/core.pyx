@@ -8,7 +8,7 @@ from cython.operator cimport dereference as deref
 from libc.stdint cimport int32_t, uint64_t
 from libc.string cimport memcpy
 from libcpp cimport bool as cbool
-from libcpp.memory cimport unique_ptr
+from libcpp.memory cimport make_shared, make_unique, shared_ptr, unique_ptr
 from libcpp.string cimport string
 from libcpp.utility cimport move
 from libcpp.vector cimport vector
@@ -106,6 +106,9 @@ cdef extern from "mtp/mtp.h" namespace "uq::mtp":
 
 cdef extern from "readout.h" namespace "uq":
     cdef cppclass Readout:
+        Readout()
+        Readout(vector[double] mean)
+        void set_covariance(vector[double] covariance)
         int size()
         int nsamples()
         cbool has_posterior()
@@ -133,7 +136,7 @@ cdef extern from "model.h" namespace "uq":
 
     cdef cppclass CModel "uq::Model":
         string name
-        unique_ptr[FeatureMap] map
+        shared_ptr[const FeatureMap] map
         Readout readout
         ActiveSet active
         cbool has_grades()
@@ -334,8 +337,15 @@ cdef class Model:
         Unreadable or inconsistent file; the message names file and line.
     """
 
-    cdef CModel model
+    cdef shared_ptr[CModel] model
+    cdef const FeatureMap *map
     cdef unique_ptr[State] state
+
+    cdef _hold(self, CModel &model):
+        self.model = make_shared[CModel](move(model))
+        self.map = deref(self.model).map.get()
+        if self.map != NULL:
+            self.state = deref(self.map).new_state()
 
     def __init__(self, path, radial_spline=False, elements=(), posterior=True):
         cdef LoadOptions options
@@ -345,48 +355,48 @@ cdef class Model:
             options.elements.push_back(str(element).encode())
         if not posterior:
             files.posterior_name.clear()
-        self.model = load_model(files, options)
-        self.state = deref(self.model.map).new_state()
+        cdef CModel model = load_model(files, options)
+        self._hold(model)
 
     @property
     def family(self):
         """Name of the family, e.g. ``"ace"``."""
-        return deref(self.model.map).family().decode()
+        return deref(self.map).family().decode()
 
     @property
     def elements(self):
         """Chemical symbols in the species order of the model."""
-        cdef vector[string] names = deref(self.model.map).elements()
+        cdef vector[string] names = deref(self.map).elements()
         return [name.decode() for name in names]
 
     @property
     def cutoff(self):
         """Largest cutoff, Å."""
-        return deref(self.model.map).cutoff()
+        return deref(self.map).cutoff()
 
     @property
     def nreadout(self):
         """Number of readout weights M."""
-        return deref(self.model.map).nreadout()
+        return deref(self.map).nreadout()
 
     @property
     def blocks(self):
         """Block ``(offset, count)`` of the readout vector for each species."""
         cdef int z
         return [
-            (deref(self.model.map).offset(z), deref(self.model.map).count(z))
+            (deref(self.map).offset(z), deref(self.map).count(z))
             for z in range(len(self.elements))
         ]
 
     @property
     def weights(self):
         """Mean readout weights, shape (M,)."""
-        return np.array(self.model.readout.mean())
+        return np.array(deref(self.model).readout.mean())
 
     @property
     def has_posterior(self):
         """Whether the readout has a covariance or samples."""
-        return self.model.readout.has_posterior()
+        return deref(self.model).readout.has_posterior()
 
     @property
     def min_distance(self):
@@ -397,6 +407,34 @@ cdef class Model:
     def fixed_energy(self):
         """Energy without readout weight (one-body, core repulsion) in the latest pass, eV."""
         return deref(self.state).fixed_energy
+
+    def with_readout(self, mean, covariance=None):
+        """The same features read out with other weights.
+
+        Parameters
+        ----------
+        mean : array_like, shape (M,)
+            Mean weights, eV.
+        covariance : array_like, shape (M, M), optional
+            Of the weights, eV²; without it the model has no posterior.
+
+        Returns
+        -------
+        Model
+            Shares the feature map with this one.
+        """
+        cdef int m = self.nreadout
+        cdef Model other = Model.__new__(Model)
+        cdef CModel model
+        cdef vector[double] numbers = as_doubles(mean, (m,), "mean")
+        model.name = deref(self.model).name
+        model.map = deref(self.model).map
+        model.readout = Readout(numbers)
+        if covariance is not None:
+            numbers = np.ravel(as_doubles(covariance, (m, m), "covariance"))
+            model.readout.set_covariance(numbers)
+        other._hold(model)
+        return other
 
     def evaluate(self, NeighborView nb, weights=None, double fixed=1.0, per_atom_weights=None,
                  two_pass=False):
@@ -433,7 +471,7 @@ cdef class Model:
         else:
             w_atom = as_doubles(
                 per_atom_weights,
-                (nb.ncenters, deref(self.model.map).max_features()),
+                (nb.ncenters, deref(self.map).max_features()),
                 "per_atom_weights",
             )
             seed.per_atom = &w_atom[0, 0] if nb.ncenters else NULL
@@ -448,10 +486,10 @@ cdef class Model:
         result.forces = &forces_view[0, 0] if n else NULL
         result.vatom = &virials_view[0, 0] if n else NULL
         if two_pass:
-            deref(self.model.map).forward(nb.view, deref(self.state), NULL, NULL)
-            deref(self.model.map).backward(nb.view, deref(self.state), 1, &seed, &result)
+            deref(self.map).forward(nb.view, deref(self.state), NULL, NULL)
+            deref(self.map).backward(nb.view, deref(self.state), 1, &seed, &result)
         else:
-            deref(self.model.map).evaluate(nb.view, deref(self.state), seed, result)
+            deref(self.map).evaluate(nb.view, deref(self.state), seed, result)
         return {
             "energy": result.energy,
             "energies": energies,
@@ -491,8 +529,8 @@ cdef class Model:
             seeds[s].shared = &w[s, 0] if w.shape[1] else NULL
             seeds[s].fixed = e0[s]
             results[s].forces = &forces_view[s, 0, 0] if n else NULL
-        deref(self.model.map).forward(nb.view, deref(self.state), NULL, NULL)
-        deref(self.model.map).backward(nb.view, deref(self.state), k, seeds.data(), results.data())
+        deref(self.map).forward(nb.view, deref(self.state), NULL, NULL)
+        deref(self.map).backward(nb.view, deref(self.state), k, seeds.data(), results.data())
         for s in range(k):
             energies[s] = results[s].energy
         return energies, forces
@@ -500,11 +538,11 @@ cdef class Model:
     def features(self, NeighborView nb):
         """Features of each centre, shape (c, max_features), padded with zeros, and their sum, shape (M,)."""
         cdef int m = self.nreadout
-        per_atom = np.zeros((nb.ncenters, deref(self.model.map).max_features()))
+        per_atom = np.zeros((nb.ncenters, deref(self.map).max_features()))
         total = np.zeros(m)
         cdef double[:, ::1] per_atom_view = per_atom
         cdef double[::1] total_view = total
-        deref(self.model.map).forward(
+        deref(self.map).forward(
             nb.view, deref(self.state), &total_view[0] if m else NULL,
             &per_atom_view[0, 0] if per_atom.size else NULL,
         )
@@ -515,7 +553,7 @@ cdef class Model:
         cdef int m = self.nreadout
         total = np.zeros(m)
         cdef double[::1] view = total
-        deref(self.model.map).forward(nb.view, deref(self.state), &view[0] if m else NULL, NULL)
+        deref(self.map).forward(nb.view, deref(self.state), &view[0] if m else NULL, NULL)
         return total
 
     def jacobian(self, NeighborView nb, owner, int nowners, generic=False):
@@ -541,17 +579,17 @@ cdef class Model:
         cdef double[:, ::1] rows_view = rows
         cdef const int *first = &owner_view[0] if owner.size else NULL
         if generic:
-            deref(self.model.map).default_jacobian(nb.view, deref(self.state), nowners, first,
+            deref(self.map).default_jacobian(nb.view, deref(self.state), nowners, first,
                                                    &rows_view[0, 0])
         else:
-            deref(self.model.map).jacobian(nb.view, deref(self.state), nowners, first,
+            deref(self.map).jacobian(nb.view, deref(self.state), nowners, first,
                                            &rows_view[0, 0])
         return rows
 
     @property
     def has_grades(self):
         """Whether there is an active set: in the posterior, or in the model file itself (.almtp)."""
-        return self.model.has_grades()
+        return deref(self.model).has_grades()
 
     def grades(self, NeighborView nb):
         """Extrapolation grade γ of each centre by the active set, shape (c,)."""
@@ -559,8 +597,8 @@ cdef class Model:
         cdef double[::1] view = grades
         if not nb.ncenters:
             return grades
-        if self.model.active.empty():
-            deref(self.model.map).grades(nb.view, deref(self.state), &view[0])
+        if deref(self.model).active.empty():
+            deref(self.map).grades(nb.view, deref(self.state), &view[0])
             return grades
         features, species = self.features(nb)[0], nb.species[nb.centers]
         cdef const double[:, ::1] phi
@@ -569,21 +607,21 @@ cdef class Model:
             phi = features[species == z]
             found = np.zeros(len(phi))
             view = found
-            self.model.active.grades(z, phi.shape[0], phi.shape[1], &phi[0, 0], &view[0])
+            deref(self.model).active.grades(z, phi.shape[0], phi.shape[1], &phi[0, 0], &view[0])
             grades[species == z] = found
         return grades
 
     @property
     def has_noise(self):
         """Whether the model has learned the noise of its force labels (networks)."""
-        return deref(self.model.map).has_noise()
+        return deref(self.map).has_noise()
 
     def noise(self, NeighborView nb):
         """Learned variance of each force component at each centre, shape (c,), (eV/Å)²."""
         variances = np.zeros(nb.ncenters)
         cdef double[::1] view = variances
         if nb.ncenters:
-            deref(self.model.map).noise(nb.view, deref(self.state), &view[0])
+            deref(self.map).noise(nb.view, deref(self.state), &view[0])
         return variances
 
     def radial_gradient(self, NeighborView nb, weights, double energy_weight, displacement):
@@ -605,7 +643,7 @@ cdef class Model:
         """
         cdef const double[::1] w = as_doubles(weights, (self.nreadout,), "weights")
         cdef const double[:, ::1] u = as_doubles(displacement, (nb.view.ntotal, 3), "displacement")
-        cdef const Mtp *map = &as_mtp(deref(self.model.map))
+        cdef const Mtp *map = &as_mtp(deref(self.map))
         gradient = np.zeros(map.radial().size())
         cdef double[::1] view = gradient
         if nb.ncenters:
@@ -619,7 +657,7 @@ cdef class Model:
         cdef double[::1] v_view = v
         if not v.size:
             return 0.0, v
-        return self.model.readout.variance(&p[0], &v_view[0]), v
+        return deref(self.model).readout.variance(&p[0], &v_view[0]), v
 
     def row_variances(self, rows):
         """Variances r·Σr, shape (n,), along rows (n, M) of the whole readout vector."""
@@ -628,19 +666,19 @@ cdef class Model:
         variances = np.zeros(n)
         cdef double[::1] var_view = variances
         if n and m:
-            self.model.readout.variances(n, m, 0, m, &r[0, 0], NULL, &var_view[0])
+            deref(self.model).readout.variances(n, m, 0, m, &r[0, 0], NULL, &var_view[0])
         return variances
 
     def variances(self, int species, phi):
         """Variances φ·Σφ (eV²), shape (n,), and Σφ, shape (n, f), of atoms of one species."""
         offset, count = self.blocks[species]
-        cdef const double[:, ::1] p = as_doubles(phi, (-1, deref(self.model.map).max_features()), "phi")
+        cdef const double[:, ::1] p = as_doubles(phi, (-1, deref(self.map).max_features()), "phi")
         cdef int n = p.shape[0]
         v, variances = np.zeros((n, p.shape[1])), np.zeros(n)
         cdef double[:, ::1] v_view = v
         cdef double[::1] var_view = variances
         if n:
-            self.model.readout.variances(n, p.shape[1], offset, count, &p[0, 0], &v_view[0, 0],
+            deref(self.model).readout.variances(n, p.shape[1], offset, count, &p[0, 0], &v_view[0, 0],
                                          &var_view[0])
         return variances, v
 
@@ -671,8 +709,7 @@ def members(path, elements=(), named=False):
     models = []
     for k in range(loaded.size()):
         model = Model.__new__(Model)
-        model.model = move(loaded[k])
-        model.state = deref(model.model.map).new_state()
+        model._hold(loaded[k])
         models.append(model)
     return models
 
@@ -693,9 +730,215 @@ def fuse(models):
     cdef Model model, fused = Model.__new__(Model)
     cdef vector[const CModel *] members
     for model in models:
-        members.push_back(&model.model)
-    fused.model = fuse_models(members)
-    if not fused.model.map:
-        return None
-    fused.state = deref(fused.model.map).new_state()
-    return fused
+        members.push_back(model.model.get())
+    cdef CModel joined = fuse_models(members)
+    fused._hold(joined)
+    return None if fused.map == NULL else fused
+
+
+cdef extern from "reducer.h" namespace "uq":
+    cdef cppclass Reducer:
+        pass
+
+    cdef cppclass NoReducer(Reducer):
+        NoReducer()
+
+
+cdef extern from "committee.h" namespace "uq":
+    cdef cppclass CCommittee "uq::Committee":
+        CCommittee(vector[shared_ptr[const CModel]] members) except +
+        double sigma()
+        double energy()
+        double member_energy(int k)
+        cbool has_uncertainty()
+        cbool has_grades()
+        cbool has_noise()
+
+
+cdef extern from "local.h" namespace "uq":
+    cdef cppclass PerAtom "uq::LocalUncertainty::PerAtom":
+        double *sigma
+        double *grades
+
+
+cdef extern from "engine.h" namespace "uq":
+    cdef enum PassKind "uq::Engine::Pass::Kind":
+        SIGMA "uq::Engine::Pass::SIGMA"
+
+    cdef cppclass Pass "uq::Engine::Pass":
+        PassKind kind
+        Result result
+
+    cdef cppclass Group:
+        const vector[int] &members()
+
+    cdef cppclass Engine:
+        Engine(CCommittee committee, vector[vector[int]] species_of_type, unique_ptr[Reducer] reducer,
+               double energy_unit, cbool mixed) except +
+        const CCommittee &committee()
+        void set_threads(int n) except +
+        void set_atoms(int nall, const double *x, const int *type, int inum, int gnum, const int *ilist,
+                       const int *numneigh, const int *const *firstneigh, int mask, Exchange *exchange) except +
+        const vector[Group] &groups()
+        void members(size_t group, Result *results) except + nogil
+        double forward() except + nogil
+        void backward(double tau, const vector[Pass] &passes) except + nogil
+        double local(double tau, double floor, const vector[Pass] &passes, const PerAtom &wanted) except + nogil
+        void noise(double *sigma) except + nogil
+        void forget_zeros()
+
+
+cdef class Committee:
+    """Models evaluated together, as ``pair_style uq`` does: shared work done once, one adjoint pass for σ.
+
+    Parameters
+    ----------
+    models : sequence of Model
+        Of any families; at least one.
+    elements : sequence of str
+        Meaning of the species of the views: chemical symbols that every model knows.
+
+    Raises
+    ------
+    ValueError
+        A model does not know one of the elements.
+    """
+
+    cdef unique_ptr[Engine] engine
+    cdef readonly list models
+    cdef readonly tuple elements
+
+    def __init__(self, models, elements):
+        cdef vector[shared_ptr[const CModel]] members
+        cdef vector[vector[int]] species
+        cdef Model model
+        self.models, self.elements = list(models), tuple(elements)
+        for model in self.models:
+            known = model.elements
+            if unknown := [e for e in self.elements if e not in known]:
+                raise ValueError(
+                    f"element {', '.join(unknown)} is not in the model, which knows {' '.join(known)}"
+                )
+            members.push_back(<shared_ptr[const CModel]>model.model)
+            species.push_back([known.index(e) for e in self.elements])
+        cdef unique_ptr[CCommittee] committee = make_unique[CCommittee](members)
+        cdef unique_ptr[Reducer] alone
+        alone.reset(new NoReducer())
+        self.engine.reset(new Engine(move(deref(committee)), species, move(alone), 1.0, False))
+
+    def __len__(self):
+        return len(self.models)
+
+    @property
+    def has_uncertainty(self):
+        """Whether there is a posterior, or more than one member."""
+        return deref(self.engine).committee().has_uncertainty()
+
+    @property
+    def has_grades(self):
+        """Whether a member has an active set."""
+        return deref(self.engine).committee().has_grades()
+
+    @property
+    def has_noise(self):
+        """Whether a member has learned the noise of its force labels."""
+        return deref(self.engine).committee().has_noise()
+
+    cdef _set_atoms(self, NeighborView nb):
+        deref(self.engine).set_atoms(
+            nb.view.ntotal, nb.view.x, nb.view.species, nb.view.ncenters, 0, nb.view.centers,
+            nb.view.counts, nb.view.neighbors, nb.view.mask, nb.view.exchange)
+
+    def members(self, NeighborView nb):
+        """Energies, forces and virials of each member by its mean weights.
+
+        Parameters
+        ----------
+        nb : NeighborView
+            Its species count `elements`.
+
+        Returns
+        -------
+        dict
+            As of :meth:`Model.evaluate`, each array with the members first: energy (K,), energies (K, n), forces
+            (K, n, 3), virial (K, 9).
+        """
+        cdef int n = nb.view.ntotal, count = len(self.models)
+        energy, energies = np.zeros(count), np.zeros((count, n))
+        forces, virial = np.zeros((count, n, 3)), np.zeros((count, 9))
+        cdef double[:, ::1] energies_view = energies, virial_view = virial
+        cdef double[:, :, ::1] forces_view = forces
+        cdef vector[Result] results
+        cdef size_t g, s
+        cdef int k
+        self._set_atoms(nb)
+        for g in range(deref(self.engine).groups().size()):
+            results.clear()
+            results.resize(deref(self.engine).groups()[g].members().size())
+            for s in range(results.size()):
+                k = deref(self.engine).groups()[g].members()[s]
+                results[s].virial = &virial_view[k, 0]
+                if n:
+                    results[s].eatom = &energies_view[k, 0]
+                    results[s].forces = &forces_view[k, 0, 0]
+            deref(self.engine).members(g, results.data())
+            for s in range(results.size()):
+                energy[deref(self.engine).groups()[g].members()[s]] = results[s].energy
+        return {"energy": energy, "energies": energies, "forces": forces, "virial": virial}
+
+    def uncertainty(self, NeighborView nb):
+        """σ_E and its forces.
+
+        Returns
+        -------
+        sigma : float
+            eV; 0 where it is no more than rounding.
+        forces : ndarray, shape (n, 3)
+            -∇σ_E, eV/Å; ghosts are not folded back.
+        """
+        cdef int n = nb.view.ntotal
+        forces = np.zeros((n, 3))
+        cdef double[:, ::1] view = forces
+        cdef vector[Pass] passes
+        passes.resize(1)
+        passes[0].kind = SIGMA
+        passes[0].result.forces = &view[0, 0] if n else NULL
+        self._set_atoms(nb)
+        deref(self.engine).forward()
+        deref(self.engine).backward(0.0, passes)
+        return deref(self.engine).committee().sigma(), forces
+
+    def atomic(self, NeighborView nb):
+        """σ_i (eV), shape (c,), and extrapolation grades, shape (c,), of each centre; None: there are none.
+
+        Atomic energies of a committee's members are counted from their means over the species of this structure.
+        """
+        cdef int n = nb.view.ntotal
+        sigma = np.zeros(n) if self.has_uncertainty else None
+        grades = np.zeros(n) if self.has_grades else None
+        cdef double[::1] sigma_view, grades_view
+        cdef PerAtom wanted
+        cdef vector[Pass] none
+        wanted.sigma = wanted.grades = NULL
+        if not n:
+            return sigma, grades
+        if sigma is not None:
+            sigma_view = sigma
+            wanted.sigma = &sigma_view[0]
+        if grades is not None:
+            grades_view = grades
+            wanted.grades = &grades_view[0]
+        self._set_atoms(nb)
+        deref(self.engine).forget_zeros()
+        deref(self.engine).local(0.0, 0.0, none, wanted)
+        return tuple(None if found is None else found[nb.centers] for found in (sigma, grades))
+
+    def noise(self, NeighborView nb):
+        """Learned standard deviation of a force component in labels, shape (c,), eV/Å."""
+        cdef int n = nb.view.ntotal
+        sigma = np.zeros(n)
+        cdef double[::1] view = sigma
+        if n:
+            self._set_atoms(nb)
+            deref(self.engine).noise(&view[0])
+        return sigma[nb.centers]

@@ -18,7 +18,8 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 
 from pyuq.calibration import Recalibration
-from pyuq.models.evaluator import VOIGT, Evaluator
+from pyuq.models.committee import Committee, Members
+from pyuq.models.evaluator import Evaluator
 
 _BLOCK = 512  # rows whose variances are made at a time
 
@@ -117,7 +118,7 @@ class UQCalculator(Calculator):
             raise ValueError("a calculator needs at least one model file")
         loaded = [_members(file, elements) for file in files]
         _refuse_repetition(loaded)
-        self.members = [member for members in loaded for member in members]
+        self.committee = Committee([member for members in loaded for member in members])
         self.forces_uncertainty = forces_uncertainty
         self.calibration = self._calibration(calibration)
 
@@ -147,9 +148,14 @@ class UQCalculator(Calculator):
         return found
 
     @property
+    def members(self) -> tuple[Evaluator, ...]:
+        """The models."""
+        return self.committee.members
+
+    @property
     def has_uncertainty(self) -> bool:
         """Whether there is a posterior, or more than one member."""
-        return len(self.members) > 1 or self.members[0].model.has_posterior
+        return self.committee.has_uncertainty
 
     def features(self, atoms: Atoms | None = None, member: int = 0) -> np.ndarray:
         """Features (descriptors) of each atom, shape (N, F), padded with zeros.
@@ -173,65 +179,48 @@ class UQCalculator(Calculator):
         """Evaluate; ASE calls this."""
         super().calculate(atoms, properties, system_changes)
         atoms = self.atoms
-        parts = [_MemberResult(member, atoms) for member in self.members]
-        energy = np.array([p.energy for p in parts])
-        forces = np.array([p.forces for p in parts])
-        virial = np.array([p.virial for p in parts])
+        committee, n = self.committee, len(atoms)
+        view = committee.neighbors(atoms)
+        found = committee.predict(atoms, view)
         self.results = {
-            "energy": energy.mean(),
-            "free_energy": energy.mean(),
-            "energies": np.mean([p.energies for p in parts], axis=0),
-            "forces": forces.mean(axis=0),
+            "energy": found.energy.mean(),
+            "free_energy": found.energy.mean(),
+            "energies": found.energies.mean(axis=0),
+            "forces": found.forces.mean(axis=0),
         }
         volume = atoms.cell.volume if atoms.cell.rank == 3 else None
         if volume:
-            self.results["stress"] = -virial.mean(axis=0) / volume
-        if len(parts) > 1:
-            self.results |= {"members_energy": energy, "members_forces": forces}
+            self.results["stress"] = -found.virial.mean(axis=0) / volume
+        if len(committee) > 1:
+            self.results |= {"members_energy": found.energy, "members_forces": found.forces}
             if volume:
-                self.results["members_stress"] = -virial / volume
-        noise = [p.noise for p in parts if p.noise is not None]
-        if noise:
-            self.results["forces_noise"] = np.sqrt(np.mean(noise, axis=0))
+                self.results["members_stress"] = -found.virial / volume
+        if committee.has_noise:
+            self.results["forces_noise"] = committee.noise(atoms, view)
+        if n and (self.has_uncertainty or committee.has_grades):
+            sigma_atoms, grades = committee.atomic(atoms, view)
+            if grades is not None:
+                self.results["grade"] = grades
         if self.has_uncertainty:
-            self._energy_uncertainty(parts)
+            energy = committee.uncertainty(atoms, view)
+            self.results |= {
+                "energy_uncertainty": energy.sigma,
+                "energies_uncertainty": sigma_atoms if n else np.zeros(0),
+                "bias_forces": energy.forces,
+            }
             wanted = {f"{n}_{kind}" for n in ROW_QUANTITIES for kind in ("uncertainty", "interval")}
             if self.forces_uncertainty or wanted & set(properties):
-                self._row_uncertainties(parts, volume)
+                self._row_uncertainties(found, volume)
             if self.calibration is not None:
                 self._recalibrate(volume)
-        grades = [p.grades for p in parts if p.grades is not None]
-        if grades:
-            self.results["grade"] = np.max(grades, axis=0)
 
-    def _energy_uncertainty(self, parts: Sequence["_MemberResult"]) -> None:
-        """σ_E, −∇σ_E and σ_i."""
-        spread = np.array([p.energy for p in parts])
-        spread = spread - spread.mean()
-        sigma = np.sqrt(np.mean([p.variance for p in parts] + spread**2))
-        bias = np.zeros((len(self.atoms), 3))
-        if sigma > 0.0:  # σ = 0 is a corner without gradient
-            for part, deviation in zip(parts, spread, strict=True):
-                bias += part.sigma_forces(deviation) / (len(parts) * sigma)
-        energies = np.array([p.energies for p in parts])
-        if len(parts) > 1:
-            for element in set(self.atoms.symbols):
-                chosen = self.atoms.symbols == element
-                energies[:, chosen] -= energies[:, chosen].mean(axis=1, keepdims=True)
-        variances = np.mean([p.variances for p in parts], axis=0) + energies.var(axis=0)
-        self.results |= {
-            "energy_uncertainty": float(sigma),
-            "energies_uncertainty": np.sqrt(variances),
-            "bias_forces": bias,
-        }
-
-    def _row_uncertainties(self, parts: Sequence["_MemberResult"], volume: float | None) -> None:
+    def _row_uncertainties(self, found: Members, volume: float | None) -> None:
         """Standard deviations of forces and stress."""
-        rows = np.mean([p.row_variances() for p in parts], axis=0)
-        forces = rows[:-6].reshape(-1, 3) + np.var([p.forces for p in parts], axis=0)
+        rows = np.mean([_row_variances(member, self.atoms) for member in self.members], axis=0)
+        forces = rows[:-6].reshape(-1, 3) + found.forces.var(axis=0)
         self.results["forces_uncertainty"] = np.sqrt(forces)
         if volume:
-            virial = rows[-6:] + np.var([p.virial for p in parts], axis=0)
+            virial = rows[-6:] + found.virial.var(axis=0)
             self.results["stress_uncertainty"] = np.sqrt(virial) / volume
 
     def _recalibrate(self, volume: float | None) -> None:
@@ -284,62 +273,13 @@ def _refuse_repetition(files: Sequence[Sequence[Evaluator]]) -> None:
             )
 
 
-class _MemberResult:
-    """One member on one structure: its mean prediction, and what the uncertainty is made of.
-
-    Attributes
-    ----------
-    energy, energies, forces, virial
-        As of :meth:`pyuq.models.evaluator.Evaluator.compute`.
-    variance : float
-        Φ·ΣΦ, eV².
-    variances : ndarray, shape (N,)
-        φ_i·Σφ_i, eV².
-    grades : ndarray, shape (N,), or None
-    noise : ndarray, shape (N,), or None
-        Learned variance of a force component in labels, (eV/Å)².
-    """
-
-    def __init__(self, member: Evaluator, atoms: Atoms):
-        self.model = model = member.model
-        self.natoms = len(atoms)
-        self.view, self.owner = member.neighbors(atoms)
-        result = model.evaluate(self.view)
-        self.energy = result["energy"]
-        self.energies = result["energies"][: self.natoms]
-        self.forces = self._folded(result["forces"])
-        self.virial = result["virial"][list(VOIGT)]
-        self.variance, self.variances, self._product = 0.0, np.zeros(self.natoms), None
-        self.grades = model.grades(self.view) if model.has_grades else None
-        self.noise = model.noise(self.view)[: self.natoms] if model.has_noise else None
-        if model.has_posterior:
-            features, total = model.features(self.view)
-            variance, self._product = model.variance(total)
-            self.variance = max(variance, 0.0)
-            species = self.view.species[: self.natoms]
-            for z in np.unique(species):
-                chosen = species == z
-                self.variances[chosen] = model.variances(int(z), features[chosen])[0].clip(min=0.0)
-
-    def _folded(self, forces: np.ndarray) -> np.ndarray:
-        """Forces on atoms and ghosts, booked on the atoms, (N, 3)."""
-        folded = np.zeros((self.natoms, 3))
-        np.add.at(folded, self.owner, forces)
-        return folded
-
-    def sigma_forces(self, spread: float) -> np.ndarray:
-        """−½∇(Φ·ΣΦ) − spread ∇E, (N, 3), eV²/Å; `spread` is E less the committee's mean."""
-        weights = spread * self.model.weights
-        if self._product is not None:
-            weights += self._product
-        return self._folded(self.model.evaluate(self.view, weights, fixed=spread)["forces"])
-
-    def row_variances(self) -> np.ndarray:
-        """Variances of forces (eV/Å)² and virial (eV²) by the posterior, shape (3N + 6,)."""
-        variances = np.zeros(3 * self.natoms + 6)
-        if self.model.has_posterior:
-            rows = self.model.jacobian(self.view, self.owner, self.natoms)
-            for start in range(0, len(rows), _BLOCK):
-                block = slice(start, start + _BLOCK)
-                variances[block] = self.model.row_variances(rows[block])
-        return variances.clip(min=0.0)
+def _row_variances(member: Evaluator, atoms: Atoms) -> np.ndarray:
+    """Variances of forces (eV/Å)² and virial (eV²) by a member's posterior, shape (3N + 6,)."""
+    variances = np.zeros(3 * len(atoms) + 6)
+    if member.model.has_posterior:
+        view, owner = member.neighbors(atoms)
+        rows = member.model.jacobian(view, owner, len(atoms))
+        for start in range(0, len(rows), _BLOCK):
+            block = slice(start, start + _BLOCK)
+            variances[block] = member.model.row_variances(rows[block])
+    return variances.clip(min=0.0)

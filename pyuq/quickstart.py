@@ -499,12 +499,13 @@ def write_report(
     seconds: float,
 ) -> Path:
     """Write report.md with the pictures."""
+    from pyuq.models.committee import Committee, prediction
     from pyuq.models.evaluator import Evaluator
 
     test = [a for a in extxyz.read(folder / "hal" / "test.extxyz") if extxyz.is_labelled(a)]
-    evaluator = Evaluator(folder / "hal" / "potential" / "agi.uq")
-    found = [evaluator.compute(atoms) for atoms in test]
-    sigmas = np.array([evaluator.energy_sigma(a) / len(a) for a in test])
+    committee = Committee([Evaluator(folder / "hal" / "potential" / "agi.uq")])
+    found = [prediction(committee, atoms) for atoms in test]
+    sigmas = np.array([f["sigma"] / len(a) for a, f in zip(test, found, strict=True)])
     energies = np.array(
         [
             (a.calc.results["energy"] / len(a), f["energy"] / len(a))
@@ -526,7 +527,7 @@ def write_report(
     lines = [
         "# α-AgI: a learned potential and what it does not know",
         "",
-        f"{labels} labelled structures of 32 atoms, {evaluator.nreadout} functions, "
+        f"{labels} labelled structures of 32 atoms, {committee.members[0].nreadout} functions, "
         f"{seconds:.0f} s for this call.",
         "",
         "| held-out structures of the reference's dynamics | |",

@@ -9,9 +9,19 @@
 
 using namespace uq;
 
-Committee::Committee(std::vector<Model> members) : members_(std::move(members)) {
+static std::vector<std::shared_ptr<const Model>> shared(std::vector<Model> models) {
+  std::vector<std::shared_ptr<const Model>> found;
+  for (Model &model : models) found.push_back(std::make_shared<const Model>(std::move(model)));
+  return found;
+}
+
+Committee::Committee(std::vector<Model> members) : Committee(shared(std::move(members))) {}
+
+Committee::Committee(std::vector<std::shared_ptr<const Model>> members)
+    : members_(std::move(members)) {
   if (members_.empty()) throw Error("a committee needs at least one model");
-  for (const Model &member : members_) {
+  for (const auto &pointer : members_) {
+    const Model &member = *pointer;
     const int m = member.map->nreadout();
     if (member.readout.size() != m)
       throw Error(member.name + ": the readout has " + std::to_string(member.readout.size()) +
@@ -31,36 +41,36 @@ Committee::Committee(std::vector<Model> members) : members_(std::move(members)) 
 
 double Committee::cutoff() const {
   double cutoff = 0.0;
-  for (const Model &member : members_) cutoff = std::max(cutoff, member.map->cutoff());
+  for (const auto &member : members_) cutoff = std::max(cutoff, member->map->cutoff());
   return cutoff;
 }
 
 bool Committee::has_uncertainty() const {
-  return size() > 1 || members_[0].readout.has_posterior();
+  return size() > 1 || members_[0]->readout.has_posterior();
 }
 
 bool Committee::has_grades() const {
   return std::any_of(members_.begin(), members_.end(),
-                     [](const Model &member) { return member.has_grades(); });
+                     [](const auto &member) { return member->has_grades(); });
 }
 
 bool Committee::has_noise() const {
   return std::any_of(members_.begin(), members_.end(),
-                     [](const Model &member) { return member.map->has_noise(); });
+                     [](const auto &member) { return member->map->has_noise(); });
 }
 
 void Committee::multiply(int part, int parts, double *products) const {
   for (int k = 0; k < size(); k++)
-    members_[k].readout.product(sums_.data() + offsets_[k], products + product_offset(k), part,
-                                parts);
+    members_[k]->readout.product(sums_.data() + offsets_[k], products + product_offset(k), part,
+                                 parts);
 }
 
 bool Committee::worth_sharing() const {
   static constexpr size_t cached = 1 << 17;    // numbers that a core keeps at hand
   size_t numbers = 0;
-  for (const Model &member : members_) {
-    const size_t m = member.readout.size(), samples = member.readout.nsamples();
-    if (member.readout.has_posterior()) numbers += m * (samples ? samples : m);
+  for (const auto &member : members_) {
+    const size_t m = member->readout.size(), samples = member->readout.nsamples();
+    if (member->readout.has_posterior()) numbers += m * (samples ? samples : m);
   }
   return numbers > cached;
 }
@@ -70,7 +80,7 @@ void Committee::solve() {
   energy_ = 0.0;
   for (int k = 0; k < size(); k++) {
     const double *phi = sums_.data() + offsets_[k];
-    const std::vector<double> &w = members_[k].readout.mean();
+    const std::vector<double> &w = members_[k]->readout.mean();
     energies_[k] = phi[w.size()];
     for (size_t i = 0; i < w.size(); i++) energies_[k] += w[i] * phi[i];
     energy_ += energies_[k] / n;
@@ -81,14 +91,14 @@ void Committee::solve() {
     const double spread = energies_[k] - energy_;
     const double *phi = sums_.data() + offsets_[k], *product = products_.data() + product_offset(k);
     variance += spread * spread / n;
-    for (int i = 0; i < members_[k].readout.size(); i++) variance += phi[i] * product[i] / n;
+    for (int i = 0; i < members_[k]->readout.size(); i++) variance += phi[i] * product[i] / n;
   }
   sigma_ = above_rounding(std::sqrt(std::max(variance, 0.0)), largest);
   // σ = 0 is a corner without gradient: no bias there.
   const double scale = sigma_ > 0.0 ? 1.0 / (n * sigma_) : 0.0;
   for (int k = 0; k < size(); k++) {
     const double spread = energies_[k] - energy_;
-    const std::vector<double> &w = members_[k].readout.mean();
+    const std::vector<double> &w = members_[k]->readout.mean();
     double *weights = products_.data() + product_offset(k);
     for (size_t i = 0; i < w.size(); i++) weights[i] = scale * (weights[i] + spread * w[i]);
     fixed_sigma_[k] = scale * spread;

@@ -13,6 +13,7 @@
 
 #include "model.h"
 
+#include <memory>
 #include <vector>
 
 namespace uq {
@@ -25,10 +26,11 @@ inline double above_rounding(double sigma, double largest_energy) {
 
 class Committee {
  public:
+  explicit Committee(std::vector<std::shared_ptr<const Model>> members);
   explicit Committee(std::vector<Model> members);
 
   int size() const { return static_cast<int>(members_.size()); }
-  const Model &member(int k) const { return members_[k]; }
+  const Model &member(int k) const { return *members_[k]; }
   double cutoff() const;
   bool has_grades() const;         // a member with an active set
   bool has_noise() const;          // a member with a noise head
@@ -67,7 +69,7 @@ class Committee {
   MemberSeed merged_seed(int k) const;
 
  private:
-  std::vector<Model> members_;
+  std::vector<std::shared_ptr<const Model>> members_;
   std::vector<int> offsets_;
   int nsums_ = 0;
   std::vector<double> sums_;

@@ -15,8 +15,8 @@
 namespace uq {
 
 struct Model {
-  std::string name;    // of the file, for messages
-  std::unique_ptr<const FeatureMap> map;
+  std::string name;                         // of the file, for messages
+  std::shared_ptr<const FeatureMap> map;    // models of one map differ in the readout
   Readout readout;
   ActiveSet active;    // of a linear fit; empty: none
 

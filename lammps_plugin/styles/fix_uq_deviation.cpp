@@ -7,7 +7,6 @@
 
 #include "pair_uq.h"
 #include "uq_arguments.h"
-#include "uq_engine.h"
 
 #include "atom.h"
 #include "comm.h"

@@ -4,9 +4,10 @@
 //
 //   E_HAL = Ē - τ S,   τ = τ_rel <mean_i |F̄_i|> / <mean_i |F_σ,i|>,   F_σ = -∇S
 //
-// S: see uq_engine.h. The averages are exponential with time constant `window`, fed by the unbiased
-// force; they accumulate during the first window, in which τ = 0. τ changes only at the start of a
-// real step: within a step, trial moves included, the force is the exact gradient of the energy.
+// S: see core/engine.h. The averages are exponential with time constant `window`, fed by the
+// unbiased force; they accumulate during the first window, in which τ = 0. τ changes only at the
+// start of a real step: within a step, trial moves included, the force is the exact gradient of the
+// energy.
 
 #include "fix_uq_hal.h"
 

@@ -15,7 +15,6 @@
 #include "utils.h"
 
 #include "uq_arguments.h"
-#include "uq_engine.h"
 #include "uq_files.h"
 
 #include <algorithm>
@@ -50,6 +49,23 @@ class PairExchange : public uq::Exchange {
 
  private:
   PairUQ &pair_;
+};
+
+class WorldReducer : public uq::Reducer {
+ public:
+  explicit WorldReducer(MPI_Comm world) : world_(world) {
+    MPI_Comm_rank(world, &rank_);
+    MPI_Comm_size(world, &size_);
+  }
+  int rank() const override { return rank_; }
+  int size() const override { return size_; }
+  void sum(double *values, int n) override {
+    if (size_ > 1) MPI_Allreduce(MPI_IN_PLACE, values, n, MPI_DOUBLE, MPI_SUM, world_);
+  }
+
+ private:
+  MPI_Comm world_;
+  int rank_, size_;
 };
 
 constexpr int TWO_FORCES = 6;    // F̄ and F_σ
@@ -170,8 +186,9 @@ void PairUQ::coeff(int narg, char **arg) {
   for (const uq::Model &model : models) species.push_back(species_of_types(model));
   print_table(models);
   try {
-    engine_ = std::make_unique<UQEngine>(uq::Committee(std::move(models)), std::move(species),
-                                         world, energy_unit_, mixed_);
+    engine_ =
+        std::make_unique<uq::Engine>(uq::Committee(std::move(models)), std::move(species),
+                                     std::make_unique<WorldReducer>(world), energy_unit_, mixed_);
   } catch (const std::exception &e) {
     error->all(FLERR, e.what());
   }
@@ -337,7 +354,7 @@ void PairUQ::set_zeros(const std::vector<double> &zeros) {
 
 /* ---------------------------------------------------------------------- */
 
-void PairUQ::set_atoms(double **x) {
+void PairUQ::set_atoms(const double *x) {
   engine_->set_threads(comm->nthreads);
   engine_->set_atoms(atom->nlocal + atom->nghost, x, atom->type, list->inum,
                      extended_ghosts_ ? list->gnum : 0, list->ilist, list->numneigh,
@@ -354,15 +371,14 @@ void PairUQ::remember_atoms() {
 }
 
 void PairUQ::recall_atoms() {
-  double *x = x_.data();
-  set_atoms(&x);
+  set_atoms(x_.data());
 }
 
 void PairUQ::compute(int eflag, int vflag) {
   ev_init(eflag, vflag);
   evaluation_++;
   try {
-    set_atoms(atom->x);
+    set_atoms(atom->nlocal + atom->nghost ? atom->x[0] : nullptr);
     const auto bias = bias_.lock();
     const double energy = bias ? add_biased(*bias) : add_unbiased();
     if (eflag_global) eng_vdwl += energy;
@@ -418,13 +434,14 @@ double PairUQ::add_unbiased() {
   const bool sigma = sigma_flag_ && committee.has_uncertainty(),
              grades = grade_flag_ && committee.has_grades();
   if (driver_ > 0 || !(sigma || grades)) return engine_->evaluate(driver_ - 1, tally(true));
-  return engine_->local(0.0, 0.0, {{UQEngine::Pass::MEAN, tally(true)}}, want_atoms(sigma, grades));
+  return engine_->local(0.0, 0.0, {{uq::Engine::Pass::MEAN, tally(true)}},
+                        want_atoms(sigma, grades));
 }
 
 // Room for σ_i and grades of the evaluation under way or just made.
-UQEngine::PerAtom PairUQ::want_atoms(bool sigma, bool grades) {
+uq::Engine::PerAtom PairUQ::want_atoms(bool sigma, bool grades) {
   const size_t n = std::max(engine_->nall(), 1);
-  UQEngine::PerAtom wanted;
+  uq::Engine::PerAtom wanted;
   if (sigma) {
     sigma_atom_.assign(n, 0.0);
     sigma_evaluation_ = evaluation_;
@@ -446,18 +463,18 @@ both seeds
 double PairUQ::add_biased(const UQBias &bias) {
   const int nall = atom->nlocal + atom->nghost;
   const bool local = bias.mode == UQBias::LOCAL;
-  std::vector<UQEngine::Pass> passes;
+  std::vector<uq::Engine::Pass> passes;
   if (bias.forces) {
     apart_.mean.assign(3 * static_cast<size_t>(nall), 0.0);
     apart_.sigma.assign(3 * static_cast<size_t>(nall), 0.0);
     passes.resize(2);
-    passes[0].kind = UQEngine::Pass::MEAN;
+    passes[0].kind = uq::Engine::Pass::MEAN;
     passes[0].result.forces = apart_.mean.data();
-    passes[1].kind = UQEngine::Pass::SIGMA;
+    passes[1].kind = uq::Engine::Pass::SIGMA;
     passes[1].result.forces = apart_.sigma.data();
   }
   if (!bias.forces || eflag_atom || vflag_either)
-    passes.push_back({UQEngine::Pass::MERGED, tally(!bias.forces)});
+    passes.push_back({uq::Engine::Pass::MERGED, tally(!bias.forces)});
 
   double energy, tau = bias.tau;
   if (local) {
@@ -569,7 +586,7 @@ bool PairUQ::spread_due() const {
   return update->ntimestep % every_ == 0;
 }
 
-UQEngine &PairUQ::engine() {
+uq::Engine &PairUQ::engine() {
   require_evaluation();
   recall_atoms();
   return *engine_;
@@ -590,10 +607,10 @@ const UQForces &PairUQ::sigma_forces() {
   recall_atoms();
   asked_.mean.assign(3 * static_cast<size_t>(engine_->nall()), 0.0);
   asked_.sigma.assign(3 * static_cast<size_t>(engine_->nall()), 0.0);
-  std::vector<UQEngine::Pass> passes(2);
-  passes[0].kind = UQEngine::Pass::MEAN;
+  std::vector<uq::Engine::Pass> passes(2);
+  passes[0].kind = uq::Engine::Pass::MEAN;
   passes[0].result.forces = asked_.mean.data();
-  passes[1].kind = UQEngine::Pass::SIGMA;
+  passes[1].kind = uq::Engine::Pass::SIGMA;
   passes[1].result.forces = asked_.sigma.data();
   engine_->forward();
   engine_->backward(0.0, passes);

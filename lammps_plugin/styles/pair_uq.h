@@ -7,8 +7,8 @@
 
 #include "pair.h"
 
+#include "core/engine.h"
 #include "core/exchange.h"
-#include "core/local.h"
 
 #include <memory>
 #include <string>
@@ -16,7 +16,6 @@
 
 namespace LAMMPS_NS {
 
-class UQEngine;
 struct UQModelFile;
 
 // What fix uq/hal wants of the next evaluation. The fix owns it; without an owner the pair runs
@@ -95,7 +94,7 @@ class PairUQ : public Pair {
   // For the computes of global values and fix uq/deviation. With `every N`, steps between two
   // multiples of N show what the latest one gave.
   bool spread_due() const;
-  UQEngine &engine();    // at the positions of the latest compute()
+  uq::Engine &engine();    // at the positions of the latest compute()
   // Collective: rows of `width` numbers, [nall], owners to ghosts; ghosts added to owners.
   void communicate_forward(int width, double *values);
   void communicate_reverse(int width, double *a, double *b = nullptr);
@@ -107,7 +106,7 @@ class PairUQ : public Pair {
   double femtoseconds() const;                           // in one LAMMPS time unit
 
  protected:
-  std::unique_ptr<UQEngine> engine_;
+  std::unique_ptr<uq::Engine> engine_;
   std::unique_ptr<uq::Exchange> exchange_;
   std::weak_ptr<UQBias> bias_;
   double energy_unit_ = 1.0;
@@ -148,7 +147,7 @@ class PairUQ : public Pair {
   void print_table(const std::vector<uq::Model> &) const;
   void warn_of_missing_neighbors() const;
   void extend_ghosts();
-  void set_atoms(double **x);
+  void set_atoms(const double *x);    // [nall][3]
   void remember_atoms();
   void recall_atoms();
   uq::Result tally(bool forces);

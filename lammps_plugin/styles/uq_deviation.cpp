@@ -3,7 +3,6 @@
 #include "uq_deviation.h"
 
 #include "pair_uq.h"
-#include "uq_engine.h"
 
 #include <algorithm>
 

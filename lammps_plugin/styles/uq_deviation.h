@@ -5,6 +5,7 @@
 #ifndef LMP_UQ_DEVIATION_H
 #define LMP_UQ_DEVIATION_H
 
+#include "core/engine.h"
 #include "core/spread.h"
 
 #include <vector>
@@ -12,7 +13,6 @@
 namespace LAMMPS_NS {
 
 class PairUQ;
-class UQEngine;
 
 class UQDeviation {
  public:
@@ -43,7 +43,7 @@ class UQDeviation {
  private:
   int draws_;
   unsigned seed_;
-  UQEngine *engine_ = nullptr;                  // of the evaluation under way
+  uq::Engine *engine_ = nullptr;                // of the evaluation under way
   std::vector<std::vector<double>> factors_;    // of each member, [rows][nreadout]
   uq::Spread forces_, virials_, energies_;
   std::vector<double> force_deviations_, virial_deviations_;

@@ -25,7 +25,6 @@ from pyuq.hal.triggers import (
     energy_limit,
     factors,
     force_limits,
-    gradient_lengths,
     learn_energies,
     learn_forces,
     start_beliefs,
@@ -358,7 +357,7 @@ class Loop:
         beliefs = learn_energies(beliefs, wrong, *found.deviations.T, stop.memory)
         if stop.force_error is not None:
             for atoms, forces in zip(new, found.forces, strict=True):
-                sigmas = gradient_lengths(model.features, model.posterior, atoms)
+                sigmas = np.linalg.norm(model.committee.uncertainty(atoms).forces, axis=1)
                 wrong = np.diff(forces).reshape(-1, 3)
                 noise = model.noise["force"]
                 beliefs = learn_forces(beliefs, atoms, wrong, sigmas, noise, stop.memory)

@@ -17,8 +17,6 @@ from ase import Atoms
 
 from pyuq.calibration import Recalibration, StudentScale
 from pyuq.hal.settings import Stop
-from pyuq.models.evaluator import Evaluator
-from pyuq.models.posterior import Posterior
 
 START_LABELS = 10.0  # that a calibration counts for at most: the potentials of the loop are others
 SMALLEST = 1e-6  # of the largest |∇σ_E| of a structure: what symmetry makes zero
@@ -134,17 +132,6 @@ def factors(beliefs: Beliefs) -> dict[str, float]:
     forces = [scale for key, scale in scales.items() if key != "energy"]
     found = {"scale": scales["energy"]} if "energy" in scales else {}
     return found | ({"force_scale": max(forces)} if forces else {})
-
-
-def gradient_lengths(features: Evaluator, posterior: Posterior, atoms: Atoms) -> np.ndarray:
-    """Length of ∇_i σ_E of each atom, shape (N,), eV/Å: what ``compute uq/atom force`` gives."""
-    total = features.model.sums(features.neighbors(atoms)[0])
-    product = posterior.covariance @ total
-    sigma = np.sqrt(max(float(total @ product), 0.0))
-    if sigma == 0.0:
-        return np.zeros(len(atoms))
-    forces = features.compute(atoms, weights=product / sigma, fixed=0.0)["forces"]
-    return np.linalg.norm(forces, axis=1)
 
 
 def _belief(beliefs: Beliefs, key: str, noise: float) -> StudentScale:

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Evaluate a model on periodic structures: energies, forces, virials, features and design-matrix rows."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import vesin
 from ase import Atoms
+from ase.data import atomic_numbers, chemical_symbols
 
 from pyuq import _core
 from pyuq.io.files import sha256
@@ -42,6 +43,47 @@ class Rows:
     fixed_energy: float
     fixed_forces: np.ndarray
     fixed_virial: np.ndarray
+
+
+def neighbor_view(atoms: Atoms, elements: Sequence[str], cutoff: float) -> _core.NeighborView:
+    """Every atom of a structure as a centre with its neighbours, periodic images as ghosts.
+
+    Parameters
+    ----------
+    atoms : Atoms
+    elements : sequence of str
+        Species of the view; holds all elements of the structure.
+    cutoff : float
+        Å.
+
+    Raises
+    ------
+    ValueError
+        A periodic direction has no cell vector, or two atoms are on top of each other.
+    """
+    if fault := cell_fault(atoms):
+        raise ValueError(f"structure{fault}")
+    species_of = np.full(len(chemical_symbols), -1, dtype=np.int32)
+    for k, element in enumerate(elements):
+        species_of[atomic_numbers[element]] = k
+    i, j, shift, distance = vesin.NeighborList(cutoff=cutoff, full_list=True).compute(
+        points=atoms.positions, box=atoms.cell.array, periodic=atoms.pbc, quantities="ijSd"
+    )
+    if len(distance) and distance.min() < COINCIDENT:
+        k = distance.argmin()
+        raise ValueError(
+            f"atoms {i[k]} and {j[k]} (from 0) are {distance[k]:.3g} Å apart: no potential has a meaning there"
+        )
+    return _core.periodic_view(
+        atoms.positions, atoms.cell.array, species_of[atoms.numbers], i, j, shift
+    )
+
+
+def fold(rows: np.ndarray, owner: np.ndarray, natoms: int) -> np.ndarray:
+    """Rows of atoms and ghosts, (n, 3), added up on the atoms that the ghosts are images of, (natoms, 3)."""
+    folded = np.zeros((natoms, 3))
+    np.add.at(folded, owner, rows)
+    return folded
 
 
 class Evaluator:
@@ -99,6 +141,25 @@ class Evaluator:
     def __reduce__(self):
         return _reloaded, (str(self.path.absolute()), self._options, self.fingerprint())
 
+    def with_readout(self, mean: np.ndarray, covariance: np.ndarray | None = None) -> "Evaluator":
+        """The same features with other weights, shape (M,), and their covariance, shape (M, M)."""
+        other = Evaluator.__new__(Evaluator)
+        other._hold(self.model.with_readout(mean, covariance), self.path, self._options)
+        return other
+
+    def require(self, symbols: Iterable[str]) -> None:
+        """Refuse elements that the model does not know.
+
+        Raises
+        ------
+        ValueError
+            Names them.
+        """
+        if unknown := sorted(set(symbols) - set(self.elements)):
+            raise ValueError(
+                f"element {', '.join(unknown)} is not in the model, which knows {' '.join(self.elements)}"
+            )
+
     def neighbors(self, atoms: Atoms) -> tuple[_core.NeighborView, np.ndarray]:
         """Neighbour view of a structure and the owner of each of its atoms and ghosts.
 
@@ -110,35 +171,11 @@ class Evaluator:
         Raises
         ------
         ValueError
-            An element is not one of the model's, a periodic direction has no cell vector, or two atoms are on top of
-            each other.
+            An element is not one of the model's; or what :func:`neighbor_view` refuses.
         """
-        symbols = atoms.get_chemical_symbols()
-        if unknown := sorted(set(symbols) - set(self.elements)):
-            raise ValueError(
-                f"element {', '.join(unknown)} is not in the model, which knows {' '.join(self.elements)}"
-            )
-        if fault := cell_fault(atoms):
-            raise ValueError(f"structure{fault}")
-        n = len(atoms)
-        species = np.array([self.elements.index(s) for s in symbols], dtype=np.int32)
-        i, j, shift, distance = self._pairs(atoms)
-        if len(distance) and distance.min() < COINCIDENT:
-            k = distance.argmin()
-            raise ValueError(
-                f"atoms {i[k]} and {j[k]} (from 0) are {distance[k]:.3g} Å apart: no potential has a meaning there"
-            )
-        view = _core.periodic_view(atoms.positions, atoms.cell.array, species, i, j, shift)
+        self.require(atoms.symbols)
+        view = neighbor_view(atoms, self.elements, self.model.cutoff)
         return view, view.owner
-
-    def _pairs(self, atoms: Atoms) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        calculator = vesin.NeighborList(cutoff=self.model.cutoff, full_list=True)
-        return calculator.compute(
-            points=atoms.positions,
-            box=atoms.cell.array,
-            periodic=atoms.pbc,
-            quantities="ijSd",
-        )
 
     def compute(self, atoms: Atoms, weights=None, fixed: float = 1.0) -> dict:
         """Energy (eV), atomic energies (N,), forces (N, 3) in eV/Å, virial (6,) in eV.
@@ -147,12 +184,10 @@ class Evaluator:
         """
         view, owner = self.neighbors(atoms)
         result = self.model.evaluate(view, weights, fixed)
-        forces = np.zeros((len(atoms), 3))
-        np.add.at(forces, owner, result["forces"])
         return {
             "energy": result["energy"],
             "energies": result["energies"][: len(atoms)],
-            "forces": forces,
+            "forces": fold(result["forces"], owner, len(atoms)),
             "virial": result["virial"][list(VOIGT)],
         }
 
@@ -170,22 +205,14 @@ class Evaluator:
         energy = self.model.sums(view)
         jacobian = self.model.jacobian(view, owner, n)
         fixed = self.model.evaluate(view, np.zeros(self.nreadout))
-        fixed_forces = np.zeros((n, 3))
-        np.add.at(fixed_forces, owner, fixed["forces"])
         return Rows(
             energy=energy,
             forces=jacobian[: 3 * n],
             virial=jacobian[3 * n :],
             fixed_energy=fixed["energy"],
-            fixed_forces=fixed_forces.reshape(-1),
+            fixed_forces=fold(fixed["forces"], owner, n).reshape(-1),
             fixed_virial=fixed["virial"][list(VOIGT)],
         )
-
-    def energy_sigma(self, atoms: Atoms) -> float:
-        """Posterior standard deviation of the total energy, eV."""
-        view, _ = self.neighbors(atoms)
-        variance, _ = self.model.variance(self.model.sums(view))
-        return float(np.sqrt(max(variance, 0.0)))
 
 
 def _reloaded(path: str, options: dict, fingerprint: str) -> Evaluator:

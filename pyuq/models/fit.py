@@ -17,6 +17,7 @@ import pyuq
 from pyuq.io.files import write_text
 from pyuq.io.structures import check_structures, group_of
 from pyuq.models.basis import ACEBasis
+from pyuq.models.committee import Committee, prediction
 from pyuq.models.evaluator import Evaluator
 from pyuq.models.fit_state import FitState
 from pyuq.models.mtp import MTPBasis
@@ -256,6 +257,12 @@ class FitResult:
         """Evaluator of the features: all weights are one."""
         return feature_evaluator(self.basis, self.one_body, self.repulsion)
 
+    @cached_property
+    def committee(self) -> Committee:
+        """The fitted model, a committee of one."""
+        weights = self.posterior
+        return Committee([self.features.with_readout(weights.mean, weights.covariance)])
+
     @property
     def noise(self) -> dict[str, float]:
         """Standard deviation of the noise, misfit included: of energies (eV/√atom) and force components (eV/Å)."""
@@ -308,15 +315,8 @@ class FitResult:
 
     def predict(self, atoms: Atoms) -> dict:
         """Energy, forces (N, 3), virial (6,) and the standard deviation of the energy, eV and eV/Å."""
-        result = self.features.compute(atoms, weights=self.posterior.mean)
-        view, _ = self.features.neighbors(atoms)
-        phi = self.features.model.sums(view)
-        variance = phi @ self.posterior.covariance @ phi
         noise = self.posterior.noise_variance * self._energy_deviation(atoms) ** 2
-        return result | {
-            "sigma": float(np.sqrt(max(variance, 0.0))),
-            "noise": float(np.sqrt(noise)),
-        }
+        return prediction(self.committee, atoms) | {"noise": float(np.sqrt(noise))}
 
     def _energy_deviation(self, atoms: Atoms) -> float:
         return weights_of(atoms, self.settings).energy * np.sqrt(len(atoms))

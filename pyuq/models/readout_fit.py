@@ -3,6 +3,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from pyuq.io.structures import check_structures
+from pyuq.models.committee import Committee, prediction
 from pyuq.models.evaluator import Evaluator
 from pyuq.models.fit import Weights, training_hash
 from pyuq.models.posterior import Posterior
@@ -75,6 +77,12 @@ class ReadoutFit:
     posterior: Posterior
     structures: list[Atoms]
 
+    @cached_property
+    def committee(self) -> Committee:
+        """The refitted model, a committee of one."""
+        weights = self.posterior
+        return Committee([self.features.with_readout(weights.mean, weights.covariance)])
+
     @property
     def noise(self) -> dict[str, float]:
         """Standard deviation of the noise, misfit included: of energies (eV/√atom) and force components (eV/Å)."""
@@ -93,12 +101,8 @@ class ReadoutFit:
 
     def predict(self, atoms: Atoms) -> dict:
         """Energy, forces (N, 3), virial (6,) and standard deviation and noise of the energy, eV and eV/Å."""
-        phi = self.features.model.sums(self.features.neighbors(atoms)[0])
-        variance = float(phi @ self.posterior.covariance @ phi)
-        return self.features.compute(atoms, weights=self.posterior.mean) | {
-            "sigma": np.sqrt(max(variance, 0.0)),
-            "noise": np.sqrt(self.sums.variances["energy"] * len(atoms)),
-        }
+        noise = self.sums.variances["energy"] * len(atoms)
+        return prediction(self.committee, atoms) | {"noise": float(np.sqrt(noise))}
 
     def save(self, folder, name: str, active_inverse: FloatArray | None = None) -> Path:
         """Write ``name.uq`` into a folder; returns its path. For `active_inverse` see :class:`ReadoutPosterior`."""

@@ -13,6 +13,7 @@ from ase.calculators.lj import LennardJones
 from pyuq.cli import main, share_cores
 from pyuq.io import extxyz
 from pyuq.models.basis import ACEBasis
+from pyuq.models.committee import Committee
 from pyuq.models.evaluator import Evaluator
 from pyuq.models.fit import (
     FitSettings,
@@ -136,7 +137,9 @@ def test_saved_potential_is_the_fitted_one(trained, tmp_path):
         found = evaluator.compute(atoms)
         assert found["energy"] == pytest.approx(expected["energy"], rel=1e-12)
         np.testing.assert_allclose(found["forces"], expected["forces"], atol=1e-11)
-        assert evaluator.energy_sigma(atoms) == pytest.approx(expected["sigma"], rel=1e-3)
+        assert Committee([evaluator]).uncertainty(atoms).sigma == pytest.approx(
+            expected["sigma"], rel=1e-3
+        )
     PosteriorFile.read(path).check_model(tmp_path / "ar.yace")
 
 
@@ -419,7 +422,9 @@ def test_ranks_agree(tmp_path):
     forces = [evaluator.compute(atoms)["forces"] for evaluator in (one, three)]
     # Rounding of the sums, amplified by the condition number (1e-10 where noise is less tiny).
     np.testing.assert_allclose(forces[1], forces[0], rtol=0, atol=1e-7)
-    assert three.energy_sigma(atoms) == pytest.approx(one.energy_sigma(atoms), rel=1e-5)
+    assert Committee([three]).uncertainty(atoms).sigma == pytest.approx(
+        Committee([one]).uncertainty(atoms).sigma, rel=1e-5
+    )
 
 
 def test_pairs_in_the_basis_table():

@@ -13,6 +13,7 @@ from ase.build import bulk
 from scipy.spatial.transform import Rotation
 
 from pyuq.io import extxyz
+from pyuq.models.committee import Committee
 from pyuq.models.evaluator import Evaluator
 from pyuq.models.fit import FitSettings, Weights, fit
 from pyuq.models.metrics import error_table, predict
@@ -217,7 +218,7 @@ def test_saved_files(trained, tmp_path):
     wanted = trained.predict(atoms)
     model = Evaluator(tmp_path / "agi.uq")
     assert (model.elements, model.model.family) == (["Ag", "I"], "mtp")
-    assert model.energy_sigma(atoms) == pytest.approx(wanted["sigma"], rel=1e-6)
+    assert Committee([model]).uncertainty(atoms).sigma == pytest.approx(wanted["sigma"], rel=1e-6)
     beside = Evaluator(tmp_path / "agi.mtp", elements=["Ag", "I"])
     assert beside.model.has_posterior
     posterior.unlink()

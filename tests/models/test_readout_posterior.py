@@ -19,6 +19,7 @@ from pyuq.cli import main
 from pyuq.io import extxyz
 from pyuq.io.structures import StructureFiles
 from pyuq.models import readout_sums
+from pyuq.models.committee import Committee
 from pyuq.models.evaluator import Evaluator
 from pyuq.models.posterior import PosteriorFile
 from pyuq.models.readout_posterior import (
@@ -147,7 +148,7 @@ def test_predictions_of_the_model_do_not_change(case):
     after = Evaluator(path, elements=elements)
     np.testing.assert_allclose(after.compute(atoms)["forces"], before["forces"], atol=1e-12)
     assert after.model.has_posterior
-    sigma = after.energy_sigma(atoms)
+    sigma = Committee([after]).uncertainty(atoms).sigma
     phi = after.model.sums(after.neighbors(atoms)[0])
     assert sigma == pytest.approx(np.sqrt(phi @ result.covariance @ phi), rel=1e-9)
     assert after.elements == list(elements)

@@ -12,6 +12,7 @@ import pytest
 from ase import Atoms
 
 from pyuq.bnn.architecture import COMMON, read_network, write_network
+from pyuq.models.committee import Committee
 from pyuq.models.evaluator import Evaluator
 
 DATA = Path(__file__).resolve().parents[1] / "data" / "network"
@@ -60,7 +61,7 @@ def test_samples_together(reference):
         mean = {key: np.mean([w[key] for w in wanted], axis=0) for key in wanted[0]}
         check(evaluator.compute(atoms), mean)
         spread = np.std([np.sum(w["energies"]) for w in wanted])
-        assert evaluator.energy_sigma(atoms) == pytest.approx(spread, rel=1e-9)
+        assert Committee([evaluator]).uncertainty(atoms).sigma == pytest.approx(spread, rel=1e-9)
 
 
 def test_rows_are_derivatives_of_the_features(reference, single):

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from pyuq.models.committee import Committee
 from pyuq.models.evaluator import Evaluator
 
 torch = pytest.importorskip("torch", reason="the twin needs torch: pip install pyuq[bnn]")
@@ -87,7 +88,9 @@ def test_samples_share_the_repulsion(random_network, structures):
     assert fixed.energies[0] > 0.1
     np.testing.assert_allclose(found["energies"] - without["energies"], fixed.atomic, atol=1e-10)
     np.testing.assert_allclose(found["forces"] - without["forces"], fixed.forces, atol=1e-10)
-    assert both.energy_sigma(atoms) == pytest.approx(bare.energy_sigma(atoms), rel=1e-12)
+    assert Committee([both]).uncertainty(atoms).sigma == pytest.approx(
+        Committee([bare]).uncertainty(atoms).sigma, rel=1e-12
+    )
 
 
 def test_rotations_and_permutations(random_network, structures):

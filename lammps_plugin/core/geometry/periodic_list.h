@@ -20,10 +20,10 @@ class PeriodicList {
                const uint64_t *i, const uint64_t *j, const int32_t *shifts);
 
   int ntotal() const { return static_cast<int>(owner_.size()); }
-  const std::vector<double> &x() const { return x_; }            // [ntotal][3], atoms, then ghosts
-  const std::vector<int> &owner() const { return owner_; }       // [ntotal], the atom imaged
-  const std::vector<int> &first() const { return first_; }       // [natoms + 1], rows of indices()
-  const std::vector<int> &indices() const { return indices_; }   // [npairs]
+  const std::vector<double> &x() const { return x_; }             // [ntotal][3], atoms, then ghosts
+  const std::vector<int> &owner() const { return owner_; }        // [ntotal], the atom imaged
+  const std::vector<int> &first() const { return first_; }        // [natoms + 1], rows of indices()
+  const std::vector<int> &indices() const { return indices_; }    // [npairs]
 
  private:
   std::vector<double> x_;
