@@ -69,12 +69,12 @@ class Case:
     elements: tuple[str, ...]
     structure: Callable[[], Atoms]
     cutoff: float  # Å, of the neighbours that are counted
-    peer: str = ""  # {file} and {elements} are replaced
+    peer: str = ""  # {style}, {file} and {elements} are replaced
 
 
-NEP_CPU = "pair_style nep\npair_coeff * * {file} {elements}"
-MTP = "pair_style mtp {file}\npair_coeff * *"
-PACE = "pair_style pace\npair_coeff * * {file} {elements}"
+NEP = "pair_style {style}\npair_coeff * * {file} {elements}"
+MTP = "pair_style {style} {file}\npair_coeff * *"
+PACE = "pair_style {style}\npair_coeff * * {file} {elements}"
 
 
 def frame(file: str) -> Callable[[], Atoms]:
@@ -107,14 +107,14 @@ MG = "nep/ref/MgSbBi_NEP4.xyz"
 CH = "nep/structures/CH_crystal_192.xyz"
 CASES = {
     "NEP Si 5-body": Case(
-        ("nep/pot/Si_2022_NEP4_5body.txt",), ("Si",), diamond("Si", 5.43), 5.0, NEP_CPU
+        ("nep/pot/Si_2022_NEP4_5body.txt",), ("Si",), diamond("Si", 5.43), 5.0, NEP
     ),
-    "NEP C_2022": Case(("nep/pot/C_2022_NEP4.txt",), ("C",), diamond("C", 3.57), 4.2, NEP_CPU),
-    "NEP UNEP-v1 Cu": Case(("nep/pot/UNEP-v1.txt",), ("Cu",), copper, 6.0, NEP_CPU),
-    "NEP PbTe": Case(("nep/pot/PbTe_NEP3.txt",), ("Te", "Pb"), rocksalt, 8.0, NEP_CPU),
-    "NEP BaZrO3": Case(("nep/pot/BaZrO3_NEP4.txt",), ("Ba", "Zr", "O"), perovskite, 8.0, NEP_CPU),
-    "NEP MgSbBi": Case(("nep/pot/MgSbBi_NEP4.txt",), ("Mg", "Sb", "Bi"), frame(MG), 6.0, NEP_CPU),
-    "NEP CH": Case(("nep/pot/CH_committee_full.txt",), ("C", "H"), frame(CH), 8.0, NEP_CPU),
+    "NEP C_2022": Case(("nep/pot/C_2022_NEP4.txt",), ("C",), diamond("C", 3.57), 4.2, NEP),
+    "NEP UNEP-v1 Cu": Case(("nep/pot/UNEP-v1.txt",), ("Cu",), copper, 6.0, NEP),
+    "NEP PbTe": Case(("nep/pot/PbTe_NEP3.txt",), ("Te", "Pb"), rocksalt, 8.0, NEP),
+    "NEP BaZrO3": Case(("nep/pot/BaZrO3_NEP4.txt",), ("Ba", "Zr", "O"), perovskite, 8.0, NEP),
+    "NEP MgSbBi": Case(("nep/pot/MgSbBi_NEP4.txt",), ("Mg", "Sb", "Bi"), frame(MG), 6.0, NEP),
+    "NEP CH": Case(("nep/pot/CH_committee_full.txt",), ("C", "H"), frame(CH), 8.0, NEP),
     "NEP CH, five": Case(
         tuple(f"nep/pot/CH_committee_split{n}.txt" for n in range(1, 6)),
         ("C", "H"),
@@ -141,7 +141,7 @@ atom_modify map yes
 replicate {replicate}
 velocity all create 300 1
 timestep 0.001
-neighbor 1.0 bin
+neighbor {skin} bin
 neigh_modify every 10 delay 0 check yes
 thermo 100000
 {style}
@@ -235,10 +235,13 @@ def script_of(case: Case, ranks: int, args: argparse.Namespace, folder: Path) ->
         biased = uq.format(" ".join(files) if spread else folder / "model.uq")
         styles.append((box, f"{biased}\nfix h all uq/hal tau_rel 0.1 window 10", args.steps))
     if args.peer and case.peer:
-        commands = case.peer.format(file=files[0], elements=elements)
+        style = args.peer_style or {NEP: "nep", MTP: "mtp", PACE: "pace"}[case.peer]
+        commands = case.peer.format(style=style, file=files[0], elements=elements)
         styles.append((box, f"plugin load {args.peer}\n{commands}", args.steps // 3))
     return args.rounds * "".join(
-        HEAD.format(box=box, style=style, replicate=SHAPES[ranks], warm=max(2, steps // 2))
+        HEAD.format(
+            skin=args.skin, box=box, style=style, replicate=SHAPES[ranks], warm=max(2, steps // 2)
+        )
         + LOOPS * f"run {steps}\n"
         for box, style, steps in styles
     )
@@ -272,7 +275,9 @@ def main() -> None:
     parser.add_argument(
         "--reserve", action="store_true", help="a core for each rank alone (chrt: real time)"
     )
-    parser.add_argument("--peer", type=Path, help="plugin with the pair style nep, mtp or pace")
+    parser.add_argument("--peer", type=Path, help="plugin with a pair style that runs these models")
+    parser.add_argument("--peer-style", help="its name; default: nep, mtp or pace")
+    parser.add_argument("--skin", type=float, default=1.0, help="Å; LAMMPS's own default is 2")
     args = parser.parse_args()
     args.peer = args.peer and args.peer.resolve()
     if args.peer and not args.peer.is_file():
