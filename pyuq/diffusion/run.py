@@ -14,7 +14,7 @@ from pyuq.io.files import check_distinct, check_folder, write_json, write_text
 
 def run_diffusion(
     trajectories: Sequence,
-    timestep: float,
+    timestep: float | None = None,
     out="pyuq-diffusion",
     temperatures: Sequence[float] | None = None,
     predict: Sequence[float] = (),
@@ -25,7 +25,7 @@ def run_diffusion(
     Parameters
     ----------
     trajectories : sequence of str or Path
-    timestep : float
+    timestep : float, optional
         As in :class:`TrajectoryAnalysis`.
     out : str or Path
         Folder.

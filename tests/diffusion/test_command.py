@@ -97,7 +97,11 @@ def test_units_and_groups(dump, tmp_path):
 
 def test_units_that_a_dump_names(dump, tmp_path, capsys):
     """``dump_modify units yes time yes`` adds items to the header."""
-    text = dump.read_text().replace("ITEM: NUMBER", "ITEM: TIME\n0.5\nITEM: NUMBER")
+    text = re.sub(
+        r"TIMESTEP\n(\d+)",
+        lambda m: f"TIMESTEP\n{m[1]}\nITEM: TIME\n{5 * int(m[1])}",
+        dump.read_text(),
+    )
     dump.write_text("ITEM: UNITS\nreal\n" + text)
     assert command(tmp_path, dump, *BASIC) is None
     assert "in units real, the analysis in units metal" in capsys.readouterr().err
