@@ -14,6 +14,7 @@ AGREE = 0.01  # relative difference of two statements of the time step
 STEADY = 0.02  # relative range of time steps that count as one
 UNIT = 20.0  # times all time steps of a run: what is given is in another unit
 SMOOTH = 0.5  # correlation of velocities from frame to frame from where on they tell the time between frames
+STRAIGHT = 0.8  # correlation of moves with mean velocities, likewise
 DOUBLE = 0.25  # relative difference of that time from the one stated; frames far apart tell it to a tenth
 ROUNDING = 1e-3  # Å, of positions in a dump, generously
 SNAP = 0.01  # of the time between frames: a frame is taken as it is
@@ -156,7 +157,9 @@ class Clock:
         longest = np.sqrt(max(fast, later) / n_moves) * stated + ROUNDING / (
             _interval(self._times) if self._times else 1.0
         )
-        smooth = later > SMOOTH * fast
+        # Where vibrations are not resolved, moves have little to do with velocities, however these may correlate.
+        straight = along > STRAIGHT * np.sqrt(square * far)
+        smooth = later > SMOOTH * fast and straight
         too_far = np.sqrt(far / n_moves) > (1.0 + DOUBLE) * longest
         if (smooth and abs(found / stated - 1.0) > DOUBLE) or too_far:
             factor = found / stated if smooth else np.sqrt(far / n_moves) / longest

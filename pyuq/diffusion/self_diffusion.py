@@ -21,6 +21,7 @@ from pyuq.diffusion.regression import (
 PER_CM2_S = 1e-4  # cm²/s in one Å²/ps
 LEVEL = 0.95
 SITE = 2.5  # Å, from one site of an ion to the next, about
+FEW = 1.5  # times that, where the errors are those of few hops
 CAGED = 0.5  # logarithmic slope of the MSD up to which cages hold more of it than diffusion
 
 
@@ -125,11 +126,13 @@ class Diffusivity:
             return f"no diffusion resolved: over {self.window[1]:.3g} ps the MSD stays in its cage ({text})"
         if not self.linear:
             return f"{text}; no part of the MSD is linear within its errors: run longer"
-        if (moved := self.moved) < SITE:
+        # Where atoms scatter as few hops do, D and with it the way may be too large already.
+        enough = SITE if np.isinf(self.dof) else FEW * SITE
+        if (moved := self.moved) < enough:
             return (
-                f"{text}; within {self.window[1]:.3g} ps the atoms moved {moved:.2g} Å, less than from one site to the "
-                f"next (about {SITE} Å): hops that are undone later are counted, and D may be up to twice too "
-                "large. Run longer"
+                f"{text}; within {self.window[1]:.3g} ps the atoms moved {moved:.2g} Å, hardly from one site to the "
+                f"next (about {SITE} Å): hops that are undone later are counted, and D may be up to twice too large. "
+                "Run longer"
             )
         return text
 
