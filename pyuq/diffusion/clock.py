@@ -13,9 +13,12 @@ STEPS = (1e-5, 0.1)  # ps, shortest and longest of a simulation; others are in a
 AGREE = 0.01  # relative difference of two statements of the time step
 STEADY = 0.02  # relative range of time steps that count as one
 UNIT = 20.0  # times all time steps of a run: what is given is in another unit
-SMOOTH = 0.5  # correlation of velocities from frame to frame from where on they tell the time between frames
+SMOOTH = 0.1  # correlation of velocities from frame to frame from where on they tell the time between frames
 STRAIGHT = 0.8  # correlation of moves with mean velocities, likewise
-DOUBLE = 0.25  # relative difference of that time from the one stated; frames far apart tell it to a tenth
+EXACT, COARSE = (
+    0.05,
+    0.4,
+)  # relative difference of that time from the one stated, at a correlation of 1; and more below
 ROUNDING = 1e-3  # Å, of positions in a dump, generously
 SNAP = 0.01  # of the time between frames: a frame is taken as it is
 
@@ -160,8 +163,10 @@ class Clock:
         # Where vibrations are not resolved, moves have little to do with velocities, however these may correlate.
         straight = along > STRAIGHT * np.sqrt(square * far)
         smooth = later > SMOOTH * fast and straight
-        too_far = np.sqrt(far / n_moves) > (1.0 + DOUBLE) * longest
-        if (smooth and abs(found / stated - 1.0) > DOUBLE) or too_far:
+        # Moves by mean velocities are exact to a fifth of what the correlation lacks to 1, or better.
+        tolerance = EXACT + COARSE * max(1.0 - later / fast, 0.0)
+        too_far = np.sqrt(far / n_moves) > (1.0 + COARSE) * longest
+        if (smooth and abs(found / stated - 1.0) > tolerance) or too_far:
             factor = found / stated if smooth else np.sqrt(far / n_moves) / longest
             hint = f"velocities and moves fit together with {factor * self._said():.3g}"
             if not smooth:

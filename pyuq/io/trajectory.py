@@ -34,7 +34,7 @@ DOUBTFUL = 0.6  # of the cell, in one frame, from where on a move needs others l
 QUIET = 0.3  # of the cell, up to which all other moves reach where a doubtful one is plainly none
 OVERFLOW = 1024  # images after which LAMMPS's flags begin again (2²¹ in builds with large ones)
 CROWD = 8  # atoms that tell how atoms move
-SEAM = 10.0  # times the moves beside it, median over atoms
+SEAM = 5.0  # times the moves beside it, median over atoms
 SHORT = 0.05  # Å, moves of the median atom that no seam explains
 UNNAMED = "C"  # element that LAMMPS writes where none was named
 JITTER = 0.5  # of the time between frames
@@ -204,7 +204,7 @@ def iterate_trajectory(
         moves; a periodic direction without a cell vector; wrapped positions along one that is not periodic.
     """
     source = _source(path, elements, partial)
-    unwrapper = Unwrapper(source.pbc, source.unwrapped, source.honest)
+    unwrapper = Unwrapper(source.pbc, source.unwrapped, source.honest, skip)
     frames, seen = iter(source), 0
     steps = _Steps(str(path))
     while batch := list(islice(frames, chunk)):
@@ -311,6 +311,8 @@ class Unwrapper:
         Whether positions come as w + n h (``xu``).
     honest : bool
         Whether positions along directions that are not periodic are known not to be wrapped.
+    skip : int
+        Frames at the beginning that may belong to another run.
 
     Attributes
     ----------
@@ -318,7 +320,7 @@ class Unwrapper:
         What was mended.
     """
 
-    def __init__(self, pbc: Sequence[bool], unwrapped: bool, honest: bool = True):
+    def __init__(self, pbc: Sequence[bool], unwrapped: bool, honest: bool = True, skip: int = 0):
         self.pbc = np.asarray(pbc, dtype=bool)
         self.unwrapped = unwrapped
         self.honest = honest
@@ -327,7 +329,7 @@ class Unwrapper:
         self._position: np.ndarray | None = None
         self._first_lattice: np.ndarray | None = None
         self._shift: np.ndarray | None = None  # of unwrapped positions, by what was mended, Å
-        self._moves = _Moves()
+        self._moves = _Moves(skip)
 
     def advance(self, frames: Sequence[Frame]) -> np.ndarray:
         """Unwrapped positions (T, N, 3) of the next frames, Å."""
@@ -500,7 +502,8 @@ class Unwrapper:
 class _Moves:
     """Judges moves between frames by all those before."""
 
-    def __init__(self):
+    def __init__(self, skip: int = 0):
+        self.skip, self.seen, self.begun = skip, 0, False
         self.longest = 0.0  # of the cell, of moves that nobody doubts
         self.doubts: list[int] = []  # doubtful moves between two frames
         self.largest: list[float] = []  # move between two frames, of the cell
@@ -570,20 +573,30 @@ class _Moves:
 
     def check_seams(self, frames: list[Frame], steps: np.ndarray) -> None:
         """Refuse a frame in which most atoms jump as they do in none beside it; steps (T-1, N, 3) in Å."""
-        if steps.shape[1] < CROWD:
+        left_out = max(self.skip - self.seen, 0)
+        self.seen += len(steps)
+        if steps.shape[1] < CROWD or len(steps) <= left_out:
             return
+        steps = steps[left_out:]
         steps = steps - np.median(steps, axis=1, keepdims=True)
-        known = len(self.typical)
+        known = len(self.typical) - left_out
         medians = [*self.typical, *np.median(np.linalg.norm(steps, axis=2), axis=1).tolist()]
-        for t in range(1, len(medians) - 1):
-            beside = max(medians[t - 1], medians[t + 1])
+        for t in range(len(medians) - 1):
+            if t > 0:
+                beside = max(medians[t - 1], medians[t + 1])
+            elif self.begun or len(medians) < 3:
+                continue
+            else:  # the first move has neighbours on one side
+                beside = 2 * max(medians[1:3])
             if medians[t] > max(SEAM * beside, SHORT):
                 k = t - known + 1
                 raise ValueError(
                     f"step {frames[k].step}: half of the atoms moved by more than {medians[t]:.3g} Å in one frame, "
-                    f"{medians[t] / max(beside, 1e-9):.0f} times as far as in the frames beside it. Expected one "
-                    "run: were different ones joined? Analyse them on their own, as replicas"
+                    f"{medians[t] / max(beside, 1e-9):.0f} times as far as in the frames beside it. Expected one run: "
+                    "were different ones joined? Analyse them on their own, as replicas, or leave out what is before "
+                    "(--skip)"
                 )
+        self.begun |= len(medians) > 2
         self.typical = medians[-2:]
 
 

@@ -378,6 +378,16 @@ def test_runs_that_were_joined_are_refused(dump, wander, columns):
         read_trajectory(dump(joined, f"id type {columns}", box=BIG))
 
 
+def test_a_first_frame_of_another_run_can_be_left_out(dump, wander):
+    quiet = 0.05 * wander
+    quiet[0] += np.random.default_rng(1).normal(0, 2, (20, 3))
+    path = dump(quiet, box=BIG)
+    with pytest.raises(ValueError, match=r"step 10: half of the atoms .*\(--skip\)"):
+        read_trajectory(path)
+    found = read_trajectory(path, skip=1, chunk=5).positions
+    np.testing.assert_array_equal(found, quiet[1:])
+
+
 def test_default_element_column_does_not_mix_types(tmp_path, dump, walk):
     rows = [[[k + 1, 1 + k % 2, "C", *x.tolist()] for k, x in enumerate(f)] for f in walk]
     path = tmp_path / "e.dump"
