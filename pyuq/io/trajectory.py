@@ -236,6 +236,7 @@ def iterate_trajectory(
             remarks=(*source.remarks, *unwrapper.remarks),
         )
     steps.finish(seen)
+    unwrapper.finish()
 
 
 class _Steps:
@@ -354,6 +355,17 @@ class Unwrapper:
             self._first_lattice = np.full((3, 3), np.nan)
         self._last, self._position = frames[-1], result[-1]
         return result[len(before) :]
+
+    def finish(self) -> None:
+        """Judge the last frame, behind which there is none.
+
+        Raises
+        ------
+        ValueError
+            It belongs to another run.
+        """
+        if self._last is not None:
+            self._moves.finish(self._last)
 
     def _lattices(self, frames: list[Frame], cells: np.ndarray) -> np.ndarray:
         """Cells (T, 3, 3) with vectors across in place of those that are not periodic."""
@@ -507,7 +519,8 @@ class _Moves:
         self.longest = 0.0  # of the cell, of moves that nobody doubts
         self.doubts: list[int] = []  # doubtful moves between two frames
         self.largest: list[float] = []  # move between two frames, of the cell
-        self.typical: list[float] = []  # median over atoms of the last moves, Å
+        self.typical: list[float] = []  # median over atoms of the last two moves, Å
+        self.recent: list[float] = []  # of the last three
 
     def judge(
         self, frames: list[Frame], moves: np.ndarray, pbc: np.ndarray, remarks: list[str]
@@ -588,16 +601,25 @@ class _Moves:
                 continue
             else:  # the first move has neighbours on one side
                 beside = 2 * max(medians[1:3])
-            if medians[t] > max(SEAM * beside, SHORT):
-                k = t - known + 1
-                raise ValueError(
-                    f"step {frames[k].step}: half of the atoms moved by more than {medians[t]:.3g} Å in one frame, "
-                    f"{medians[t] / max(beside, 1e-9):.0f} times as far as in the frames beside it. Expected one run: "
-                    "were different ones joined? Analyse them on their own, as replicas, or leave out what is before "
-                    "(--skip)"
-                )
+            self._refuse_seam(frames[t - known + 1], medians[t], beside)
         self.begun |= len(medians) > 2
+        self.recent = [*self.recent, *medians[len(self.typical) :]][-3:]
         self.typical = medians[-2:]
+
+    def finish(self, last: Frame) -> None:
+        """Judge the last move, which has neighbours on one side."""
+        if len(self.recent) == 3:
+            self._refuse_seam(last, self.recent[2], 2 * max(self.recent[:2]))
+
+    @staticmethod
+    def _refuse_seam(frame: Frame, moved: float, beside: float) -> None:
+        if moved > max(SEAM * beside, SHORT):
+            raise ValueError(
+                f"step {frame.step}: half of the atoms moved by more than {moved:.3g} Å in one frame, "
+                f"{moved / max(beside, 1e-9):.0f} times as far as in the frames beside it. Expected one run: "
+                "were different ones joined? Analyse them on their own, as replicas, or leave out what is before "
+                "(--skip)"
+            )
 
 
 def _axes(pbc: np.ndarray) -> str:

@@ -388,6 +388,14 @@ def test_a_first_frame_of_another_run_can_be_left_out(dump, wander):
     np.testing.assert_array_equal(found, quiet[1:])
 
 
+def test_a_last_frame_of_another_run_is_refused(dump, wander):
+    quiet = 0.05 * wander
+    quiet[-1] += np.random.default_rng(1).normal(0, 2, (20, 3))
+    for chunk in (299, 256):
+        with pytest.raises(ValueError, match=r"step 2990: half of the atoms"):
+            list(iterate_trajectory(dump(quiet, box=BIG), chunk=chunk))
+
+
 def test_default_element_column_does_not_mix_types(tmp_path, dump, walk):
     rows = [[[k + 1, 1 + k % 2, "C", *x.tolist()] for k, x in enumerate(f)] for f in walk]
     path = tmp_path / "e.dump"
