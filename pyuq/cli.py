@@ -336,8 +336,8 @@ def add_diffusion(verbs) -> None:
     add(
         "--timestep",
         type=float,
-        required=True,
-        help="of the simulation, ps (fs with --units real); for files without step numbers, between frames",
+        help="of the simulation, ps (fs with --units real); for files without step numbers, between frames; needed "
+        "unless the dump has times",
     )
     add("--units", choices=("metal", "real"), default="metal", help="LAMMPS's (%(default)s)")
     add("--elements", type=_names, help="names of the atom types 1, 2, ...: Ag,I")
@@ -353,7 +353,7 @@ def add_diffusion(verbs) -> None:
         "--framework",
         type=_names,
         default=(),
-        help="species whose centre is the frame of reference, or `all`, or `none` (atoms not analysed)",
+        help="species whose centre is the frame of reference, or `all`, or `none` (as the data tell)",
     )
     add("--temperature", type=_numbers, help="K; one for all trajectories, or one for each")
     add("--charges", type=_assignments, help="e, for the conductivity: Ag=1,I=-1")

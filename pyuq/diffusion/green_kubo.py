@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Self-diffusivity from velocities: an independent check of the regression on displacements."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import fft, integrate, stats
+
+from pyuq.diffusion.self_diffusion import require_times
 
 BLOCK = 2**18  # doubles transformed at once
 FLAT = 2.0  # standard errors within which the running integral counts as flat
@@ -44,6 +46,10 @@ class VelocityCorrelation:
     error: float
     dof: int
     flat: bool
+
+    def widened(self, error: float) -> "VelocityCorrelation":
+        """The same with a further, independent standard error, Å²/ps."""
+        return replace(self, error=float(np.hypot(self.error, error)))
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Confidence interval of D, Å²/ps."""
@@ -101,6 +107,9 @@ class GreenKubo:
 
     timestep: float
     last: float | None = None
+
+    def __post_init__(self):
+        require_times(self, "timestep", "last")
 
     def compute(self, velocities: np.ndarray) -> VelocityCorrelation:
         """Correlate and integrate.

@@ -13,6 +13,7 @@ from pyuq.diffusion.summary import Condition, Summary
 from pyuq.diffusion.trajectory import TrajectoryAnalysis, TrajectoryResult
 from pyuq.io.files import atomic_write
 
+MANY = 8  # remarks on one trajectory that are printed
 REACH = stats.norm.ppf(0.5 + LEVEL / 2)  # standard errors in a 95 % band
 
 
@@ -33,6 +34,19 @@ def verdicts(summary: Summary) -> Iterator[str]:
             yield f"conductivity{at}: {condition.conductivity.verdict()}"
     for line in summary.arrhenius:
         yield line.verdict()
+    yield from remarks(summary)
+
+
+def remarks(summary: Summary) -> Iterator[str]:
+    """What was mended, guessed or decided, once for all trajectories it holds for; at most a few of each."""
+    said: dict[str, list[str]] = {}
+    for run in summary.runs:
+        for remark in run.remarks[:MANY]:
+            said.setdefault(remark, []).append(Path(run.name).name)
+        if (more := len(run.remarks) - MANY) > 0:
+            yield f"note, {Path(run.name).name}: {more} more notes of this kind in diffusion.json"
+    for remark, names in said.items():
+        yield f"note, {', '.join(names)}: {remark}"
 
 
 def compare(run: TrajectoryResult, group: str) -> str:

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """From trajectories to a folder with numbers, a report and pictures."""
 
+import fcntl
 import math
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyuq
@@ -11,10 +14,12 @@ from pyuq.diffusion.summary import Summary, summarise
 from pyuq.diffusion.trajectory import TrajectoryAnalysis
 from pyuq.io.files import check_distinct, check_folder, write_json, write_text
 
+RESULTS = ("diffusion.json", "diffusion.png", "arrhenius.png", "report.md")
+
 
 def run_diffusion(
     trajectories: Sequence,
-    timestep: float,
+    timestep: float | None = None,
     out="pyuq-diffusion",
     temperatures: Sequence[float] | None = None,
     predict: Sequence[float] = (),
@@ -25,7 +30,7 @@ def run_diffusion(
     Parameters
     ----------
     trajectories : sequence of str or Path
-    timestep : float
+    timestep : float, optional
         As in :class:`TrajectoryAnalysis`.
     out : str or Path
         Folder.
@@ -67,14 +72,43 @@ def run_diffusion(
     runs = [analysis.compute(path) for path in trajectories]
     summary = summarise(runs, temperatures, charges)
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "diffusion.json", {"pyuq": pyuq.__version__} | summary.to_dict())
-    report.plot_diffusion(folder / "diffusion.png", summary)
-    if summary.arrhenius:
-        report.plot_arrhenius(folder / "arrhenius.png", summary, predict)
-    write_text(folder / "report.md", report.report(summary, analysis, predict))
+    with _alone(folder):
+        write_json(folder / "diffusion.json", {"pyuq": pyuq.__version__} | summary.to_dict())
+        report.plot_diffusion(folder / "diffusion.png", summary)
+        if summary.arrhenius:
+            report.plot_arrhenius(folder / "arrhenius.png", summary, predict)
+        write_text(folder / "report.md", report.report(summary, analysis, predict))
     print("\n".join(report.verdicts(summary)))
     print(f"report: {folder / 'report.md'}")
     return summary
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other processes from writing into the folder, and remove what a killed one left half-written.
+
+    Raises
+    ------
+    RuntimeError
+        Another process writes there.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RuntimeError(
+                f"another process writes its results into {folder}: wait for it, or name another folder (--out)"
+            ) from None
+        except OSError:
+            pass  # a file system without locks
+        else:
+            for name in RESULTS:
+                for left in folder.glob(f".{name}.*.tmp"):
+                    left.unlink()
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _positive(values: Sequence[float]) -> bool:

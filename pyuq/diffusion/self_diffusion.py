@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Self-diffusivity of a group of atoms with a calibrated interval."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import stats
@@ -20,6 +20,8 @@ from pyuq.diffusion.regression import (
 
 PER_CM2_S = 1e-4  # cm²/s in one Å²/ps
 LEVEL = 0.95
+SITE = 2.5  # Å, from one site of an ion to the next, about
+FEW = 1.5  # times that, where the errors are those of few hops
 CAGED = 0.5  # logarithmic slope of the MSD up to which cages hold more of it than diffusion
 
 
@@ -79,6 +81,22 @@ class Diffusivity:
         reach = stats.t.ppf(0.5 + level / 2, self.dof) * self.error
         return float(self.value - reach), float(self.value + reach)
 
+    def scaled(self, factor: float) -> "Diffusivity":
+        """D and its error times a factor; curves as they are."""
+        return replace(self, value=self.value * factor, error=self.error * factor)
+
+    def widened(self, error: float) -> "Diffusivity":
+        """The same with a further, independent standard error, Å²/ps."""
+        if not error:
+            return self
+        tensor = None if self.tensor_errors is None else np.hypot(self.tensor_errors, error)
+        return replace(
+            self,
+            error=float(np.hypot(self.error, error)),
+            direction_errors=np.hypot(self.direction_errors, error),
+            tensor_errors=tensor,
+        )
+
     @property
     def value_cm2_s(self) -> float:
         """D in cm²/s."""
@@ -108,7 +126,20 @@ class Diffusivity:
             return f"no diffusion resolved: over {self.window[1]:.3g} ps the MSD stays in its cage ({text})"
         if not self.linear:
             return f"{text}; no part of the MSD is linear within its errors: run longer"
+        # Where atoms scatter as few hops do, D and with it the way may be too large already.
+        enough = SITE if np.isinf(self.dof) else FEW * SITE
+        if (moved := self.moved) < enough:
+            return (
+                f"{text}; within {self.window[1]:.3g} ps the atoms moved {moved:.2g} Å, hardly from one site to the "
+                f"next (about {SITE} Å): hops that are undone later are counted, and D may be up to twice too large. "
+                "Run longer"
+            )
         return text
+
+    @property
+    def moved(self) -> float:
+        """Root of the mean squared displacement by diffusion at the end of the window, Å."""
+        return float(np.sqrt(max(6.0 * self.value * self.window[1], 0.0)))
 
     def to_dict(self) -> dict:
         """Plain numbers and lists, for JSON; ``dof`` is None where infinite."""
@@ -136,6 +167,14 @@ class Diffusivity:
             "msd_error": self.msd_error.tolist(),
             "scan": self.scan.tolist(),
         }
+
+
+def require_times(settings, *names: str) -> None:
+    """Raise ValueError where a setting is no positive time; None stands for a default."""
+    for name in names:
+        value = getattr(settings, name)
+        if value is not None and not 0 < value < np.inf:
+            raise ValueError(f"{name} {value}: expected a positive time")
 
 
 @dataclass(frozen=True)
@@ -168,6 +207,9 @@ class SelfDiffusion:
     last: float | None = None
     first: float | None = None
     tensor: bool = False
+
+    def __post_init__(self):
+        require_times(self, "timestep", "first", "last")
 
     def compute(self, positions: np.ndarray) -> Diffusivity:
         """Analyse a trajectory.

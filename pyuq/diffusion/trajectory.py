@@ -1,23 +1,23 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Everything that one trajectory tells about diffusion, read in one pass."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
+from pyuq.diffusion.clock import PICOSECONDS, Clock
 from pyuq.diffusion.conductivity import charge_displacement, collective_diffusivity
 from pyuq.diffusion.green_kubo import GreenKubo, VelocityCorrelation
-from pyuq.diffusion.msd import remove_drift
 from pyuq.diffusion.pooling import Pooled, block_average
-from pyuq.diffusion.self_diffusion import Diffusivity, SelfDiffusion
+from pyuq.diffusion.reference import Reference, Survey
+from pyuq.diffusion.regression import log_lags
+from pyuq.diffusion.self_diffusion import Diffusivity, SelfDiffusion, require_times
 from pyuq.diffusion.streaming import StreamingMSD
 from pyuq.io.trajectory import Trajectory, iterate_trajectory
 
-PICOSECONDS = {"metal": 1.0, "real": 1e-3}  # unit of time of LAMMPS's unit styles that measure in Å
-STEPS = (1e-5, 0.1)  # ps, shortest and longest of a simulation; others are in another unit
 SAME_CELL = 1e-9  # relative change of a cell vector that counts as none
 
 
@@ -51,6 +51,10 @@ class TrajectoryResult:
         Of each group; empty unless asked for.
     blocks : dict
         Self-diffusivity of consecutive parts, for each group; empty unless asked for.
+    remarks : tuple of str
+        What was mended in the trajectory, guessed or decided from its data, in words.
+    reference_error : float
+        What the motion of the frame of reference itself adds to the standard errors, Å²/ps.
     """
 
     name: str
@@ -66,6 +70,8 @@ class TrajectoryResult:
     net_charge: float
     green_kubo: dict[str, VelocityCorrelation]
     blocks: dict[str, Pooled]
+    remarks: tuple[str, ...] = ()
+    reference_error: float = 0.0
 
     def to_dict(self) -> dict:
         """Plain numbers, lists and words, for JSON."""
@@ -83,6 +89,8 @@ class TrajectoryResult:
             "net_charge": self.net_charge,
             "green_kubo": {s: g.to_dict() for s, g in self.green_kubo.items()},
             "blocks": {s: b.to_dict() for s, b in self.blocks.items()},
+            "remarks": list(self.remarks),
+            "reference_error": self.reference_error,
         }
 
 
@@ -92,9 +100,9 @@ class TrajectoryAnalysis:
 
     Parameters
     ----------
-    timestep : float
+    timestep : float, optional
         Time of one step of the file, in the unit of `units`; for formats that number their frames (extended XYZ,
-        MDAnalysis) the time between frames.
+        MDAnalysis) the time between frames. A dump with times (``dump_modify time yes``) needs none, and must agree.
     units : {"metal", "real"}
         LAMMPS's: ps and Å/ps, or fs and Å/fs.
     elements : sequence of str, optional
@@ -105,7 +113,8 @@ class TrajectoryAnalysis:
         Further groups of atoms.
     framework : sequence of str, optional
         Species whose centre is the frame of reference; ``("all",)`` the centre of mass of all atoms, ``("none",)``
-        the frame of the file. Default: the atoms that are not analysed, or all where none is left.
+        the frame of the file. Default: those of the species that are not analysed whose atoms stay in their places;
+        without any the frame of the file, or the centre of mass of all atoms if it drifts.
     charges : mapping from species to float, optional
         e; asks for the charge displacement. Species without one carry none.
     collective : bool
@@ -125,7 +134,7 @@ class TrajectoryAnalysis:
         `blocks`.
     """
 
-    timestep: float
+    timestep: float | None = None
     units: str = "metal"
     elements: Sequence[str] | None = None
     species: Sequence[str] = ()
@@ -154,8 +163,8 @@ class TrajectoryAnalysis:
         ------
         ValueError
             Parameters that do not go together, a dump that names other units, what :func:`iterate_trajectory`
-            refuses, a group that has no atoms, a species without charge, no velocities, too few frames. The message
-            names the file.
+            refuses, a time step that contradicts the times or the velocities of the file, a group that has no
+            atoms, a species without charge, no velocities, too few frames. The message names the file.
         """
         self._check()
         try:
@@ -167,10 +176,7 @@ class TrajectoryAnalysis:
     def _check(self) -> None:
         if self.units not in PICOSECONDS:
             raise ValueError(f"units {self.units}: expected one of {', '.join(PICOSECONDS)}")
-        for name in ("timestep", "first", "last"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < np.inf:
-                raise ValueError(f"{name} {value}: expected a positive time")
+        require_times(self, "timestep", "first", "last")
         if bad := [s for s, q in (self.charges or {}).items() if not np.isfinite(q)]:
             raise ValueError(f"charge {self.charges[bad[0]]} of {bad[0]}: expected a number, e")
         if self.skip < 0 or self.stride < 1:
@@ -185,6 +191,36 @@ class TrajectoryAnalysis:
             raise ValueError(f"blocks {self.blocks}: expected at least 2, or 0 for none")
 
     def _compute(self, path) -> TrajectoryResult:
+        clock, survey, record, reference = self._clock(), None, None, None
+        if self.stream and not self.framework:
+            # The frame of reference must be known before displacements are averaged.
+            for piece in self._pieces(path, clock):
+                survey = survey or Survey((), piece, _groups(self, piece))
+                survey.update(piece)
+            reference, clock = survey.choose(clock.spacing), self._clock()
+        seen, path_of = 0, None if reference is None else survey.path(reference)
+        for piece in self._pieces(path, clock):
+            if record is None:
+                record = _Record(self, piece)
+                survey = survey or Survey(self.framework, piece, record.groups)
+            if reference is None:
+                survey.update(piece)
+            moving = piece
+            if self.stream:
+                known = path_of is not None
+                centre = path_of[seen:][: len(piece.steps)] if known else survey.latest()
+                moving = replace(piece, positions=piece.positions - centre[:, None])
+            record.update(moving)
+            seen += len(piece.steps)
+        self._require_lags(seen, clock.spacing)
+        reference = reference or survey.choose(clock.spacing)
+        return record.result(str(path), clock, survey, reference)
+
+    def _clock(self) -> Clock:
+        return Clock(self.timestep, self.units)
+
+    def _pieces(self, path, clock: Clock) -> Iterator[Trajectory]:
+        """Pieces of the trajectory, evenly spaced in time, with a bar of progress."""
         pieces = iterate_trajectory(
             path,
             elements=self.elements,
@@ -192,32 +228,25 @@ class TrajectoryAnalysis:
             stride=self.stride,
             partial=self.partial,
         )
-        record = None
         with tqdm(desc=Path(str(path)).name, unit=" frames", disable=None) as bar:
-            for piece in pieces:
-                record = record or _Record(self, piece)
-                record.update(piece)
+            for piece in clock.watch(pieces):
+                if piece.units not in (None, self.units):
+                    raise ValueError(
+                        f"the dump is in units {piece.units}, the analysis in units {self.units}: expected the same"
+                    )
+                yield piece
                 bar.update(len(piece.steps))
-        return record.result(str(path))
+
+    def _require_lags(self, n_frames: int, spacing: float) -> None:
+        log_lags(n_frames, last=None if self.last is None else round(self.last / spacing))
 
 
 class _Record:
-    """What is kept of the frames."""
+    """What is kept of the frames; positions as in the file, but for a stream relative to the frame of reference."""
 
     def __init__(self, analysis: TrajectoryAnalysis, piece: Trajectory):
         self.analysis = analysis
-        if piece.units not in (None, analysis.units):
-            raise ValueError(
-                f"the dump is in units {piece.units}, the analysis in units {analysis.units}: expected the same"
-            )
-        step = analysis.timestep * PICOSECONDS[analysis.units]
-        if np.diff(piece.steps[:2]).sum() > 1 and not STEPS[0] <= step <= STEPS[1]:  # not frames
-            raise ValueError(
-                f"timestep {analysis.timestep:g} in units {analysis.units} is {step:g} ps, which no simulation "
-                "takes for a step: expected ps (0.002) in units metal, fs (2) in units real"
-            )
         self.groups = _groups(analysis, piece)
-        self.reference = _Reference.choose(analysis.framework, piece, self.groups)
         self.charges = _charges(analysis.charges, piece, self.groups)
         if analysis.green_kubo and piece.velocities is None:
             raise ValueError(
@@ -226,64 +255,70 @@ class _Record:
         keep = StreamingMSD if analysis.stream else _Frames
         self.positions = {name: keep() for name in self.groups}
         self.velocities = {name: _Frames() for name in self.groups if analysis.green_kubo}
-        self.sums = {
-            name: _Frames()
-            for name, chosen in self.groups.items()
-            if analysis.collective and not self.reference.fixes(chosen)
-        }
+        self.sums = {name: _Frames() for name in self.groups if analysis.collective}
         self.charge = _Frames()
-        self.steps: list[int] = []
+        self.count = 0
         self.volume = 0.0
         self.cell, self.fixed_cell = piece.cells[0], True
+        self.remarks: tuple[str, ...] = ()
 
     def update(self, piece: Trajectory) -> None:
-        self.steps.extend(piece.steps.tolist())
+        self.count += len(piece.steps)
         self.volume += piece.volume * len(piece.steps)
-        self.fixed_cell &= np.allclose(piece.cells, self.cell, rtol=SAME_CELL)
-        positions = self.reference.remove(piece.positions)
+        pbc = np.asarray(piece.pbc)
+        self.fixed_cell &= np.allclose(piece.cells[:, pbc], self.cell[pbc], rtol=SAME_CELL)
+        self.remarks = piece.remarks
+        positions = piece.positions
         for name, record in self.positions.items():
             record.update(positions[:, self.groups[name]])
         for name, record in self.sums.items():
             record.update(positions[:, self.groups[name]].sum(axis=1, keepdims=True))
         if self.charges is not None:
             self.charge.update(charge_displacement(positions, self.charges)[:, None])
-        if self.velocities:
-            velocities = self.reference.remove(piece.velocities)
-            for name, record in self.velocities.items():
-                record.update(velocities[:, self.groups[name]])
+        for name, record in self.velocities.items():
+            record.update(piece.velocities[:, self.groups[name]])
 
-    def result(self, name: str) -> TrajectoryResult:
-        analysis = self.analysis
+    def result(
+        self, name: str, clock: Clock, survey: Survey, reference: Reference
+    ) -> TrajectoryResult:
+        analysis, spacing = self.analysis, clock.spacing
         unit = PICOSECONDS[analysis.units]
-        spacing = (self.steps[1] - self.steps[0]) * analysis.timestep * unit
         line = SelfDiffusion(spacing, first=analysis.first, last=analysis.last)
         tensor = SelfDiffusion(
             spacing, first=analysis.first, last=analysis.last, tensor=analysis.tensor
         )
         counts = {s: int(chosen.sum()) for s, chosen in self.groups.items()}
-        single = {s: _diffusivity(p, tensor) for s, p in self.positions.items()}
+        net_charge = 0.0 if self.charges is None else float(self.charges.sum())
+        if not analysis.stream:
+            self._subtract(survey, reference, counts, net_charge)
+        error = reference.error
+        single = {s: _diffusivity(p, tensor).widened(error) for s, p in self.positions.items()}
         collective = {
-            s: collective_diffusivity(p.joined()[:, 0] / np.sqrt(counts[s]), line, [single[s]])
+            s: collective_diffusivity(
+                p.joined()[:, 0] / np.sqrt(counts[s]), line, [single[s]]
+            ).widened(counts[s] * error)
             for s, p in self.sums.items()
+            if not reference.fixes(self.groups[s])
         }
         charge = None
         if self.charges is not None:
             charged = [d for s, d in single.items() if analysis.charges.get(s)]
             charge = collective_diffusivity(self.charge.joined()[:, 0], line, charged)
+            charge = charge.widened(net_charge**2 * error)
         return TrajectoryResult(
             name=name,
-            n_frames=len(self.steps),
+            n_frames=self.count,
             spacing=spacing,
-            volume=self.volume / len(self.steps),
+            volume=self.volume / self.count,
             fixed_cell=self.fixed_cell,
-            reference=self.reference.words,
+            reference=reference.words,
             counts=counts,
             diffusivities=single,
             collective=collective,
             charge=charge,
-            net_charge=0.0 if self.charges is None else float(self.charges.sum()),
+            net_charge=net_charge,
             green_kubo={
-                s: GreenKubo(spacing, analysis.last).compute(v.joined() / unit)
+                s: GreenKubo(spacing, analysis.last).compute(v.joined() / unit).widened(error)
                 for s, v in self.velocities.items()
             },
             blocks={
@@ -291,7 +326,27 @@ class _Record:
                 for s, p in self.positions.items()
                 if analysis.blocks
             },
+            remarks=(*self.remarks, *clock.remarks, *reference.remarks),
+            reference_error=error,
         )
+
+    def _subtract(
+        self, survey: Survey, reference: Reference, counts: Mapping[str, int], net_charge: float
+    ) -> None:
+        """Make positions and velocities relative to the frame of reference."""
+        if reference.atoms is None:
+            return
+        centre = survey.path(reference)[:, None]
+        for record in self.positions.values():
+            record.subtract(centre)
+        for name, record in self.sums.items():
+            record.subtract(counts[name] * centre)
+        if self.charges is not None:
+            self.charge.subtract(net_charge * centre)
+        if self.velocities:
+            centre = survey.path(reference, velocities=True)[:, None]
+            for record in self.velocities.values():
+                record.subtract(centre)
 
 
 class _Frames:
@@ -307,6 +362,11 @@ class _Frames:
         """All frames in one array; the pieces are let go."""
         self.pieces = [np.concatenate(self.pieces)]
         return self.pieces[0]
+
+    def subtract(self, centre: np.ndarray) -> None:
+        """Take (T, 1, 3) from all frames."""
+        frames = self.joined()
+        frames -= centre
 
 
 def _diffusivity(record: _Frames | StreamingMSD, analysis: SelfDiffusion) -> Diffusivity:
@@ -348,45 +408,3 @@ def _charges(
             f"{missing[0]}=1 (0 where it carries none)"
         )
     return np.array([charges.get(s, 0.0) for s in piece.species])
-
-
-@dataclass(frozen=True)
-class _Reference:
-    """Frame of reference; without atoms it is that of the file."""
-
-    atoms: np.ndarray | None
-    masses: np.ndarray | None
-    words: str
-
-    @classmethod
-    def choose(
-        cls, framework: Sequence[str], piece: Trajectory, groups: Mapping[str, np.ndarray]
-    ) -> "_Reference":
-        framework = list(framework)
-        alone = not framework and len(piece.species) == 1  # its own centre would never move
-        if framework == ["none"] or alone:
-            return cls(None, None, "the frame of the file")
-        masses, weight = _masses(piece.species)
-        rest = ~np.any(list(groups.values()), axis=0)
-        if framework == ["all"] or (not framework and not rest.any()):
-            return cls(np.ones(len(rest), dtype=bool), masses, f"the centre{weight} of all atoms")
-        atoms = piece.group(framework) if framework else rest
-        names = ", ".join(dict.fromkeys(piece.species[atoms].tolist()))
-        return cls(atoms, masses, f"the centre{weight} of {atoms.sum()} atoms of {names}")
-
-    def remove(self, vectors: np.ndarray) -> np.ndarray:
-        """Positions or velocities relative to the frame."""
-        return vectors if self.atoms is None else remove_drift(vectors, self.atoms, self.masses)
-
-    def fixes(self, chosen: np.ndarray) -> bool:
-        """Whether the sum over some atoms cannot move, as they alone define the frame."""
-        return self.atoms is not None and np.array_equal(self.atoms, chosen)
-
-
-def _masses(species: np.ndarray) -> tuple[np.ndarray | None, str]:
-    """Masses (N,) where all species are elements, g/mol, and a word on it."""
-    from ase.data import atomic_masses, atomic_numbers
-
-    if not all(name in atomic_numbers for name in set(species.tolist())):
-        return None, ""
-    return np.array([atomic_masses[atomic_numbers[name]] for name in species]), " of mass"

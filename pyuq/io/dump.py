@@ -20,6 +20,7 @@ POSITIONS = (
 )
 IMAGES = ("ix", "iy", "iz")
 VELOCITIES = ("vx", "vy", "vz")
+LARGEST = 2**31  # of an atom type or an image flag
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class Frame:
         Image flags, where positions are wrapped and the dump has them.
     velocities : ndarray, shape (N, 3), or None
         Å/ps.
+    time : float, or None
+        Of the simulation, in the unit of the dump, where it says so (``dump_modify time yes``).
     """
 
     step: int
@@ -50,6 +53,7 @@ class Frame:
     positions: np.ndarray
     images: np.ndarray | None
     velocities: np.ndarray | None
+    time: float | None = None
 
 
 class LammpsDump:
@@ -84,6 +88,7 @@ class LammpsDump:
     def __init__(self, path, partial: bool = False):
         self.path = Path(path)
         self.partial = partial
+        self._lines = 0  # before what is held of the file
         self._check_format()
         text = self._first_frame()
         header = self._header(text, 0)
@@ -103,7 +108,7 @@ class LammpsDump:
     def __iter__(self) -> Iterator[Frame]:
         """Frames in the order of the file."""
         previous = None
-        text, position, more = b"", 0, True
+        text, position, more, self._lines = b"", 0, True, 0
         with self._open() as file:
             while more or position < len(text):
                 frame, behind = self._frame(text, position) if text else (None, 0)
@@ -115,6 +120,7 @@ class LammpsDump:
                 elif more:
                     fresh = self._read(file, max(CHUNK, len(text) - position))
                     more = len(fresh) > 0
+                    self._lines += text.count(b"\n", 0, position)
                     text, position = text[position:] + fresh, 0
                 else:
                     self._cut_short(text, position)
@@ -166,9 +172,10 @@ class LammpsDump:
         lines = text[start:table].decode(errors="replace").splitlines()
         try:
             return _Header.parse(lines, table)
-        except (ValueError, IndexError, KeyError) as error:
+        except (ValueError, IndexError) as error:
+            number = self._lines + text.count(b"\n", 0, start) + 1
             raise ValueError(
-                f"{self.path}: the header of a frame cannot be read ({error}): {lines[:10]}"
+                f"{self.path}, line {number}: the header of a frame cannot be read ({error}): {lines[:10]}"
             ) from None
 
     def _choose_columns(self) -> tuple[np.ndarray, list[str], bool, bool]:
@@ -215,6 +222,8 @@ class LammpsDump:
                 f"{where}: {header.n_atoms} atoms, {self._n_atoms} in the first frame; were atoms lost? "
                 "Expected the same atoms in all frames"
             )
+        if len(text) - header.table < 2 * header.n_atoms * len(self.columns):
+            return None, start  # a number of atoms that no file holds must not take the memory
         table = np.empty((header.n_atoms, len(self._names)))
         end, bad = parse_table(text, header.table, self._slots, table)
         if bad >= 0:
@@ -232,7 +241,7 @@ class LammpsDump:
             self._sort(ids.copy(), where)
         table = table[self._order]
         if self._types is None:
-            self._types = table[:, 1].astype(np.int64)
+            self._types = self._whole(table[:, 1:2], "type", where)[:, 0]
         elif (changed := table[:, 1] != self._types).any():
             k = int(changed.argmax())
             raise ValueError(
@@ -246,7 +255,7 @@ class LammpsDump:
         images = velocities = None
         if "ix" in columns:
             k = columns["ix"]
-            images = table[:, k : k + 3].astype(np.int64)
+            images = self._whole(table[:, k : k + 3], "image flags", where)
         if "vx" in columns:
             k = columns["vx"]
             velocities = np.ascontiguousarray(table[:, k : k + 3])
@@ -259,10 +268,25 @@ class LammpsDump:
             positions,
             images,
             velocities,
+            header.time,
         )
+
+    def _whole(self, values: np.ndarray, what: str, where: str) -> np.ndarray:
+        """Columns (N, k) that must hold whole numbers, atoms sorted by id."""
+        with np.errstate(invalid="ignore"):
+            bad = ~((values == np.round(values)) & (np.abs(values) < LARGEST))
+        if bad.any():
+            k = int(bad.any(axis=1).argmax())
+            raise ValueError(
+                f"{where}: atom {self._sorted_ids[k]} has {what} {' '.join(f'{v:g}' for v in values[k])}: "
+                f"expected whole numbers below {LARGEST}"
+            )
+        return values.astype(np.int64)
 
     def _sort(self, ids: np.ndarray, where: str) -> None:
         """Find the order of a frame's atoms."""
+        if (bad := ~((ids == np.round(ids)) & (np.abs(ids) < 2.0**53))).any():
+            raise ValueError(f"{where}: atom id {ids[bad][0]:g}: expected a whole number")
         order = np.argsort(ids, kind="stable")
         found = ids[order].astype(np.int64)
         if self._sorted_ids is None:
@@ -304,29 +328,56 @@ class _Header:
     origin: np.ndarray
     pbc: tuple[bool, bool, bool]
     units: str | None
+    time: float | None
     columns: list[str]
     table: int
 
     @classmethod
     def parse(cls, lines: list[str], table: int) -> "_Header":
         items = {line[6:]: k for k, line in enumerate(lines) if line.startswith("ITEM: ")}
-        box = next(name for name in items if name.startswith("BOX BOUNDS"))
-        rows = [[float(v) for v in line.split()] for line in lines[items[box] + 1 :][:3]]
-        cell, origin = _general(rows) if "abc" in box else _restricted(rows)
+        box = next((name for name in items if name.startswith("BOX BOUNDS")), "BOX BOUNDS")
+        for name in ("TIMESTEP", "NUMBER OF ATOMS", box):
+            if name not in items:
+                raise ValueError(f"no ITEM: {name}, which stands above the atoms of every frame")
+        rows = [[_number(v) for v in line.split()] for line in lines[items[box] + 1 :][:3]]
+        cell, origin = _cell(rows, general="abc" in box)
         boundary = [
             word for word in box.split()[2:] if word not in ("xy", "xz", "yz", "abc", "origin")
         ]
         columns = lines[-1].split()[2:]
+        if (n_atoms := int(lines[items["NUMBER OF ATOMS"] + 1])) < 1:
+            raise ValueError(f"{n_atoms} atoms: expected at least one")
         return cls(
             step=int(lines[items["TIMESTEP"] + 1]),
-            n_atoms=int(lines[items["NUMBER OF ATOMS"] + 1]),
+            n_atoms=n_atoms,
             cell=cell,
             origin=origin,
             pbc=tuple(word == "pp" for word in boundary) if boundary else (True, True, True),
             units=lines[items["UNITS"] + 1].strip() if "UNITS" in items else None,
+            time=_number(lines[items["TIME"] + 1]) if "TIME" in items else None,
             columns=columns,
             table=table,
         )
+
+
+def _number(text: str) -> float:
+    """Read a finite number of a header."""
+    try:
+        if np.isfinite(value := float(text)):
+            return value
+    except ValueError:
+        pass
+    raise ValueError(f"expected a number, found {text.strip()!r}")
+
+
+def _cell(rows: list[list[float]], general: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Cell and corner from the three lines of BOX BOUNDS."""
+    wanted = (4,) if general else (2, 3)
+    if [len(row) for row in rows] not in [[n] * 3 for n in wanted]:
+        raise ValueError(
+            f"ITEM: BOX BOUNDS with {rows}: expected three lines of {' or '.join(map(str, wanted))} numbers"
+        )
+    return _general(rows) if general else _restricted(rows)
 
 
 def _restricted(rows: list[list[float]]) -> tuple[np.ndarray, np.ndarray]:

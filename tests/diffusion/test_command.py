@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """``pyuq diffusion``: walks of known diffusivity written as dumps, and every usual mistake."""
 
+import fcntl
 import json
+import os
 import re
 
 import ase.io
@@ -97,7 +99,11 @@ def test_units_and_groups(dump, tmp_path):
 
 def test_units_that_a_dump_names(dump, tmp_path, capsys):
     """``dump_modify units yes time yes`` adds items to the header."""
-    text = dump.read_text().replace("ITEM: NUMBER", "ITEM: TIME\n0.5\nITEM: NUMBER")
+    text = re.sub(
+        r"TIMESTEP\n(\d+)",
+        lambda m: f"TIMESTEP\n{m[1]}\nITEM: TIME\n{5 * int(m[1])}",
+        dump.read_text(),
+    )
     dump.write_text("ITEM: UNITS\nreal\n" + text)
     assert command(tmp_path, dump, *BASIC) is None
     assert "in units real, the analysis in units metal" in capsys.readouterr().err
@@ -336,3 +342,56 @@ def test_tensor_is_reported(dump, tmp_path):
     )
     assert summary.runs[0].diffusivities["Ag"].tensor.shape == (3, 3)
     assert "Tensors" in (tmp_path / "out" / "report.md").read_text()
+
+
+def test_what_a_killed_run_left_half_written_goes(dump, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / ".report.md.4711.tmp").write_text("half")
+    (out / ".notes.tmp").write_text("not ours")
+    assert command(tmp_path, dump, *BASIC, "--species", "Ag") is not None
+    assert [p.name for p in out.glob(".*")] == [".notes.tmp"]
+
+
+def test_two_runs_do_not_write_into_one_folder(dump, tmp_path, capsys):
+    (tmp_path / "out").mkdir()
+    held = os.open(tmp_path / "out", os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert command(tmp_path, dump, *BASIC, "--species", "Ag") is None
+    finally:
+        os.close(held)
+    assert "another process writes its results into" in capsys.readouterr().err
+    assert command(tmp_path, dump, *BASIC, "--species", "Ag") is not None
+
+
+def test_what_was_mended_is_said(tmp_path, capsys):
+    positions, types = conductor(0)
+    positions = 0.3 * positions
+    positions[200:] += EDGE * np.random.default_rng(0).integers(-1, 2, positions.shape[1:])
+    path = write_dump(tmp_path / "run.dump", positions, types)
+    found = command(tmp_path, path, *BASIC, "--species", "Ag")
+    silver = found["conditions"][0]["diffusivities"]["Ag"]
+    assert abs(silver["diffusivity"] - 0.09 * 0.5) < 4 * silver["error"]
+    assert "step 4000: " in found["trajectories"][0]["remarks"][0]
+    for text in (capsys.readouterr().out, (tmp_path / "out" / "report.md").read_text()):
+        assert "note, run.dump: step 4000: 20 atoms jumped by whole cells in one frame" in text
+
+
+def test_times_in_the_file_need_no_time_step(dump, tmp_path, capsys):
+    given = command(tmp_path, dump, *BASIC, "--species", "Ag")
+    options = ("--elements", "Ag,I", "--species", "Ag")
+    assert command(tmp_path, dump, *options) is None
+    assert "the file has no times: give the time step" in capsys.readouterr().err
+    text = re.sub(
+        r"TIMESTEP\n(\d+)",
+        lambda m: f"TIMESTEP\n{m[1]}\nITEM: TIME\n{TIMESTEP * int(m[1])}",
+        dump.read_text(),
+    )
+    dump.write_text(text)
+    told = command(tmp_path, dump, *options)
+    for found in (given, told):
+        del found["pyuq"]
+    assert told["conditions"][0]["diffusivities"]["Ag"]["diffusivity"] == pytest.approx(
+        given["conditions"][0]["diffusivities"]["Ag"]["diffusivity"]
+    )

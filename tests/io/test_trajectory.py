@@ -122,9 +122,10 @@ def test_unsorted_atoms_and_surplus_columns(walk, tmp_path):
     table = [[rows[k] for k in rng.permutation(len(rows))] for rows in table]
     path = tmp_path / "t.dump"
     path.write_text(dump_text(range(40), table, "element xu yu zu q id type"))
-    found = read_trajectory(path)
+    with pytest.warns(UserWarning, match="types 1, 2 are all Xx"):
+        found = read_trajectory(path)
     np.testing.assert_array_equal(found.positions, walk)
-    assert set(found.species) == {"Xx"}
+    assert set(found.species) == {"Xx1", "Xx2"}
 
 
 def test_pieces_continue_each_other(dump, walk):
@@ -287,13 +288,262 @@ def test_uneven_steps(dump):
         read_trajectory(dump(steps=[*range(0, 200, 10), *range(250, 450, 10)]))
 
 
-def test_a_cell_that_flips(tmp_path):
-    boxes = ["xy xz yz pp pp pp\n0 6 2\n0 4 0\n0 4 0", "xy xz yz pp pp pp\n-2 4 -2\n0 4 0\n0 4 0"]
+@pytest.mark.parametrize("length", [40, 10, 4])
+@pytest.mark.parametrize("columns", ["xu yu zu", "x y z ix iy iz", "x y z"])
+def test_a_cell_that_flips(length, columns, tmp_path):
+    """An atom at rest, 3 images away; LAMMPS keeps ``xu`` and turns the flags (b becomes b - a)."""
+    path = tmp_path / "t.dump"
+    frames = []
+    for t, xy in enumerate((5, 5, -5, -5)):
+        box = f"xy xz yz pp pp pp\n{min(0, xy)} {10 + max(0, xy)} {xy}\n0 {length} 0\n0 10 0"
+        # In the file: u = w + n h, w inside the cell before and after.
+        u = np.array([7 + 15, 1 + 3 * length, 1.0])
+        flags = [3, 3, 0] if xy < 0 else [0, 3, 0]
+        w = u - np.array(flags) @ [[10, 0, 0], [xy, length, 0], [0, 0, 10]]
+        row = {"xu yu zu": [*u], "x y z ix iy iz": [*w, *flags], "x y z": [*w]}[columns]
+        frames.append(dump_text([t], [[[1, 1, *row]]], f"id type {columns}", box))
+    path.write_text("".join(frames))
+    with pytest.warns(UserWarning, match="step 2: the cell flipped"):
+        found = read_trajectory(path).positions
+    np.testing.assert_allclose(found - found[0], 0, atol=1e-9)
+
+
+def test_a_cell_that_jumps_is_refused(tmp_path):
+    boxes = ["pp pp pp\n0 4\n0 4\n0 4", "pp pp pp\n0 6\n0 4\n0 4"]
     rows = [[[1, 1, 0.1, 0.1, 0.1]]]
     path = tmp_path / "t.dump"
     path.write_text("".join(dump_text([k], rows, box=b) for k, b in enumerate(boxes)))
-    with pytest.raises(ValueError, match="flip no"):
+    with pytest.raises(ValueError, match=r"step 1: cell vector a changed from .* runs joined"):
         read_trajectory(path)
+
+
+BIG = "pp pp pp\n0 12\n0 12\n0 12"
+
+
+@pytest.fixture
+def wander():
+    """Positions (T, N, 3) of a slow walk over several cells of 12 Å."""
+    rng = np.random.default_rng(5)
+    return rng.uniform(0, 12, (1, 20, 3)) + np.cumsum(rng.normal(0, 0.7, (300, 20, 3)), axis=0)
+
+
+@pytest.mark.parametrize("columns", ["xu yu zu", "x y z ix iy iz"])
+@pytest.mark.parametrize("fault", ["lost", "overflow"])
+def test_lost_and_overflowed_image_counters_are_mended(dump, wander, columns, fault):
+    images = np.floor(wander / 12).astype(int)
+    flags = images.copy()
+    if fault == "lost":
+        flags[150:] -= flags[150]  # begin again at zero
+    else:
+        flags[150:, 3, 1] -= 1024
+    assert (flags != images).any()
+    wrapped = wander - 12 * images
+    if columns == "xu yu zu":
+        path = dump(wrapped + 12 * flags, box=BIG)
+    else:
+        path = dump(wrapped, f"id type {columns}", extra=flags, box=BIG)
+    with pytest.warns(UserWarning, match=r"step 1500: .* jumped by whole cells"):
+        found = read_trajectory(path).positions
+    np.testing.assert_allclose(found - found[0], wander - wander[0], atol=1e-9)
+    pieces = iterate_trajectory(path, chunk=7)
+    pieces = np.concatenate([p.positions for p in pieces])
+    np.testing.assert_allclose(pieces, found, atol=1e-9)
+
+
+def test_atoms_that_are_fast_all_the_time_are_believed(dump):
+    """Moves beyond half a cell between frames; only unwrapped positions know of them."""
+    fast = np.cumsum(np.random.default_rng(3).normal(0, 3.0, (100, 20, 3)), axis=0)
+    found = read_trajectory(dump(fast, box=BIG))
+    np.testing.assert_array_equal(found.positions, fast)
+    assert found.remarks == ()
+
+
+def test_lost_counters_of_fast_atoms_are_refused(dump):
+    fast = np.cumsum(np.random.default_rng(3).normal(0, 3.0, (100, 20, 3)), axis=0)
+    fast[50:] -= 12 * np.floor(fast[50] / 12)
+    with pytest.raises(
+        ValueError, match=r"step 500: .*image counters lost, or different runs joined"
+    ):
+        read_trajectory(dump(fast, box=BIG))
+
+
+@pytest.mark.parametrize("columns", ["xu yu zu", "x y z"])
+def test_runs_that_were_joined_are_refused(dump, wander, columns):
+    quiet = 0.05 * wander + np.random.default_rng(0).uniform(0, 12, (20, 3))
+    joined = np.concatenate(
+        [quiet, quiet[-1] + np.random.default_rng(1).normal(0, 1, (20, 3)) + quiet - quiet[0]]
+    )
+    joined = joined if columns == "xu yu zu" else np.mod(joined, 12)
+    with pytest.raises(ValueError, match=r"step 3000: half of the atoms moved by .* joined"):
+        read_trajectory(dump(joined, f"id type {columns}", box=BIG))
+
+
+def test_a_first_frame_of_another_run_can_be_left_out(dump, wander):
+    quiet = 0.05 * wander
+    quiet[0] += np.random.default_rng(1).normal(0, 2, (20, 3))
+    path = dump(quiet, box=BIG)
+    with pytest.raises(ValueError, match=r"step 10: half of the atoms .*\(--skip\)"):
+        read_trajectory(path)
+    found = read_trajectory(path, skip=1, chunk=5).positions
+    np.testing.assert_array_equal(found, quiet[1:])
+
+
+def test_a_last_frame_of_another_run_is_refused(dump, wander):
+    quiet = 0.05 * wander
+    quiet[-1] += np.random.default_rng(1).normal(0, 2, (20, 3))
+    for chunk in (299, 256):
+        with pytest.raises(ValueError, match=r"step 2990: half of the atoms"):
+            list(iterate_trajectory(dump(quiet, box=BIG), chunk=chunk))
+
+
+def test_default_element_column_does_not_mix_types(tmp_path, dump, walk):
+    rows = [[[k + 1, 1 + k % 2, "C", *x.tolist()] for k, x in enumerate(f)] for f in walk]
+    path = tmp_path / "e.dump"
+    path.write_text(dump_text(range(len(walk)), rows, "id type element xu yu zu"))
+    with pytest.warns(UserWarning, match="which LAMMPS writes where no elements were named"):
+        found = read_trajectory(path)
+    assert found.species[:2].tolist() == ["1", "2"]
+    named = read_trajectory(path, elements=("Ar", "Kr"))
+    assert named.species[:2].tolist() == ["Ar", "Kr"]
+    with pytest.warns(UserWarning, match="1, 2 are all named O and analysed together"):
+        read_trajectory(path, elements=("O", "O"))
+    path.write_text(path.read_text().replace(" C ", " O "))
+    with pytest.warns(UserWarning, match=r"types 1, 2 are all O .* apart, as O1, O2"):
+        found = read_trajectory(path)
+    assert found.group("O").all() and found.group("O2").tolist() == [False, True] * 3 + [False]
+    assert set(found.elements) == {"O"}
+    path.write_text(
+        path.read_text().replace("\n2 2 O", "\n2 2 N", 1).replace("\n4 2 O", "\n4 2 F", 1)
+    )
+    with pytest.raises(ValueError, match="type 2 are F and N and O"):
+        read_trajectory(path)
+
+
+def frames_of(positions, cell, pbc):
+    return [Atoms(f"Ag{len(x)}", positions=x, cell=cell, pbc=pbc) for x in positions]
+
+
+@pytest.mark.parametrize("kind", ["xyz", "pbc F F F", "slab"])
+def test_wrapped_positions_without_a_periodic_cell_are_refused(wander, tmp_path, kind):
+    path = tmp_path / "t.xyz"
+    wrapped = np.mod(wander, 12)
+    if kind == "xyz":
+        ase.io.write(path, frames_of(wrapped, None, False), format="xyz")
+    else:
+        pbc = [True, True, False] if kind == "slab" else False
+        ase.io.write(path, frames_of(wrapped, [12] * 3, pbc), format="extxyz")
+    with pytest.raises(ValueError, match=r"the positions look wrapped.*say what the cell is"):
+        read_trajectory(path)
+    # The same atoms not wrapped, as they are in a cluster
+    ase.io.write(path, frames_of(wander, None, False), format="xyz")
+    np.testing.assert_allclose(read_trajectory(path).positions, wander, atol=1e-6)
+
+
+@pytest.mark.parametrize("cell", [[12, 12, 0], [12, 12, 30], [[12, 0, 0], [4, 12, 0], [5, 5, 9]]])
+def test_slabs(wander, tmp_path, cell):
+    slab = wander * [1, 1, 0.1]
+    frames = frames_of(slab, cell, [True, True, False])
+    for frame in frames:
+        frame.wrap(pbc=[True, True, False]) if np.shape(cell) == (3,) else None
+    path = tmp_path / "t.extxyz"
+    ase.io.write(path, frames)
+    found = read_trajectory(path).positions
+    np.testing.assert_allclose(found - found[0], slab - slab[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("columns", ["xu yu zu", "x y z"])
+def test_shrink_wrapped_cells(wander, tmp_path, columns):
+    """Bounds along z follow the atoms, by any amount; x and y are periodic."""
+    heights = np.random.default_rng(0).uniform(20, 60, 300)
+    frames = []
+    for t, x in enumerate(wander * [1, 1, 0.2]):
+        x = x if columns == "xu yu zu" else np.concatenate([np.mod(x[:, :2], 12), x[:, 2:]], axis=1)
+        rows = [[k + 1, 1, *v.tolist()] for k, v in enumerate(x)]
+        box = f"pp pp ss\n0 12\n0 12\n-40 {heights[t]}"
+        frames.append(dump_text([t], [rows], f"id type {columns}", box))
+    path = tmp_path / "t.dump"
+    path.write_text("".join(frames))
+    found = read_trajectory(path)
+    moved = (wander - wander[0]) * [1, 1, 0.2]
+    np.testing.assert_allclose(found.positions - found.positions[0], moved, atol=1e-9)
+    assert found.remarks == ()
+
+
+def test_periodic_without_a_cell_is_named(wander, tmp_path):
+    path = tmp_path / "t.extxyz"
+    path.write_text(
+        "".join(
+            '20\nProperties=species:S:1:pos:R:3 pbc="T T T"\n'
+            + "".join(f"Ag {a} {b} {c}\n" for a, b, c in x)
+            for x in wander[:3]
+        )
+    )
+    with pytest.raises(ValueError, match="step 0: periodic along a b c, but the cell vectors are"):
+        read_trajectory(path)
+
+
+@pytest.mark.parametrize("flag", ["nan", "1.9", "inf", "1e300"])
+def test_image_flags_that_are_no_whole_numbers(flag, tmp_path):
+    path = tmp_path / "t.dump"
+    path.write_text(
+        dump_text([0, 1], [[[7, 1, 0, 0, 0, 0, flag, 0]]] * 2, "id type x y z ix iy iz")
+    )
+    with pytest.raises(
+        ValueError, match=r"step 0: atom 7 has image flags .*expected whole numbers"
+    ):
+        read_trajectory(path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("ITEM: BOX BOUNDS pp pp pp\n", "", "no ITEM: BOX BOUNDS"),
+        ("0 5\n", "", "line 17: .*expected a number, found 'ITEM:'"),
+        ("0 5\n", "0\n", "expected three lines of 2 or 3 numbers"),
+        ("0 5\n", "0 nan\n", "expected a number, found 'nan'"),
+        ("ITEM: NUMBER OF ATOMS\n", "", "no ITEM: NUMBER OF ATOMS"),
+        ("TIMESTEP\n10\n", "TIMESTEP\nx\n", "header of a frame"),
+        ("ATOMS\n7\n", "ATOMS\n-1\n", "-1 atoms"),
+        ("ATOMS\n7\n", "ATOMS\n600000000000\n", "600000000000 atoms, 7 in the first"),
+    ],
+)
+def test_damaged_headers_are_named(dump, old, new, message):
+    path = dump()
+    head, _, tail = path.read_text().partition("ITEM: TIMESTEP\n10\n")
+    path.write_text(head + ("ITEM: TIMESTEP\n10\n" + tail).replace(old, new, 1))
+    with pytest.raises(ValueError, match=message):
+        read_trajectory(path)
+
+
+def test_a_first_frame_of_more_atoms_than_the_file_holds(dump):
+    path = dump()
+    path.write_text(path.read_text().replace("ATOMS\n7\n", "ATOMS\n600000000000\n", 1))
+    with pytest.raises(ValueError, match=r"cut short after .* of 600000000000 atoms"):
+        read_trajectory(path)
+
+
+def test_times_may_be_even_where_steps_are_not(dump, walk):
+    """``dump_modify every/time`` writes the first step behind every multiple of a time."""
+    path = dump(steps=[int(10 * t + t % 2) for t in range(40)])
+    with pytest.raises(ValueError, match="evenly spaced"):
+        read_trajectory(path)
+    text = path.read_text()
+    for t in range(40):
+        step = int(10 * t + t % 2)
+        text = text.replace(
+            f"TIMESTEP\n{step}\n", f"TIMESTEP\n{step}\nITEM: TIME\n{0.1 * t + 1e-3 * (t % 3):g}\n"
+        )
+    path.write_text(text)
+    found = read_trajectory(path)
+    np.testing.assert_allclose(found.times[:4], [0, 0.101, 0.202, 0.3])
+    with pytest.raises(ValueError, match="use the times"):
+        found.spacing  # noqa: B018
+    path.write_text(text.replace("TIME\n0.3", "TIME\n0.1", 1))
+    with pytest.raises(ValueError, match="expected ascending"):
+        read_trajectory(path)
+    path.write_text(text.replace("ITEM: TIME\n0.3\n", "", 1))
+    with pytest.raises(ValueError, match="expected all or none"):
+        list(iterate_trajectory(path, chunk=1))
 
 
 @pytest.mark.parametrize(
