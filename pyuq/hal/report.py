@@ -11,7 +11,8 @@ import numpy as np
 
 from pyuq.hal.settings import Settings
 from pyuq.hal.state import State, load_state
-from pyuq.io.files import atomic_write, sha256, write_text
+from pyuq.io.files import atomic_write, write_text
+from pyuq.io.identity import hash_file
 
 COLUMNS = {
     "iteration": "",
@@ -77,7 +78,7 @@ def report(folder: Path, state: State, settings: Settings) -> str:
         f"{triggers(settings)}.",
         "",
         f"- database: `database.extxyz`, {state.batches[-1] if state.batches else 0} structures, "
-        f"SHA-256 `{sha256(folder / 'database.extxyz')[:16]}…`",
+        f"SHA-256 `{hash_file(folder / 'database.extxyz')[:16]}…`",
         f"- potential: {settings.potential_files}",
         "- scripts and traces of all walkers: `iterations/`",
         "",

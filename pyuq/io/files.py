@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Files that are either the old ones or the new ones, never half of either."""
 
-import hashlib
 import json
 import math
 import os
@@ -13,6 +12,10 @@ from typing import IO
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
+
+from pyuq.io.identity import UNSEALED, check_seal, seal
+
+_PIECE = 2**24  # bytes of a file that are held at a time while it is summed
 
 
 @contextmanager
@@ -126,23 +129,52 @@ def write_text(path, text: str) -> None:
         file.write(text)
 
 
-def write_json(path, data) -> None:
-    """Write plain data as JSON, atomically; numbers that are not finite become null."""
-    write_text(path, json.dumps(_finite(data), indent=1, allow_nan=False) + "\n")
+def write_json(path, data, sealed: bool = False) -> None:
+    """Write plain data as JSON, atomically; numbers that are not finite become null.
+
+    Parameters
+    ----------
+    path : path
+    data
+        JSON types.
+    sealed : bool
+        Add a checksum, see :mod:`pyuq.io.identity`; `data` must be a mapping.
+    """
+    if sealed:
+        data = {k: v for k, v in data.items() if k not in UNSEALED} | UNSEALED
+    text = json.dumps(_finite(data), indent=1, allow_nan=False) + "\n"
+    with atomic_write(path, "wb") as file:
+        file.write(seal(text.encode()) if sealed else text.encode())
 
 
-def read_json(path):
-    """Read plain data from JSON.
+def read_json(path, remedy: str = ""):
+    """Read plain data from JSON, and check it against its checksum where it has one.
+
+    Parameters
+    ----------
+    path : path
+    remedy : str
+        What to do with this file where it is damaged, for the message.
+
+    Returns
+    -------
+    object
+        Without the checksum.
 
     Raises
     ------
     ValueError
         The file is damaged.
     """
+    text = Path(path).read_bytes()
     try:
-        return json.loads(Path(path).read_text())
+        data = json.loads(text)
     except ValueError as error:
-        raise ValueError(f"{path}: damaged, {error}") from error
+        raise ValueError(f"{path}: damaged, {error}" + (f"; {remedy}" if remedy else "")) from error
+    if isinstance(data, dict):
+        check_seal(path, data, text, remedy=remedy)
+        data = {k: v for k, v in data.items() if k not in UNSEALED}
+    return data
 
 
 def _finite(data):
@@ -156,25 +188,33 @@ def _finite(data):
 
 
 def write_tensors(path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
-    """Write a safetensors file atomically; the same content gives the same bytes."""
-    data = save(
-        {name: np.ascontiguousarray(value) for name, value in tensors.items()}, dict(metadata)
-    )
+    """Write a safetensors file atomically, with its checksum; the same content gives the same bytes.
+
+    Parameters
+    ----------
+    path : path
+    tensors : mapping of str to ndarray
+    metadata : mapping of str to str
+        Without the checksum, see :mod:`pyuq.io.identity`.
+    """
+    entries = {k: v for k, v in metadata.items() if k not in UNSEALED} | UNSEALED
+    data = save({name: np.ascontiguousarray(value) for name, value in tensors.items()}, entries)
     # The library writes the metadata in an order that differs from one process to the next.
     size = int.from_bytes(data[:8], "little")
     header = json.dumps(
         json.loads(data[8 : 8 + size]), sort_keys=True, separators=(",", ":")
     ).encode()
     header += b" " * (-len(header) % 8)
+    body = memoryview(data)[8 + size :]
     with atomic_write(path, "wb") as file:
-        file.write(len(header).to_bytes(8, "little") + header)
-        file.write(memoryview(data)[8 + size :])
+        file.write(seal(len(header).to_bytes(8, "little") + header, [body]))
+        file.write(body)
 
 
 def read_tensors(
     path, kind: tuple[str, str] | None = None, what: str = "a safetensors file"
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Read a safetensors file: tensors by name, and metadata.
+    """Read a safetensors file, and check it against its checksum: tensors by name, and metadata.
 
     Parameters
     ----------
@@ -183,6 +223,12 @@ def read_tensors(
         Values that the metadata must have as ``format`` and ``format_version``.
     what : str
         What the file should be, for messages.
+
+    Returns
+    -------
+    tensors : dict of str to ndarray
+    metadata : dict of str to str
+        Without the checksum.
 
     Raises
     ------
@@ -193,10 +239,12 @@ def read_tensors(
         raise ValueError(f"no file {path}: expected {what}")
     try:
         with safe_open(path, framework="numpy") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             metadata = file.metadata() or {}
+            _check_tensors(path, metadata)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
-        raise ValueError(f"{path}: not {what}: {error}") from error
+        raise ValueError(f"{path}: not {what}, or damaged: {error}") from error
+    metadata = {k: v for k, v in metadata.items() if k not in UNSEALED}
     found = (metadata.get("format"), metadata.get("format_version"))
     if kind is not None and found != kind:
         raise ValueError(
@@ -205,16 +253,18 @@ def read_tensors(
     return tensors, metadata
 
 
+def _check_tensors(path, metadata: Mapping[str, str]) -> None:
+    """Refuse a safetensors file that is not what its checksum says."""
+    with open(path, "rb") as file:
+        size = file.read(8)
+        head = size + file.read(int.from_bytes(size, "little"))
+        check_seal(path, metadata, head, iter(lambda: file.read(_PIECE), b""))
+
+
 def read_metadata(path) -> dict[str, str]:
     """Metadata of a safetensors file; none where there is no such file or it is damaged."""
     try:
         with safe_open(path, framework="numpy") as file:
-            return file.metadata() or {}
+            return {k: v for k, v in (file.metadata() or {}).items() if k not in UNSEALED}
     except (SafetensorError, OSError):
         return {}
-
-
-def sha256(path) -> str:
-    """Return the hexadecimal SHA-256 of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

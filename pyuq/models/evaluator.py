@@ -10,7 +10,7 @@ import vesin
 from ase import Atoms
 
 from pyuq import _core
-from pyuq.io.files import sha256
+from pyuq.io.identity import hash_file
 from pyuq.io.structures import COINCIDENT, cell_fault
 
 VOIGT = (0, 1, 2, 5, 4, 3)  # xx yy zz yz xz xy out of xx yy zz xy xz yz yx zx zy
@@ -73,7 +73,7 @@ class Evaluator:
     def fingerprint(self) -> str:
         """SHA-256 of the posterior, or of the native file where there is none."""
         beside = self.path.with_suffix(".uq")
-        return sha256(beside if self.model.has_posterior and beside.is_file() else self.path)
+        return hash_file(beside if self.model.has_posterior and beside.is_file() else self.path)
 
     @classmethod
     def members(cls, path, elements: Sequence[str] = (), named: bool = False) -> list["Evaluator"]:

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from pyuq.diffusion import Diffusivity, self_diffusivity
 from pyuq.io.dump import LammpsDump
-from pyuq.io.files import read_json, sha256, write_text
+from pyuq.io.files import read_json, write_text
+from pyuq.io.identity import hash_file
 from pyuq.srom.basis import Basis
 from pyuq.srom.build import read_ensemble
 from pyuq.srom.ensemble import Ensemble
@@ -104,7 +105,7 @@ def _plan(case: Case, ensemble: Ensemble) -> Iterator[tuple[Simulation, dict]]:
     for name, model, n, notes in jobs:
         path = case.basis(model.label)
         yield (
-            _simulation(case, name, model, sha256(path), partial(_first_modes, path, n)),
+            _simulation(case, name, model, hash_file(path), partial(_first_modes, path, n)),
             notes | {"driver": model.label, "modes": n},
         )
     for k in range(len(ensemble)):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from math import inf, isfinite
 from pathlib import Path
 
-from pyuq.io.files import sha256
+from pyuq.io.identity import hash_file
 from pyuq.settings import (
     assign,
     check_elements,
@@ -104,7 +104,7 @@ class Model:
         for name in filter(None, (potential, *self.files)):
             if not (folder / name).is_file():
                 raise ValueError(f"no file {folder / name}, which model {self.label} names")
-            digest.update(sha256(folder / name).encode())
+            digest.update(hash_file(folder / name).encode())
         return digest.hexdigest()
 
 
