@@ -10,8 +10,11 @@ References
 C. van der Oord, M. Sachs, D. P. Kovács, C. Ortner, G. Csányi, npj Comput. Mater. 9, 168 (2023).
 """
 
+import hashlib
 import os
-from collections.abc import Callable, Iterable
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +22,8 @@ from ase import Atoms
 
 from pyuq.hal.report import say, write_report
 from pyuq.hal.selection import diverse, energy_covariance
-from pyuq.hal.settings import Settings, load_settings, relative_to
-from pyuq.hal.state import Lock, State, resume
+from pyuq.hal.settings import Settings, ends, load_settings, relative_to
+from pyuq.hal.state import State, resume
 from pyuq.hal.triggers import (
     energy_limit,
     factors,
@@ -37,10 +40,11 @@ from pyuq.hal.walker import (
     conditions,
     outcome,
     prepare,
+    repeatable,
     run_walkers,
 )
 from pyuq.io import extxyz
-from pyuq.io.files import atomic_write, check_folder
+from pyuq.io.files import Lock, atomic_write, check_folder, clear_temporaries
 from pyuq.io.lammps_data import box_of, type_indices
 from pyuq.labels import Failure, FileLabeller, Labeller, PoolLabeller
 from pyuq.models.fit import FitResult, fit, repetition_note, structure_hash
@@ -117,6 +121,7 @@ class Loop:
         self._model: tuple[int, FitResult | ReadoutFit] | None = None
         check_folder(self.folder).mkdir(parents=True, exist_ok=True)
         self._lock = Lock(self.folder)
+        clear_temporaries(self.folder)
         self.state: State = resume(self.folder / STATE, settings.flat())
 
     def run(self) -> str:
@@ -135,11 +140,13 @@ class Loop:
             What went wrong; what was done is kept and the next call goes on from there.
         """
         state = self.state
+        self._check_frames()
         if state.stage == "done" and self._budget_left():
             state.stage, state.finished = "walk", ""
         while state.stage != "done":
             getattr(self, state.stage)()
             state.save(self.folder / STATE)
+            self._end_without_fruit()
         return state.finished
 
     def close(self) -> None:
@@ -178,6 +185,7 @@ class Loop:
         if copies := repetition_note(map(structure_hash, kept), map(structure_hash, test)):
             say(copies)
         self.state.batches = [len(kept)]
+        self._remember(START, DATABASE, *([TEST] if test else []))
         self.state.stage = "fit"
 
     def fit(self) -> None:
@@ -209,6 +217,9 @@ class Loop:
         jobs = []
         for walker, (atoms, c) in enumerate(plan):
             final = folder / f"walker{walker}"
+            if final.exists() and (reason := repeatable(final, self.settings)):
+                say(f"  walker {walker} runs again: {reason}")
+                shutil.rmtree(final)
             if not final.exists():
                 running = folder / f".walker{walker}.{os.getpid()}"
                 potential = f"../../../potential/{self.settings.name}.uq"
@@ -227,6 +238,9 @@ class Loop:
     def select(self) -> None:
         """Choose the structures to label."""
         folder, loop = self._iteration_folder(), self.settings.loop
+        if not (folder / "frames.extxyz").is_file():
+            self.state.stage = "walk"  # the walkers are there, and what is not is made again
+            return
         frames = self._frames(folder / "frames.extxyz")
         if not self.settings.stop.label_final:
             frames = [atoms for atoms in frames if atoms.info["reason"] == "uncertain"]
@@ -241,6 +255,9 @@ class Loop:
     def label(self) -> None:
         """Label the chosen structures and add them to the database."""
         state, folder = self.state, self._iteration_folder()
+        if not (folder / "selected.extxyz").is_file():
+            state.stage = "select"
+            return
         new = []
         selected = self._frames(folder / "selected.extxyz")
         for result in self._label(selected):
@@ -251,9 +268,12 @@ class Loop:
         row = state.row | {"new": len(new), "failed": len(selected) - len(new)}
         if new:
             row |= self._learn(new)
-        known = self._frames(DATABASE)[: state.batches[-1]]
+        known = self._database()[: state.batches[-1]]
         extxyz.write(self.folder / DATABASE, known + new)
         state.batches.append(len(known) + len(new))
+        self._remember(DATABASE)
+        fruitless = not new and (row["uncertain"] or row["discarded"] or row["failed"])
+        state.fruitless = state.fruitless + 1 if fruitless else 0
         state.history.append(row)
         state.row = {}
         say(_summary(row))
@@ -272,7 +292,7 @@ class Loop:
         current = len(batches) - 1
         done, model = self._model or (-1, None)
         refit = current - current % every
-        database = self._frames(DATABASE) if done < current else []
+        database = self._database() if done < current else []
         if done < refit:
             model, done = self._fit(database[: batches[refit]]), refit
         while done < current:
@@ -389,6 +409,8 @@ class Loop:
         alive = [o.values for o in outcomes if o.values]
         self.state.quiet = 0 if uncertain or discarded else self.state.quiet + 1
         self.state.row |= {"uncertain": uncertain, "discarded": discarded}
+        if discarded:
+            self.state.row["reasons"] = [o.message for o in outcomes if o.reason == "discarded"]
         for name in ("step", "max_relative", "temperature", "sigma", "grade", "tau"):
             if alive and name in alive[0]:
                 self.state.row[name] = float(np.mean([values[name] for values in alive]))
@@ -436,8 +458,107 @@ class Loop:
         path = self.folder / path
         return extxyz.read(path) if path.is_file() and path.stat().st_size else []
 
+    def _database(self) -> list[Atoms]:
+        """Labelled structures so far; perhaps more, of a stage that was cut short.
+
+        Raises
+        ------
+        ValueError
+            They are not those that the run left.
+        """
+        frames = self._frames(DATABASE)
+        self._compare(DATABASE, frames[: self.state.batches[-1]])
+        return frames
+
+    def _remember(self, *names: str) -> None:
+        """Keep in the state what files of structures hold, as they are read back."""
+        for name in names:
+            self.state.digests[name] = digest(self._frames(name))
+
+    def _compare(self, name: str, frames: Sequence[Atoms]) -> None:
+        """Refuse structures of a file that are not those that the run left there."""
+        known = self.state.digests.get(name)
+        if known is None or known == digest(frames):
+            return
+        path = self.folder / name
+        found = f"other structures ({len(frames)})" if path.is_file() else "no such file"
+        raise ValueError(
+            f"{path}: found {found}, expected those that this run left there. Put the file back as it was, or choose "
+            "another `folder` to begin anew"
+        )
+
+    def _check_frames(self) -> None:
+        """Compare start structures, test set and database with what the run left; mend what can be made again.
+
+        Raises
+        ------
+        ValueError
+            Labels are lost, or are not those that the run left.
+        """
+        if not self.state.batches:
+            return
+        database = self._database()
+        self._compare(TEST, self._frames(TEST))
+        first = database[: self.state.batches[0]]  # the labelled start structures
+        start = self.folder / START
+        try:
+            same = digest(self._frames(START)) == digest(first)
+        except ValueError:
+            same = False
+        if not same:
+            extxyz.write(start, first)
+            say(f"{start} was not as the run left it: made again from {DATABASE}")
+
+    def _end_without_fruit(self) -> None:
+        """End a run whose walkers give nothing to learn from, and say why.
+
+        Raises
+        ------
+        RuntimeError
+            The next call goes on with a new count.
+        """
+        state, limit = self.state, self.settings.loop.fruitless
+        if not 0 < limit <= state.fruitless:
+            return
+        state.fruitless = 0
+        state.save(self.folder / STATE)
+        rows = state.history[-limit:]
+        md, discarded = self.settings.md, sum(row["discarded"] for row in rows)
+        lines = [
+            f"{limit} iterations in a row gave no new label: {discarded} of "
+            f"{limit * self.settings.loop.walkers} walkers were discarded, {sum(row['failed'] for row in rows)} "
+            "structures got no label"
+        ]
+        reasons = Counter(reason for row in rows for reason in row.get("reasons", ()))
+        if reasons:
+            lines.append(
+                "reasons: " + "; ".join(f"{n} × {text}" for text, n in reasons.most_common(3))
+            )
+        if discarded:
+            lines.append(
+                f"where the dynamics blows up at once, look at [md] timestep ({md.timestep:g} ps), temperature "
+                f"({ends(md.temperature)[0]:g} to {ends(md.temperature)[1]:g} K) and pressure, at close atoms in the "
+                "start structures, at [stop] max_force, max_temperature and min_distance, and at [bias] tau_rel"
+            )
+        lines.append(
+            f"folders of the walkers: {self.folder / 'iterations'}. Changed settings need another `folder`; the same "
+            "command goes on as it is"
+        )
+        raise RuntimeError(". ".join(lines))
+
     def _iteration_folder(self) -> Path:
         return self.folder / "iterations" / f"{self.state.iteration:04d}"
+
+
+def digest(frames: Sequence[Atoms]) -> str:
+    """Hash of structures and their labels, without what else is noted of them."""
+    found = hashlib.sha256(str(len(frames)).encode())
+    for atoms in frames:
+        results = atoms.calc.results if atoms.calc is not None else {}
+        labels = [results[name] for name in ("energy", "forces", "stress") if name in results]
+        for values in (atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, *labels):
+            found.update(np.ascontiguousarray(values).tobytes())
+    return found.hexdigest()
 
 
 def shortest_distance(atoms: Atoms) -> float:

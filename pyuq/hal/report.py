@@ -4,6 +4,7 @@
 import csv
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from math import inf
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from pyuq.hal.settings import Settings
 from pyuq.hal.state import State, load_state
 from pyuq.io.files import atomic_write, write_text
 from pyuq.io.identity import hash_file
+from pyuq.jobs import check_rows
 
 COLUMNS = {
     "iteration": "",
@@ -158,9 +160,10 @@ def read_traces(folder: Path) -> list[np.ndarray]:
     """Traces of walker 0 of each iteration, arrays of shape (n, 8), columns TRACE."""
     traces = []
     for path in sorted(folder.glob("iterations/*/walker0/trace.txt")):
-        rows = np.loadtxt(path, ndmin=2)
-        if rows.shape[1:] == (len(TRACE),):
-            traces.append(rows)
+        with suppress(ValueError):  # LAMMPS ended with an error while it wrote
+            rows = check_rows(path)
+            if rows.shape[1:] == (len(TRACE),):
+                traces.append(rows)
     return traces
 
 

@@ -2,7 +2,6 @@
 """What ``hal.toml`` says: a strict table for each part of the loop."""
 
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from pyuq.settings import (
     from_table,
     limits,
     load_toml,
+    not_negative,
     positive,
 )
 
@@ -26,6 +26,7 @@ Ramp = float | tuple[float, float]
 # how far it goes and how it is executed.
 FREE = (
     "loop.iterations",
+    "loop.fruitless",
     "loop.labels",
     "loop.parallel",
     "labels.workers",
@@ -267,6 +268,9 @@ class LoopTable:
         Walkers at a time; default: as many as there are processors (under mpirun: ranks).
     select : int, optional
         Most structures to label in an iteration; default: as many as there are walkers.
+    fruitless : int
+        Ends with an error, and a diagnosis, after as many iterations in a row that gave no new label though a
+        walker was uncertain or discarded, or a label failed; 0: never.
     redundancy : float
         A structure is left out when those chosen before it leave less than this part of its variance.
     refit_every : int
@@ -277,6 +281,7 @@ class LoopTable:
     iterations: int = 100
     labels: int | None = None
     converged: int = 0
+    fruitless: int = 5
     walkers: int = 1
     ranks: int = 1
     parallel: int | None = None
@@ -289,6 +294,7 @@ class LoopTable:
         positive(iterations=self.iterations, labels=self.labels, walkers=self.walkers)
         positive(ranks=self.ranks, parallel=self.parallel, select=self.select)
         positive(refit_every=self.refit_every)
+        not_negative(converged=self.converged, fruitless=self.fruitless)
 
 
 @dataclass(frozen=True)
@@ -414,11 +420,6 @@ def changed_keys(old: dict[str, object], new: dict[str, object]) -> list[str]:
         for key in old.keys() | new.keys()
         if key not in FREE and old.get(key, missing) != new.get(key, missing)
     )
-
-
-def processors() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def relative_to(path: Path, names: tuple[str, ...]) -> list[Path]:

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Where a run stands. The state file is the only authority: a stage that it does not call done is redone."""
 
-import fcntl
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -37,6 +36,10 @@ class State:
         Structures that got no label: iteration and reason.
     finished : str
         Why the run ended.
+    fruitless : int
+        Iterations in a row whose walkers gave no label though one of them was uncertain or discarded.
+    digests : dict
+        By file name, a hash of the structures that the run left there.
     """
 
     settings: dict
@@ -49,6 +52,8 @@ class State:
     beliefs: dict = field(default_factory=dict)
     failures: list[dict] = field(default_factory=list)
     finished: str = ""
+    fruitless: int = 0
+    digests: dict = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
         """Write atomically."""
@@ -93,18 +98,3 @@ def resume(path: Path, settings: dict) -> State:
         )
     state.settings = settings
     return state
-
-
-class Lock:
-    """Keeps a second process out of a run folder; gone with the process, however it ends."""
-
-    def __init__(self, folder: Path):
-        self._file = open(folder / ".lock", "w")  # noqa: SIM115 (held as long as the run)
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RuntimeError(f"another process is running in {folder}") from None
-
-    def release(self) -> None:
-        """Let others in."""
-        self._file.close()

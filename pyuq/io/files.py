@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Files that are either the old ones or the new ones, never half of either."""
 
+import fcntl
 import json
 import math
 import os
+import re
+import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -42,10 +45,12 @@ def atomic_write(path, mode: str = "w") -> Iterator[IO]:
     """
     path = Path(path)
     require_folder(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # A name that nobody can foresee, for a file that was not there: what lies in a folder that others may write into
+    # cannot lead the data elsewhere.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     encoding = None if "b" in mode else "utf-8"
     try:
-        with open(temporary, mode, encoding=encoding) as file:
+        with open(temporary, mode, encoding=encoding, opener=_create) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -57,6 +62,11 @@ def atomic_write(path, mode: str = "w") -> Iterator[IO]:
             error.filename = str(path)  # a full disk does not say which
         raise
     sync_folder(path.parent)
+
+
+def _create(path: str, flags: int) -> int:
+    """Open a file that must not be there yet, be it as a link."""
+    return os.open(path, flags | os.O_EXCL, 0o666)
 
 
 def require_folder(path) -> None:
@@ -121,6 +131,85 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sync_tree(folder: Path) -> None:
+    """Bring all files of a folder to the disk.
+
+    Raises
+    ------
+    OSError
+        The disk is full or broken.
+    """
+    inside = [path for path in Path(folder).rglob("*") if not path.is_symlink()]
+    sync_files(*(path for path in inside if path.is_file()))
+    for path in (*(path for path in inside if path.is_dir()), folder):
+        sync_folder(path)
+
+
+def sync_files(*paths: Path) -> None:
+    """Bring files to the disk.
+
+    Raises
+    ------
+    OSError
+        The disk is full or broken.
+    """
+    for path in paths:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+class Lock:
+    """Keeps a second process out of a folder that a command writes into; gone with the process, however it ends.
+
+    Parameters
+    ----------
+    folder : Path
+        Must be there; the lock is its file ``.lock``.
+
+    Raises
+    ------
+    RuntimeError
+        Another process has it; the message says which.
+    """
+
+    def __init__(self, folder: Path):
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+        self._file = os.fdopen(os.open(Path(folder) / ".lock", flags, 0o666), "r+")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = self._file.read().strip()
+            self._file.close()
+            raise RuntimeError(
+                f"another process is running in {folder}{f' ({holder})' if holder else ''}: wait for its end, or end it"
+            ) from None
+        with suppress(OSError):  # who it is only helps; a full disk must not keep us out
+            self._file.truncate(0)
+            self._file.write(f"process {os.getpid()} on {os.uname().nodename}\n")
+            self._file.flush()
+
+    def release(self) -> None:
+        """Let others in."""
+        with suppress(OSError):
+            self._file.close()
+
+    def __enter__(self) -> "Lock":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.release()
+
+
+def clear_temporaries(folder: Path) -> None:
+    """Remove what :func:`atomic_write` of a killed process has left in a folder that nobody else writes into."""
+    for path in Path(folder).rglob(".*.tmp"):
+        if re.fullmatch(r"\..+\.[0-9a-f]{16}\.tmp", path.name):
+            path.unlink(missing_ok=True)
 
 
 def write_text(path, text: str) -> None:

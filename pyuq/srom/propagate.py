@@ -14,6 +14,7 @@ from pyuq.diffusion import Diffusivity, self_diffusivity
 from pyuq.io.dump import LammpsDump
 from pyuq.io.files import read_json, write_text
 from pyuq.io.identity import hash_file
+from pyuq.jobs import ERROR
 from pyuq.srom.basis import Basis
 from pyuq.srom.build import read_ensemble
 from pyuq.srom.ensemble import Ensemble
@@ -21,9 +22,9 @@ from pyuq.srom.origin import origin, require_origin
 from pyuq.srom.settings import Case, Model, Study
 from pyuq.srom.simulate import (
     DUMP,
-    ERROR,
     THERMO,
     Simulation,
+    check_recording,
     dynamics,
     header,
     recording,
@@ -49,15 +50,20 @@ def propagate(study: Study, comm=None, say=print) -> None:
         plan, origins = dict(_plan(case, read_ensemble(case))), _origins(case)
         for simulation, notes in plan.items():
             _require_current(case, simulation, origins[notes["kind"]])
-        for done, simulation in enumerate(run_all(list(plan), study.settings.runs, comm), 1):
+        done = []
+
+        def over(simulation: Simulation, case=case, plan=plan, origins=origins, done=done) -> None:
+            done.append(simulation)
             path = simulation.folder / RESULT
             if not path.exists():
                 notes = plan[simulation]
                 result = notes | analyse(case, simulation) | {"origin": origins[notes["kind"]]}
                 write_text(path, json.dumps(result))
-                say(f"{case.temperature:g} K: {done}/{len(plan)} {_line(simulation, result)}")
+                say(f"{case.temperature:g} K: {len(done)}/{len(plan)} {_line(simulation, result)}")
             if not study.settings.runs.keep:
                 (simulation.folder / DUMP).unlink(missing_ok=True)
+
+        run_all(list(plan), study.settings.runs, over, comm, say)
         if comm is not None:
             comm.Barrier()
 
@@ -76,8 +82,15 @@ def _require_current(case: Case, simulation: Simulation, wanted: dict) -> None:
     path = simulation.folder / RESULT
     if not path.exists():
         return
-    found = read_json(path).get("origin")
-    if found != wanted and (simulation.folder / DUMP).exists() and simulation.finished:
+    try:
+        found = read_json(path).get("origin")
+    except (
+        ValueError,
+        AttributeError,
+    ):  # damaged: it is made again, from its trajectory or from the beginning
+        path.unlink()
+        return
+    if found != wanted and (simulation.folder / DUMP).exists() and simulation.finished():
         path.unlink()
     else:
         require_origin(case, "propagate", path, found, wanted)
@@ -138,6 +151,7 @@ def _simulation(
     case: Case, name: str, model: Model, digest: str, basis: Callable[[], Basis]
 ) -> Simulation:
     md = case.settings.md
+    steps = case.settings.propagate.steps or md.steps
     seed = 1 + (md.seed + crc32(name.encode())) % LARGEST_SEED  # others may come and go
     lines = [
         f"# Reduced dynamics {name}; made by `pyuq srom propagate`.",
@@ -146,7 +160,7 @@ def _simulation(
         *dynamics(case, seed),
         f"fix             red all uq/rom file {BASIS}",
         *recording(
-            case.settings.propagate.steps or md.steps,
+            steps,
             md.every,
             "id type xu yu zu",
             "f_red[1] f_red[2]",
@@ -156,7 +170,11 @@ def _simulation(
     def prepare(folder: Path) -> None:
         basis().write(folder / BASIS)
 
-    return Simulation(case.run(name), "\n".join(lines) + "\n", prepare)
+    def check(folder: Path) -> None:
+        if not (folder / RESULT).exists():
+            check_recording(folder, steps, md.every)
+
+    return Simulation(case.run(name), "\n".join(lines) + "\n", check, prepare)
 
 
 def analyse(case: Case, simulation: Simulation) -> dict:
