@@ -10,16 +10,18 @@ References
 C. van der Oord, M. Sachs, D. P. Kovács, C. Ortner, G. Csányi, npj Comput. Mater. 9, 168 (2023).
 """
 
-import hashlib
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 from ase import Atoms
 
+from pyuq.hal import provenance
+from pyuq.hal.provenance import DATABASE, START, STATE, TEST
 from pyuq.hal.report import say, write_report
 from pyuq.hal.selection import diverse, energy_covariance
 from pyuq.hal.settings import Settings, ends, load_settings, relative_to
@@ -45,6 +47,7 @@ from pyuq.hal.walker import (
 )
 from pyuq.io import extxyz
 from pyuq.io.files import Lock, atomic_write, check_folder, clear_temporaries
+from pyuq.io.identity import hash_file
 from pyuq.io.lammps_data import box_of, type_indices
 from pyuq.labels import Failure, FileLabeller, Labeller, PoolLabeller
 from pyuq.models.fit import FitResult, fit, repetition_note, structure_hash
@@ -53,7 +56,6 @@ from pyuq.models.metrics import Errors, errors, predict
 from pyuq.models.readout_fit import ReadoutFit, ReadoutFitSettings, fit_readout
 from pyuq.models.readout_posterior import native_evaluator
 
-STATE, START, TEST, DATABASE = "state.json", "start.extxyz", "test.extxyz", "database.extxyz"
 SHORTEST = 0.6  # default smallest distance, as a part of the shortest one in the start structures
 
 
@@ -140,13 +142,16 @@ class Loop:
             What went wrong; what was done is kept and the next call goes on from there.
         """
         state = self.state
-        self._check_frames()
         if state.stage == "done" and self._budget_left():
             state.stage, state.finished = "walk", ""
+        self._check_files()
         while state.stage != "done":
+            files = provenance.written(state, self.settings)
             getattr(self, state.stage)()
+            provenance.note(self.folder, state, files)
             state.save(self.folder / STATE)
             self._end_without_fruit()
+            self._check_files()
         return state.finished
 
     def close(self) -> None:
@@ -185,16 +190,11 @@ class Loop:
         if copies := repetition_note(map(structure_hash, kept), map(structure_hash, test)):
             say(copies)
         self.state.batches = [len(kept)]
-        self._remember(START, DATABASE, *([TEST] if test else []))
         self.state.stage = "fit"
 
     def fit(self) -> None:
         """Fit, write the potential, and see whether that was the last one."""
-        model = self.model()
-        inverse = None
-        if self.settings.stop.grade is not None:
-            inverse = flat_inverses(select_active_sets(model.features, model.structures))
-        model.save(self.folder / "potential", self.settings.name, inverse)
+        model = self._write_potential()
         row = {"iteration": self.state.iteration, "labels": self.state.batches[-1]}
         test = self._errors(model, self._frames(TEST))
         if test is not None:
@@ -268,10 +268,9 @@ class Loop:
         row = state.row | {"new": len(new), "failed": len(selected) - len(new)}
         if new:
             row |= self._learn(new)
-        known = self._database()[: state.batches[-1]]
+        known = self._frames(DATABASE)[: state.batches[-1]]
         extxyz.write(self.folder / DATABASE, known + new)
         state.batches.append(len(known) + len(new))
-        self._remember(DATABASE)
         fruitless = not new and (row["uncertain"] or row["discarded"] or row["failed"])
         state.fruitless = state.fruitless + 1 if fruitless else 0
         state.history.append(row)
@@ -281,6 +280,14 @@ class Loop:
         state.stage = "fit"
 
     # What the stages share.
+
+    def _write_potential(self) -> FitResult | ReadoutFit:
+        """Write the potential of the database as it stands."""
+        model, inverse = self.model(), None
+        if self.settings.stop.grade is not None:
+            inverse = flat_inverses(select_active_sets(model.features, model.structures))
+        model.save(self.folder / "potential", self.settings.name, inverse)
+        return model
 
     def model(self) -> FitResult | ReadoutFit:
         """Return the potential of the database as it stands.
@@ -292,7 +299,7 @@ class Loop:
         current = len(batches) - 1
         done, model = self._model or (-1, None)
         refit = current - current % every
-        database = self._database() if done < current else []
+        database = self._frames(DATABASE) if done < current else []
         if done < refit:
             model, done = self._fit(database[: batches[refit]]), refit
         while done < current:
@@ -312,17 +319,19 @@ class Loop:
         """Keep the model whose readout is learnt, and the beliefs that a calibration gives."""
         settings, here = self.settings, self.toml.parent
         if settings.model is not None:
-            source = here / settings.model.file
-            native_evaluator(source, settings.model.elements)
-            with atomic_write(self._fixed_model(), "wb") as file:
-                file.write(source.read_bytes())
+            native_evaluator(here / settings.model.file, settings.model.elements)
+            self._keep_model()
         calibration = settings.stop.calibration
         path = here / calibration if calibration else None
         self.state.beliefs = start_beliefs(path, settings.elements)
 
+    def _keep_model(self) -> None:
+        with atomic_write(self._fixed_model(), "wb") as file:
+            file.write((self.toml.parent / self.settings.model.file).read_bytes())
+
     def _fixed_model(self) -> Path:
         """Where the run folder keeps the model whose readout is learnt."""
-        return self.folder / f"model{Path(self.settings.model.file).suffix}"
+        return self.folder / provenance.fixed_model(self.settings)[0]
 
     def _budget_left(self) -> bool:
         loop, state = self.settings.loop, self.state
@@ -458,56 +467,57 @@ class Loop:
         path = self.folder / path
         return extxyz.read(path) if path.is_file() and path.stat().st_size else []
 
-    def _database(self) -> list[Atoms]:
-        """Labelled structures so far; perhaps more, of a stage that was cut short.
-
-        Raises
-        ------
-        ValueError
-            They are not those that the run left.
-        """
-        frames = self._frames(DATABASE)
-        self._compare(DATABASE, frames[: self.state.batches[-1]])
-        return frames
-
-    def _remember(self, *names: str) -> None:
-        """Keep in the state what files of structures hold, as they are read back."""
-        for name in names:
-            self.state.digests[name] = digest(self._frames(name))
-
-    def _compare(self, name: str, frames: Sequence[Atoms]) -> None:
-        """Refuse structures of a file that are not those that the run left there."""
-        known = self.state.digests.get(name)
-        if known is None or known == digest(frames):
-            return
-        path = self.folder / name
-        found = f"other structures ({len(frames)})" if path.is_file() else "no such file"
-        raise ValueError(
-            f"{path}: found {found}, expected those that this run left there. Put the file back as it was, or choose "
-            "another `folder` to begin anew"
-        )
-
-    def _check_frames(self) -> None:
-        """Compare start structures, test set and database with what the run left; mend what can be made again.
+    def _check_files(self) -> None:
+        """Compare the files that the present stage relies on with what the run left; mend what can be made again.
 
         Raises
         ------
         ValueError
             Labels are lost, or are not those that the run left.
         """
-        if not self.state.batches:
-            return
-        database = self._database()
-        self._compare(TEST, self._frames(TEST))
-        first = database[: self.state.batches[0]]  # the labelled start structures
-        start = self.folder / START
-        try:
-            same = digest(self._frames(START)) == digest(first)
-        except ValueError:
-            same = False
-        if not same:
-            extxyz.write(start, first)
-            say(f"{start} was not as the run left it: made again from {DATABASE}")
+        state = self.state
+        if not state.files and state.stage != "start":  # a run of an older version
+            provenance.note(self.folder, state, provenance.needed(state, self.settings))
+        for damage in provenance.damages(self.folder, state, self.settings):
+            name = damage.path.relative_to(self.folder).as_posix()
+            if not (how := self._mend(name)):
+                raise ValueError(f"{damage}; {provenance.remedy(name)}")
+            say(f"{damage}; {how}")
+
+    def _mend(self, name: str) -> str:
+        """Make a file of the run again; says from what, or nothing if that cannot be."""
+        state, settings = self.state, self.settings
+        batches = state.batches
+        if name == START:
+            first = self._frames(DATABASE)[: batches[0]]
+            return self._restored(name, first, f"made again from {DATABASE}")
+        if name == DATABASE and len(batches) == 1 and (self.folder / START).is_file():
+            with suppress(ValueError):
+                return self._restored(name, self._frames(START), f"made again from {START}")
+        if name == TEST:
+            with suppress(ValueError):
+                frames = self._read("test", settings.test.structures)
+                if all(extxyz.is_labelled(atoms) for atoms in frames):
+                    return self._restored(name, frames, "made again from [test] structures")
+        if name in provenance.potential_files(settings):
+            self._write_potential()
+            provenance.note(self.folder, state, provenance.potential_files(settings))
+            return f"the potential was fitted again to {DATABASE}"
+        if name in provenance.fixed_model(settings):
+            source = self.toml.parent / settings.model.file
+            if source.is_file() and hash_file(source) == state.files[name]["sha256"]:
+                self._keep_model()
+                return f"copied again from {source}"
+        if name == provenance.iteration_file(state, provenance.FRAMES):
+            state.stage, state.quiet = "walk", max(state.quiet - 1, 0)  # counted again there
+            return "collected again from the walkers"
+        if name == provenance.iteration_file(state, provenance.SELECTED):
+            state.stage = "select"
+            return "selected again"
+        return ""
+
+    def _restored(self, name: str, frames: list[Atoms], how: str) -> str:
+        return how if provenance.restore(self.folder, self.state, name, frames) else ""
 
     def _end_without_fruit(self) -> None:
         """End a run whose walkers give nothing to learn from, and say why.
@@ -548,17 +558,6 @@ class Loop:
 
     def _iteration_folder(self) -> Path:
         return self.folder / "iterations" / f"{self.state.iteration:04d}"
-
-
-def digest(frames: Sequence[Atoms]) -> str:
-    """Hash of structures and their labels, without what else is noted of them."""
-    found = hashlib.sha256(str(len(frames)).encode())
-    for atoms in frames:
-        results = atoms.calc.results if atoms.calc is not None else {}
-        labels = [results[name] for name in ("energy", "forces", "stress") if name in results]
-        for values in (atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, *labels):
-            found.update(np.ascontiguousarray(values).tobytes())
-    return found.hexdigest()
 
 
 def shortest_distance(atoms: Atoms) -> float:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pyuq.hal.provenance import damages
 from pyuq.hal.settings import Settings
 from pyuq.hal.state import State, load_state
 from pyuq.io.files import atomic_write, write_text
@@ -140,20 +141,26 @@ def status_line(state: State) -> str:
 
 
 def status(path, assignments: Iterable[str] = ()) -> str:
-    """Say where the run of a TOML file, with these settings changed, stands.
+    """Say where the run of a TOML file, with these settings changed, stands, and which of its files are damaged.
 
     Raises
     ------
     ValueError
-        There is no run.
+        There is no run, or its state is damaged.
     """
     from pyuq.hal.settings import load_settings
 
-    folder = Path(path).parent / load_settings(path, assignments).folder
+    settings = load_settings(path, assignments)
+    folder = Path(path).parent / settings.folder
     state = load_state(folder / "state.json")
     if state is None:
         raise ValueError(f"no run in {folder}: start it with `pyuq hal run {path}`")
-    return status_line(state)
+    found = [f"damaged: {damage}" for damage in damages(folder, state, settings)]
+    if found:
+        found.append(
+            "`pyuq hal run` makes again what can be made again, and says what to do about the rest"
+        )
+    return "\n".join([status_line(state), *found])
 
 
 def read_traces(folder: Path) -> list[np.ndarray]:
