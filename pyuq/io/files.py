@@ -219,7 +219,7 @@ def write_text(path, text: str) -> None:
 
 
 def write_json(path, data, sealed: bool = False) -> None:
-    """Write plain data as JSON, atomically; numbers that are not finite become null.
+    """Write plain data as JSON, atomically.
 
     Parameters
     ----------
@@ -227,11 +227,14 @@ def write_json(path, data, sealed: bool = False) -> None:
     data
         JSON types.
     sealed : bool
-        Add a checksum, see :mod:`pyuq.io.identity`; `data` must be a mapping.
+        Add a checksum, see :mod:`pyuq.io.identity`; `data` must be a mapping. Such a file is for pyuq to read back, and
+        keeps numbers that are not finite, as Python writes them. In others, for all readers, they become null.
     """
     if sealed:
         data = {k: v for k, v in data.items() if k not in UNSEALED} | UNSEALED
-    text = json.dumps(_finite(data), indent=1, allow_nan=False) + "\n"
+    else:
+        data = _finite(data)
+    text = json.dumps(data, indent=1, allow_nan=sealed) + "\n"
     with atomic_write(path, "wb") as file:
         file.write(seal(text.encode()) if sealed else text.encode())
 

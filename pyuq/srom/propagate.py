@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pyuq.diffusion import Diffusivity, self_diffusivity
 from pyuq.io.dump import LammpsDump
-from pyuq.io.files import read_json, write_text
+from pyuq.io.files import read_json, write_json, write_text
 from pyuq.io.identity import hash_file
 from pyuq.jobs import ERROR
 from pyuq.srom.basis import Basis
@@ -58,7 +58,7 @@ def propagate(study: Study, comm=None, say=print) -> None:
             if not path.exists():
                 notes = plan[simulation]
                 result = notes | analyse(case, simulation) | {"origin": origins[notes["kind"]]}
-                write_text(path, json.dumps(result))
+                write_json(path, result, sealed=True)
                 say(f"{case.temperature:g} K: {len(done)}/{len(plan)} {_line(simulation, result)}")
             if not study.settings.runs.keep:
                 (simulation.folder / DUMP).unlink(missing_ok=True)

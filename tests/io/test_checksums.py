@@ -23,7 +23,7 @@ from pyuq.srom.sampling import SubspaceSampler
 from pyuq.srom.snapshots import Snapshots
 from pyuq.srom.system import System
 
-FLIPS = int(os.environ.get("PYUQ_FLIPS", "150"))  # bits flipped in a file of each kind
+FLIPS = int(os.environ.get("PYUQ_FLIPS", "60"))  # bits flipped in a file of each kind
 DATA = Path(__file__).resolve().parents[1] / "data"
 
 
