@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
+import ase
 import numpy as np
 from ase import Atoms
 
@@ -55,6 +56,13 @@ from pyuq.models.maxvol import flat_inverses, select_active_sets
 from pyuq.models.metrics import Errors, errors, predict
 from pyuq.models.readout_fit import ReadoutFit, ReadoutFitSettings, fit_readout
 from pyuq.models.readout_posterior import native_evaluator
+from pyuq.trust import (
+    HARMLESS,
+    code_in_calculator,
+    code_in_commands,
+    origin_of_module,
+    require_trust,
+)
 
 SHORTEST = 0.6  # default smallest distance, as a part of the shortest one in the start structures
 
@@ -76,11 +84,13 @@ def make_labeller(settings: Settings, toml: Path, folder: Path) -> Labeller:
             "folder": str(toml.parent.resolve()),
         }
     else:
+        # Modules beside the TOML file are code: not looked for where no code was trusted.
+        known = labels.calculator in HARMLESS
         description = {
             "kind": "ase",
             "calculator": labels.calculator,
             "arguments": labels.arguments,
-            "folder": str(toml.parent.resolve()),
+            "folder": str(Path(ase.__file__).parents[1] if known else toml.parent.resolve()),
         }
     return PoolLabeller(
         description, labels.workers, labels.timeout, labels.retries, labels.max_force
@@ -584,7 +594,29 @@ def _summary(row: dict) -> str:
     return text
 
 
-def run_hal(path, comm=None, assignments: Iterable[str] = ()) -> Path:
+def require_trusted(settings: Settings, path: Path, trust: bool) -> None:
+    """Refuse settings that run code, unless they are trusted; say what is imported.
+
+    Raises
+    ------
+    ValueError
+        Names what runs code, or a module that anybody may write.
+    """
+    labels, here = settings.labels, path.parent.resolve()
+    require_trust(
+        str(path),
+        [
+            *(code_in_calculator(labels.calculator) if labels.kind == "ase" else ()),
+            *(code_in_commands(labels.commands, here, here) if labels.kind == "lammps" else ()),
+            *code_in_commands(settings.md.commands, None, here),
+        ],
+        trust,
+    )
+    if labels.kind == "ase" and labels.calculator not in HARMLESS:
+        say(f"labels by {labels.calculator}, {origin_of_module(labels.calculator, here)}")
+
+
+def run_hal(path, comm=None, assignments: Iterable[str] = (), trust: bool = False) -> Path:
     """Run, or continue, the active-learning loop that a TOML file describes.
 
     Parameters
@@ -595,6 +627,8 @@ def run_hal(path, comm=None, assignments: Iterable[str] = ()) -> Path:
         All ranks of the job; the walkers run in them.
     assignments : iterable of str
         Settings to change: ``loop.seed=2``.
+    trust : bool
+        Run the code that the settings name: see :mod:`pyuq.trust`.
 
     Returns
     -------
@@ -610,6 +644,8 @@ def run_hal(path, comm=None, assignments: Iterable[str] = ()) -> Path:
     """
     path = Path(path)
     settings = load_settings(path, assignments)
+    if comm is None or comm.rank == 0 or not trust:
+        require_trusted(settings, path, trust)
     folder = path.parent.resolve() / settings.folder
     if comm is not None and comm.size < settings.loop.ranks:
         raise ValueError(

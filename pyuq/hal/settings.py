@@ -10,6 +10,7 @@ from pyuq.models.fit import FitSettings, RepulsionSettings, Solver, Weights
 from pyuq.models.run_fit import FAMILIES, basis_from_table
 from pyuq.settings import (
     assign,
+    check_elements,
     check_name,
     choose,
     flatten,
@@ -318,6 +319,9 @@ class FixedModel:
 
     file: str
     elements: tuple[str, ...]
+
+    def __post_init__(self):
+        check_elements(self.elements)
 
 
 @dataclass(frozen=True)

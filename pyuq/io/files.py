@@ -230,13 +230,12 @@ def write_json(path, data, sealed: bool = False) -> None:
         Add a checksum, see :mod:`pyuq.io.identity`; `data` must be a mapping. Such a file is for pyuq to read back, and
         keeps numbers that are not finite, as Python writes them. In others, for all readers, they become null.
     """
-    if sealed:
-        data = {k: v for k, v in data.items() if k not in UNSEALED} | UNSEALED
-    else:
-        data = _finite(data)
-    text = json.dumps(data, indent=1, allow_nan=sealed) + "\n"
+    if not sealed:
+        write_text(path, json.dumps(_finite(data), indent=1, allow_nan=False) + "\n")
+        return
+    data = {k: v for k, v in data.items() if k not in UNSEALED} | UNSEALED
     with atomic_write(path, "wb") as file:
-        file.write(seal(text.encode()) if sealed else text.encode())
+        file.write(seal((json.dumps(data, indent=1) + "\n").encode()))
 
 
 def read_json(path, remedy: str = ""):

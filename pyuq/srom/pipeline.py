@@ -12,12 +12,18 @@ from pyuq.srom.propagate import propagate
 from pyuq.srom.report import write_report
 from pyuq.srom.settings import Study, load_study
 from pyuq.srom.trajectories import make_snapshots
+from pyuq.trust import code_in_commands, require_trust
 
 STAGES = ("snapshots", "build", "sample", "propagate", "report")
 
 
 def run_stages(
-    path, action: str, comm=None, write: int | None = None, assignments: Iterable[str] = ()
+    path,
+    action: str,
+    comm=None,
+    write: int | None = None,
+    assignments: Iterable[str] = (),
+    trust: bool = False,
 ) -> None:
     """Run one stage, or ``all`` of them; each keeps what is already there.
 
@@ -33,6 +39,8 @@ def run_stages(
         With ``sample``: also write the basis of this sample.
     assignments : iterable of str
         Settings to change: ``basis.modes=40``.
+    trust : bool
+        Run the code that commands of models name: see :mod:`pyuq.trust`.
 
     Raises
     ------
@@ -43,6 +51,8 @@ def run_stages(
         A mistake in the settings, or files that other settings made.
     """
     study = load_study(path, assignments)
+    commands = [command for model in study.settings.models for command in model.commands]
+    require_trust(str(path), code_in_commands(commands, None, study.here), trust)
     root = comm is None or comm.rank == 0
     with ExitStack() as held:
         if root:

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Reduced dynamics of all samples, and the diffusivity of each with its statistical error."""
 
-import json
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
