@@ -256,13 +256,13 @@ def results(case: Case, ensemble: Ensemble) -> list[dict]:
     Raises
     ------
     ValueError
-        Other settings made one of them.
+        Other settings made one of them, or it is damaged.
     """
     found, origins = [], _origins(case)
     for simulation, notes in _plan(case, ensemble):
         path = simulation.folder / RESULT
         if path.exists():
-            result = read_json(path)
+            result = read_json(path, "run `pyuq srom propagate` again")
             require_origin(case, "propagate", path, result["origin"], origins[notes["kind"]])
             found.append(result)
     return found

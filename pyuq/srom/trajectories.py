@@ -147,7 +147,7 @@ def collect(case: Case, folder: Path, label: str, replica: int) -> bool:
     unfinished = path.with_name(f".{path.name}.partial")
     if unfinished.is_symlink():
         unfinished.unlink()
-    read_dump(folder / DUMP, unfinished, case.settings, label, _origin(case, label))
+    read_dump(folder / DUMP, unfinished, case.settings, label, _origin(case, label)).seal()
     sync_tree(unfinished)
     shutil.rmtree(path, ignore_errors=True)
     unfinished.rename(path)
@@ -169,7 +169,7 @@ def trajectory(case: Case, label: str, replica: int) -> Snapshots:
     Raises
     ------
     ValueError
-        There are none, other settings made them, or they are cut short.
+        There are none, other settings made them, or they are cut short or damaged.
     """
     snapshots = Snapshots(case.snapshots(label, replica))
     require_origin(case, "snapshots", snapshots.path, snapshots.origin, _origin(case, label))
@@ -178,6 +178,7 @@ def trajectory(case: Case, label: str, replica: int) -> Snapshots:
         raise ValueError(
             f"{snapshots.path} holds {found} frames, expected {expected}: {remedy(case, 'snapshots')}"
         )
+    snapshots.check_seal(remedy(case, "snapshots"))
     return snapshots
 
 

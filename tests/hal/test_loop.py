@@ -555,7 +555,9 @@ def test_a_walker_that_a_full_disk_left_is_run_again(
     loop.run()
     loop.close()
     assert "walker 1 runs again: " in capsys.readouterr().out
-    assert hash_file(path.parent / "run/database.extxyz") == hash_file(reference / "database.extxyz")
+    assert hash_file(path.parent / "run/database.extxyz") == hash_file(
+        reference / "database.extxyz"
+    )
 
 
 def test_a_walker_can_be_given_up(tmp_path):
@@ -612,7 +614,9 @@ def test_lost_start_structures_are_made_again_and_lost_labels_are_named(
         kept = file.read_bytes()
         file.unlink()
         loop = make_loop(path)
-        with pytest.raises(ValueError, match=rf"{name}: missing, expected \d+ structures; .*ut back a copy"):
+        with pytest.raises(
+            ValueError, match=rf"{name}: missing, expected \d+ structures; .*ut back a copy"
+        ):
             loop.run()
         loop.close()
         file.write_bytes(kept)

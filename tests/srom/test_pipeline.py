@@ -3,6 +3,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -701,3 +702,41 @@ def test_error_of_one_rank_ends_the_job(tmp_path):
     assert done.returncode != 0
     assert "rank 0" in done.stderr
     assert "`pyuq srom sample`" in done.stderr
+
+
+DAMAGED = [
+    ("soft.rom", "sample", "soft.rom: damaged|soft.rom: not"),
+    ("build.json", "sample", "build.json: damaged"),
+    ("s.srom", "propagate", "damaged"),
+    ("u.f64", "build", "u.f64: damaged, its frames are not those that were written"),
+    ("v.f64", "report", "v.f64: damaged, its frames are not those that were written"),
+    ("frames.json", "build", "frames.json: damaged"),
+    ("result.json", "report", "result.json: damaged"),
+]
+
+
+@pytest.mark.parametrize(("name", "action", "message"), DAMAGED)
+def test_a_flipped_bit_in_the_work_folder_is_named(copy, capsys, name, action, message):
+    """Each file that a later stage relies on."""
+    c = case(copy)
+    snap = c.snapshots("soft", 0)
+    path = {
+        "s.srom": c.ensemble,
+        "build.json": c.summary,
+        "soft.rom": c.basis("soft"),
+        "result.json": c.run("sample0001") / "result.json",
+    }.get(name, snap / name)
+    data = bytearray(path.read_bytes())
+    data[3 * len(data) // 4] ^= 1
+    path.write_bytes(data)
+    assert main(["srom", action, str(copy)]) == 1
+    error = capsys.readouterr().err
+    assert re.search(message, error)
+    assert "again" in error
+
+
+def test_a_basis_of_another_build_is_named(copy, capsys):
+    c = case(copy)
+    Basis.read(c.basis("stiff")).first(5).write(c.basis("soft"))
+    assert main(["srom", "sample", str(copy)]) == 1
+    assert "soft.rom: not the basis that was built with the others" in capsys.readouterr().err
