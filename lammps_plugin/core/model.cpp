@@ -122,7 +122,13 @@ static Model load_posterior(const std::string &name, std::string_view bytes,
     model.active = ActiveSet(*model.map, file.doubles("active_inverse", {n}));
   }
   if (file.has("covariance")) {
-    model.readout.set_covariance(file.doubles("covariance", {m, m}));
+    std::vector<double> covariance = file.doubles("covariance", {m, m});
+    // A file with a checksum was checked whole when it was written.
+    const std::string fault = covariance_fault(m, covariance, !file.has_checksum());
+    if (!fault.empty())
+      file.fail("the tensor 'covariance' " + fault +
+                ": no covariance; write the file with `pyuq fit` or `pyuq posterior`");
+    model.readout.set_covariance(std::move(covariance));
   } else {
     const SafeTensors::Tensor &samples = file.tensor("samples");
     if (samples.shape.size() != 2 || samples.shape[0] < 1 || samples.shape[0] > 1'000'000)

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <random>
 #include <string>
 
@@ -123,9 +124,10 @@ void Readout::variances(int n, int stride, int offset, int count, const double *
   }
 }
 
-// Lower triangle L of A = L Lᵀ, row-major, in place. Directions of no variance stay out.
-static void cholesky(int n, std::vector<double> &a) {
-  double largest = 0.0;
+// Lower triangle L of A = L Lᵀ, row-major, in place. Directions of no variance stay out. Returns
+// the smallest pivot: below 0 where A is no covariance.
+static double cholesky(int n, std::vector<double> &a) {
+  double largest = 0.0, least = std::numeric_limits<double>::infinity();
   for (int i = 0; i < n; i++) largest = std::max(largest, a[static_cast<size_t>(i) * n + i]);
   const double smallest = 1e-14 * largest;
   for (int j = 0; j < n; j++) {
@@ -139,8 +141,46 @@ static void cholesky(int n, std::vector<double> &a) {
         row[k] = other[k] > 0.0 ? value / other[k] : 0.0;
       else
         row[k] = value > smallest ? std::sqrt(value) : 0.0;
+      if (k == j) least = std::min(least, value);
     }
   }
+  return least;
+}
+
+std::string uq::covariance_fault(size_t m, const std::vector<double> &s, bool whole) {
+  constexpr double rounding = 1e-6, smallest = 1e-12;
+  double largest = 0.0;
+  for (size_t i = 0; i < m; i++) largest = std::max(largest, std::abs(s[i * m + i]));
+  const auto at = [](size_t i, size_t j) {
+    return "[" + std::to_string(i) + "," + std::to_string(j) + "]";
+  };
+  std::vector<double> scale(m);
+  for (size_t i = 0; i < m; i++) {
+    const double variance = s[i * m + i];
+    if (variance < -smallest * largest)
+      return "has the variance " + at(i, i) + " = " + std::to_string(variance) +
+             ", expected none below 0";
+    scale[i] = std::sqrt(std::max(variance, smallest * largest));
+  }
+  for (size_t i = 0; i < m; i++)
+    for (size_t j = 0; j < i; j++) {
+      const double a = s[i * m + j], b = s[j * m + i], unit = scale[i] * scale[j];
+      if (!(std::abs(a - b) <= rounding * unit))
+        return "is not symmetric: " + at(i, j) + " and " + at(j, i) + " differ by " +
+               std::to_string(std::abs(a - b) / unit) + " of their standard deviations";
+      if (!(std::abs(a) <= (1.0 + rounding) * unit))
+        return "has the correlation " + at(i, j) + " = " + std::to_string(a / unit) +
+               ", expected -1 to 1";
+    }
+  if (!whole || largest == 0.0) return "";
+  std::vector<double> correlation(m * m);
+  for (size_t i = 0; i < m; i++) {
+    for (size_t j = 0; j < i; j++) correlation[i * m + j] = s[i * m + j] / (scale[i] * scale[j]);
+    correlation[i * m + i] = s[i * m + i] / (scale[i] * scale[i]) + rounding;
+  }
+  if (cholesky(static_cast<int>(m), correlation) < 0.0)
+    return "is not positive semidefinite: some combination of weights has a variance below 0";
+  return "";
 }
 
 std::vector<double> Readout::root(int offset, int count) const {

@@ -5,6 +5,7 @@
 #ifndef UQ_READOUT_H
 #define UQ_READOUT_H
 
+#include <string>
 #include <vector>
 
 namespace uq {
@@ -50,6 +51,12 @@ class Readout {
   int nsamples_ = 0;
   std::vector<double> deviations_;    // [k][m], (w_s - mean)/sqrt(k)
 };
+
+// What keeps s [m][m] from being a covariance, empty if nothing does: a variance below 0, an
+// asymmetry, a correlation beyond ±1, each to rounding (1e-6 of the standard deviations); if
+// `whole` also a negative eigenvalue, which costs a Cholesky factorisation, m³/3. The same is
+// checked by pyuq/models/posterior.py before a file is written.
+std::string covariance_fault(size_t m, const std::vector<double> &s, bool whole);
 
 }    // namespace uq
 

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 import pyuq
 from pyuq.bnn.coupling import paths
-from pyuq.io.files import read_tensors, sha256, write_tensors
+from pyuq.io.files import read_tensors, write_tensors
+from pyuq.io.identity import hash_file
 from pyuq.settings import check_elements, positive
 
 
@@ -207,7 +208,7 @@ def join_networks(paths: Sequence, out, keep: int = 0, apart: bool = False) -> l
         The architectures differ, a file is named twice, or there are fewer samples than `keep`.
     """
     files = [read_network(path) for path in paths]
-    hashes = [sha256(path) for path in paths]
+    hashes = [hash_file(path) for path in paths]
     for k, path in enumerate(paths):
         if (same := hashes.index(hashes[k])) < k:
             raise ValueError(

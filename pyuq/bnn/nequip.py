@@ -22,7 +22,7 @@ from torch.nn.functional import silu
 
 from pyuq.bnn.architecture import Architecture, write_network
 from pyuq.bnn.coupling import coupling
-from pyuq.io.files import sha256
+from pyuq.io.identity import hash_file
 
 FloatArray = NDArray[np.float64]
 
@@ -72,7 +72,9 @@ def import_nequip(path, out, elements: tuple[str, ...] = ()) -> Path:
         raise RuntimeError(f"{error}: pip install nequip==0.19.1") from error
     set_global_state()
     architecture, tensors = convert(load_saved_model(str(path)), elements)
-    write_network(out, architecture, tensors, {"nequip": path.name, "nequip_sha256": sha256(path)})
+    write_network(
+        out, architecture, tensors, {"nequip": path.name, "nequip_sha256": hash_file(path)}
+    )
     return Path(out)
 
 

@@ -11,16 +11,22 @@ C. van der Oord, M. Sachs, D. P. Kovács, C. Ortner, G. Csányi, npj Comput. Mat
 """
 
 import os
+import shutil
+from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 
+import ase
 import numpy as np
 from ase import Atoms
 
+from pyuq.hal import provenance
+from pyuq.hal.provenance import DATABASE, START, STATE, TEST
 from pyuq.hal.report import say, write_report
 from pyuq.hal.selection import diverse, energy_covariance
-from pyuq.hal.settings import Settings, load_settings, relative_to
-from pyuq.hal.state import Lock, State, resume
+from pyuq.hal.settings import Settings, ends, load_settings, relative_to
+from pyuq.hal.state import State, resume
 from pyuq.hal.triggers import (
     energy_limit,
     factors,
@@ -36,10 +42,12 @@ from pyuq.hal.walker import (
     conditions,
     outcome,
     prepare,
+    repeatable,
     run_walkers,
 )
 from pyuq.io import extxyz
-from pyuq.io.files import atomic_write, check_folder
+from pyuq.io.files import Lock, atomic_write, check_folder, clear_temporaries
+from pyuq.io.identity import hash_file
 from pyuq.io.lammps_data import box_of, type_indices
 from pyuq.labels import Failure, FileLabeller, Labeller, PoolLabeller
 from pyuq.models.fit import FitResult, fit, repetition_note, structure_hash
@@ -47,8 +55,14 @@ from pyuq.models.maxvol import flat_inverses, select_active_sets
 from pyuq.models.metrics import Errors, errors, predict
 from pyuq.models.readout_fit import ReadoutFit, ReadoutFitSettings, fit_readout
 from pyuq.models.readout_posterior import native_evaluator
+from pyuq.trust import (
+    HARMLESS,
+    code_in_calculator,
+    code_in_commands,
+    origin_of_module,
+    require_trust,
+)
 
-STATE, START, TEST, DATABASE = "state.json", "start.extxyz", "test.extxyz", "database.extxyz"
 SHORTEST = 0.6  # default smallest distance, as a part of the shortest one in the start structures
 
 
@@ -69,11 +83,13 @@ def make_labeller(settings: Settings, toml: Path, folder: Path) -> Labeller:
             "folder": str(toml.parent.resolve()),
         }
     else:
+        # Modules beside the TOML file are code: not looked for where no code was trusted.
+        known = labels.calculator in HARMLESS
         description = {
             "kind": "ase",
             "calculator": labels.calculator,
             "arguments": labels.arguments,
-            "folder": str(toml.parent.resolve()),
+            "folder": str(Path(ase.__file__).parents[1] if known else toml.parent.resolve()),
         }
     return PoolLabeller(
         description, labels.workers, labels.timeout, labels.retries, labels.max_force
@@ -116,6 +132,7 @@ class Loop:
         self._model: tuple[int, FitResult | ReadoutFit] | None = None
         check_folder(self.folder).mkdir(parents=True, exist_ok=True)
         self._lock = Lock(self.folder)
+        clear_temporaries(self.folder)
         self.state: State = resume(self.folder / STATE, settings.flat())
 
     def run(self) -> str:
@@ -136,9 +153,14 @@ class Loop:
         state = self.state
         if state.stage == "done" and self._budget_left():
             state.stage, state.finished = "walk", ""
+        self._check_files()
         while state.stage != "done":
+            files = provenance.written(state, self.settings)
             getattr(self, state.stage)()
+            provenance.note(self.folder, state, files)
             state.save(self.folder / STATE)
+            self._end_without_fruit()
+            self._check_files()
         return state.finished
 
     def close(self) -> None:
@@ -181,11 +203,7 @@ class Loop:
 
     def fit(self) -> None:
         """Fit, write the potential, and see whether that was the last one."""
-        model = self.model()
-        inverse = None
-        if self.settings.stop.grade is not None:
-            inverse = flat_inverses(select_active_sets(model.features, model.structures))
-        model.save(self.folder / "potential", self.settings.name, inverse)
+        model = self._write_potential()
         row = {"iteration": self.state.iteration, "labels": self.state.batches[-1]}
         test = self._errors(model, self._frames(TEST))
         if test is not None:
@@ -208,6 +226,9 @@ class Loop:
         jobs = []
         for walker, (atoms, c) in enumerate(plan):
             final = folder / f"walker{walker}"
+            if final.exists() and (reason := repeatable(final, self.settings)):
+                say(f"  walker {walker} runs again: {reason}")
+                shutil.rmtree(final)
             if not final.exists():
                 running = folder / f".walker{walker}.{os.getpid()}"
                 potential = f"../../../potential/{self.settings.name}.uq"
@@ -226,6 +247,9 @@ class Loop:
     def select(self) -> None:
         """Choose the structures to label."""
         folder, loop = self._iteration_folder(), self.settings.loop
+        if not (folder / "frames.extxyz").is_file():
+            self.state.stage = "walk"  # the walkers are there, and what is not is made again
+            return
         frames = self._frames(folder / "frames.extxyz")
         if not self.settings.stop.label_final:
             frames = [atoms for atoms in frames if atoms.info["reason"] == "uncertain"]
@@ -240,6 +264,9 @@ class Loop:
     def label(self) -> None:
         """Label the chosen structures and add them to the database."""
         state, folder = self.state, self._iteration_folder()
+        if not (folder / "selected.extxyz").is_file():
+            state.stage = "select"
+            return
         new = []
         selected = self._frames(folder / "selected.extxyz")
         for result in self._label(selected):
@@ -253,6 +280,8 @@ class Loop:
         known = self._frames(DATABASE)[: state.batches[-1]]
         extxyz.write(self.folder / DATABASE, known + new)
         state.batches.append(len(known) + len(new))
+        fruitless = not new and (row["uncertain"] or row["discarded"] or row["failed"])
+        state.fruitless = state.fruitless + 1 if fruitless else 0
         state.history.append(row)
         state.row = {}
         say(_summary(row))
@@ -260,6 +289,14 @@ class Loop:
         state.stage = "fit"
 
     # What the stages share.
+
+    def _write_potential(self) -> FitResult | ReadoutFit:
+        """Write the potential of the database as it stands."""
+        model, inverse = self.model(), None
+        if self.settings.stop.grade is not None:
+            inverse = flat_inverses(select_active_sets(model.features, model.structures))
+        model.save(self.folder / "potential", self.settings.name, inverse)
+        return model
 
     def model(self) -> FitResult | ReadoutFit:
         """Return the potential of the database as it stands.
@@ -291,17 +328,19 @@ class Loop:
         """Keep the model whose readout is learnt, and the beliefs that a calibration gives."""
         settings, here = self.settings, self.toml.parent
         if settings.model is not None:
-            source = here / settings.model.file
-            native_evaluator(source, settings.model.elements)
-            with atomic_write(self._fixed_model(), "wb") as file:
-                file.write(source.read_bytes())
+            native_evaluator(here / settings.model.file, settings.model.elements)
+            self._keep_model()
         calibration = settings.stop.calibration
         path = here / calibration if calibration else None
         self.state.beliefs = start_beliefs(path, settings.elements)
 
+    def _keep_model(self) -> None:
+        with atomic_write(self._fixed_model(), "wb") as file:
+            file.write((self.toml.parent / self.settings.model.file).read_bytes())
+
     def _fixed_model(self) -> Path:
         """Where the run folder keeps the model whose readout is learnt."""
-        return self.folder / f"model{Path(self.settings.model.file).suffix}"
+        return self.folder / provenance.fixed_model(self.settings)[0]
 
     def _budget_left(self) -> bool:
         loop, state = self.settings.loop, self.state
@@ -388,6 +427,8 @@ class Loop:
         alive = [o.values for o in outcomes if o.values]
         self.state.quiet = 0 if uncertain or discarded else self.state.quiet + 1
         self.state.row |= {"uncertain": uncertain, "discarded": discarded}
+        if discarded:
+            self.state.row["reasons"] = [o.message for o in outcomes if o.reason == "discarded"]
         for name in ("step", "max_relative", "temperature", "sigma", "grade", "tau"):
             if alive and name in alive[0]:
                 self.state.row[name] = float(np.mean([values[name] for values in alive]))
@@ -435,6 +476,95 @@ class Loop:
         path = self.folder / path
         return extxyz.read(path) if path.is_file() and path.stat().st_size else []
 
+    def _check_files(self) -> None:
+        """Compare the files that the present stage relies on with what the run left; mend what can be made again.
+
+        Raises
+        ------
+        ValueError
+            Labels are lost, or are not those that the run left.
+        """
+        state = self.state
+        if not state.files and state.stage != "start":  # a run of an older version
+            provenance.note(self.folder, state, provenance.needed(state, self.settings))
+        for damage in provenance.damages(self.folder, state, self.settings):
+            name = damage.path.relative_to(self.folder).as_posix()
+            if not (how := self._mend(name)):
+                raise ValueError(f"{damage}; {provenance.remedy(name)}")
+            say(f"{damage}; {how}")
+
+    def _mend(self, name: str) -> str:
+        """Make a file of the run again; says from what, or nothing if that cannot be."""
+        state, settings = self.state, self.settings
+        batches = state.batches
+        if name == START:
+            first = self._frames(DATABASE)[: batches[0]]
+            return self._restored(name, first, f"made again from {DATABASE}")
+        if name == DATABASE and len(batches) == 1 and (self.folder / START).is_file():
+            with suppress(ValueError):
+                return self._restored(name, self._frames(START), f"made again from {START}")
+        if name == TEST:
+            with suppress(ValueError):
+                frames = self._read("test", settings.test.structures)
+                if all(extxyz.is_labelled(atoms) for atoms in frames):
+                    return self._restored(name, frames, "made again from [test] structures")
+        if name in provenance.potential_files(settings):
+            self._write_potential()
+            provenance.note(self.folder, state, provenance.potential_files(settings))
+            return f"the potential was fitted again to {DATABASE}"
+        if name in provenance.fixed_model(settings):
+            source = self.toml.parent / settings.model.file
+            if source.is_file() and hash_file(source) == state.files[name]["sha256"]:
+                self._keep_model()
+                return f"copied again from {source}"
+        if name == provenance.iteration_file(state, provenance.FRAMES):
+            state.stage, state.quiet = "walk", max(state.quiet - 1, 0)  # counted again there
+            return "collected again from the walkers"
+        if name == provenance.iteration_file(state, provenance.SELECTED):
+            state.stage = "select"
+            return "selected again"
+        return ""
+
+    def _restored(self, name: str, frames: list[Atoms], how: str) -> str:
+        return how if provenance.restore(self.folder, self.state, name, frames) else ""
+
+    def _end_without_fruit(self) -> None:
+        """End a run whose walkers give nothing to learn from, and say why.
+
+        Raises
+        ------
+        RuntimeError
+            The next call goes on with a new count.
+        """
+        state, limit = self.state, self.settings.loop.fruitless
+        if not 0 < limit <= state.fruitless:
+            return
+        state.fruitless = 0
+        state.save(self.folder / STATE)
+        rows = state.history[-limit:]
+        md, discarded = self.settings.md, sum(row["discarded"] for row in rows)
+        lines = [
+            f"{limit} iterations in a row gave no new label: {discarded} of "
+            f"{limit * self.settings.loop.walkers} walkers were discarded, {sum(row['failed'] for row in rows)} "
+            "structures got no label"
+        ]
+        reasons = Counter(reason for row in rows for reason in row.get("reasons", ()))
+        if reasons:
+            lines.append(
+                "reasons: " + "; ".join(f"{n} × {text}" for text, n in reasons.most_common(3))
+            )
+        if discarded:
+            lines.append(
+                f"where the dynamics blows up at once, look at [md] timestep ({md.timestep:g} ps), temperature "
+                f"({ends(md.temperature)[0]:g} to {ends(md.temperature)[1]:g} K) and pressure, at close atoms in the "
+                "start structures, at [stop] max_force, max_temperature and min_distance, and at [bias] tau_rel"
+            )
+        lines.append(
+            f"folders of the walkers: {self.folder / 'iterations'}. Changed settings need another `folder`; the same "
+            "command goes on as it is"
+        )
+        raise RuntimeError(". ".join(lines))
+
     def _iteration_folder(self) -> Path:
         return self.folder / "iterations" / f"{self.state.iteration:04d}"
 
@@ -463,7 +593,29 @@ def _summary(row: dict) -> str:
     return text
 
 
-def run_hal(path, comm=None, assignments: Iterable[str] = ()) -> Path:
+def require_trusted(settings: Settings, path: Path, trust: bool) -> None:
+    """Refuse settings that run code, unless they are trusted; say what is imported.
+
+    Raises
+    ------
+    ValueError
+        Names what runs code, or a module that anybody may write.
+    """
+    labels, here = settings.labels, path.parent.resolve()
+    require_trust(
+        str(path),
+        [
+            *(code_in_calculator(labels.calculator) if labels.kind == "ase" else ()),
+            *(code_in_commands(labels.commands, here, here) if labels.kind == "lammps" else ()),
+            *code_in_commands(settings.md.commands, None, here),
+        ],
+        trust,
+    )
+    if labels.kind == "ase" and labels.calculator not in HARMLESS:
+        say(f"labels by {labels.calculator}, {origin_of_module(labels.calculator, here)}")
+
+
+def run_hal(path, comm=None, assignments: Iterable[str] = (), trust: bool = False) -> Path:
     """Run, or continue, the active-learning loop that a TOML file describes.
 
     Parameters
@@ -474,6 +626,8 @@ def run_hal(path, comm=None, assignments: Iterable[str] = ()) -> Path:
         All ranks of the job; the walkers run in them.
     assignments : iterable of str
         Settings to change: ``loop.seed=2``.
+    trust : bool
+        Run the code that the settings name: see :mod:`pyuq.trust`.
 
     Returns
     -------
@@ -489,6 +643,8 @@ def run_hal(path, comm=None, assignments: Iterable[str] = ()) -> Path:
     """
     path = Path(path)
     settings = load_settings(path, assignments)
+    if comm is None or comm.rank == 0 or not trust:
+        require_trusted(settings, path, trust)
     folder = path.parent.resolve() / settings.folder
     if comm is not None and comm.size < settings.loop.ranks:
         raise ValueError(

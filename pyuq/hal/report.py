@@ -4,14 +4,18 @@
 import csv
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from math import inf
 from pathlib import Path
 
 import numpy as np
 
+from pyuq.hal.provenance import damages
 from pyuq.hal.settings import Settings
 from pyuq.hal.state import State, load_state
-from pyuq.io.files import atomic_write, sha256, write_text
+from pyuq.io.files import atomic_write, write_text
+from pyuq.io.identity import hash_file
+from pyuq.jobs import check_rows
 
 COLUMNS = {
     "iteration": "",
@@ -77,7 +81,7 @@ def report(folder: Path, state: State, settings: Settings) -> str:
         f"{triggers(settings)}.",
         "",
         f"- database: `database.extxyz`, {state.batches[-1] if state.batches else 0} structures, "
-        f"SHA-256 `{sha256(folder / 'database.extxyz')[:16]}…`",
+        f"SHA-256 `{hash_file(folder / 'database.extxyz')[:16]}…`",
         f"- potential: {settings.potential_files}",
         "- scripts and traces of all walkers: `iterations/`",
         "",
@@ -137,29 +141,36 @@ def status_line(state: State) -> str:
 
 
 def status(path, assignments: Iterable[str] = ()) -> str:
-    """Say where the run of a TOML file, with these settings changed, stands.
+    """Say where the run of a TOML file, with these settings changed, stands, and which of its files are damaged.
 
     Raises
     ------
     ValueError
-        There is no run.
+        There is no run, or its state is damaged.
     """
     from pyuq.hal.settings import load_settings
 
-    folder = Path(path).parent / load_settings(path, assignments).folder
+    settings = load_settings(path, assignments)
+    folder = Path(path).parent / settings.folder
     state = load_state(folder / "state.json")
     if state is None:
         raise ValueError(f"no run in {folder}: start it with `pyuq hal run {path}`")
-    return status_line(state)
+    found = [f"damaged: {damage}" for damage in damages(folder, state, settings)]
+    if found:
+        found.append(
+            "`pyuq hal run` makes again what can be made again, and says what to do about the rest"
+        )
+    return "\n".join([status_line(state), *found])
 
 
 def read_traces(folder: Path) -> list[np.ndarray]:
     """Traces of walker 0 of each iteration, arrays of shape (n, 8), columns TRACE."""
     traces = []
     for path in sorted(folder.glob("iterations/*/walker0/trace.txt")):
-        rows = np.loadtxt(path, ndmin=2)
-        if rows.shape[1:] == (len(TRACE),):
-            traces.append(rows)
+        with suppress(ValueError):  # LAMMPS ended with an error while it wrote
+            rows = check_rows(path)
+            if rows.shape[1:] == (len(TRACE),):
+                traces.append(rows)
     return traces
 
 

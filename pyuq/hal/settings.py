@@ -2,7 +2,6 @@
 """What ``hal.toml`` says: a strict table for each part of the loop."""
 
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -11,12 +10,14 @@ from pyuq.models.fit import FitSettings, RepulsionSettings, Solver, Weights
 from pyuq.models.run_fit import FAMILIES, basis_from_table
 from pyuq.settings import (
     assign,
+    check_elements,
     check_name,
     choose,
     flatten,
     from_table,
     limits,
     load_toml,
+    not_negative,
     positive,
 )
 
@@ -26,6 +27,7 @@ Ramp = float | tuple[float, float]
 # how far it goes and how it is executed.
 FREE = (
     "loop.iterations",
+    "loop.fruitless",
     "loop.labels",
     "loop.parallel",
     "labels.workers",
@@ -267,6 +269,9 @@ class LoopTable:
         Walkers at a time; default: as many as there are processors (under mpirun: ranks).
     select : int, optional
         Most structures to label in an iteration; default: as many as there are walkers.
+    fruitless : int
+        Ends with an error, and a diagnosis, after as many iterations in a row that gave no new label though a
+        walker was uncertain or discarded, or a label failed; 0: never.
     redundancy : float
         A structure is left out when those chosen before it leave less than this part of its variance.
     refit_every : int
@@ -277,6 +282,7 @@ class LoopTable:
     iterations: int = 100
     labels: int | None = None
     converged: int = 0
+    fruitless: int = 5
     walkers: int = 1
     ranks: int = 1
     parallel: int | None = None
@@ -289,6 +295,7 @@ class LoopTable:
         positive(iterations=self.iterations, labels=self.labels, walkers=self.walkers)
         positive(ranks=self.ranks, parallel=self.parallel, select=self.select)
         positive(refit_every=self.refit_every)
+        not_negative(converged=self.converged, fruitless=self.fruitless)
 
 
 @dataclass(frozen=True)
@@ -312,6 +319,9 @@ class FixedModel:
 
     file: str
     elements: tuple[str, ...]
+
+    def __post_init__(self):
+        check_elements(self.elements)
 
 
 @dataclass(frozen=True)
@@ -414,11 +424,6 @@ def changed_keys(old: dict[str, object], new: dict[str, object]) -> list[str]:
         for key in old.keys() | new.keys()
         if key not in FREE and old.get(key, missing) != new.get(key, missing)
     )
-
-
-def processors() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def relative_to(path: Path, names: tuple[str, ...]) -> list[Path]:

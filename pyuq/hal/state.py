@@ -1,15 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Where a run stands. The state file is the only authority: a stage that it does not call done is redone."""
 
-import fcntl
-import json
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from pyuq.hal.settings import changed_keys
-from pyuq.io.files import read_json, write_text
+from pyuq.io.files import atomic_write, read_json, write_json
 
 STAGES = ("start", "fit", "walk", "select", "label", "done")
+
+
+REMEDY = (
+    "put back a copy of it, or choose another `folder` and begin anew: the structures in database.extxyz are labelled "
+    "and can be [start] structures there"
+)
 
 
 @dataclass
@@ -37,6 +42,10 @@ class State:
         Structures that got no label: iteration and reason.
     finished : str
         Why the run ended.
+    fruitless : int
+        Iterations in a row whose walkers gave no label though one of them was uncertain or discarded.
+    files : dict
+        What the run has left for later stages, by name in the run folder: see :mod:`pyuq.hal.provenance`.
     """
 
     settings: dict
@@ -49,10 +58,22 @@ class State:
     beliefs: dict = field(default_factory=dict)
     failures: list[dict] = field(default_factory=list)
     finished: str = ""
+    fruitless: int = 0
+    files: dict[str, dict] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
-        """Write atomically."""
-        write_text(path, json.dumps(asdict(self), indent=1) + "\n")
+        """Write atomically, with a checksum; the state before is kept beside it."""
+        if path.is_file():
+            with suppress(ValueError):  # a damaged one must not take the place of a whole one
+                read_json(path)
+                with atomic_write(previous(path), "wb") as file:
+                    file.write(path.read_bytes())
+        write_json(path, asdict(self), sealed=True)
+
+
+def previous(path: Path) -> Path:
+    """Where the state before the present one is kept."""
+    return path.with_name(f"{path.stem}.previous{path.suffix}")
 
 
 def load_state(path: Path) -> State | None:
@@ -66,7 +87,7 @@ def load_state(path: Path) -> State | None:
     if not path.is_file():
         return None
     try:
-        state = State(**read_json(path))
+        state = State(**read_json(path, REMEDY))
     except TypeError as error:
         raise ValueError(f"{path} is not the state of a run: {error}") from error
     if state.stage not in STAGES:
@@ -82,7 +103,17 @@ def resume(path: Path, settings: dict) -> State:
     ValueError
         The run was begun with other settings.
     """
-    state = load_state(path)
+    try:
+        state = load_state(path)
+    except ValueError as error:
+        # Every stage may be done again: the state before is as good as that of a run that was killed in its last stage.
+        try:
+            state = load_state(previous(path))
+        except ValueError:
+            state = None
+        if state is None:
+            raise
+        print(f"{error}\n{previous(path).name} is whole: the last stage is done again", flush=True)
     if state is None:
         return State(settings)
     if changed := changed_keys(state.settings, settings):
@@ -93,18 +124,3 @@ def resume(path: Path, settings: dict) -> State:
         )
     state.settings = settings
     return state
-
-
-class Lock:
-    """Keeps a second process out of a run folder; gone with the process, however it ends."""
-
-    def __init__(self, folder: Path):
-        self._file = open(folder / ".lock", "w")  # noqa: SIM115 (held as long as the run)
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RuntimeError(f"another process is running in {folder}") from None
-
-    def release(self) -> None:
-        """Let others in."""
-        self._file.close()

@@ -5,31 +5,26 @@ A walker is a folder with an ordinary input script. It runs under a temporary na
 over, so that a folder without a dot is complete; its outcome is a function of its files alone.
 """
 
-import os
+import json
+import re
 import shutil
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from math import inf
+from functools import partial
+from math import inf, isfinite
 from pathlib import Path
-from threading import Event
 
 import numpy as np
 from ase import Atoms
 
-from pyuq.hal.settings import Settings, ends, processors
-from pyuq.io.files import read_json, write_text
+from pyuq.hal.settings import Settings, ends
+from pyuq.io.files import write_text
 from pyuq.io.lammps_data import read_data, type_indices, write_data
-from pyuq.lmp import interruptible, run_in_process, run_script
+from pyuq.jobs import ERROR, Job, check_data, check_rows, error_of, run_jobs
 
-SCRIPT, DATA, FINAL, OUTCOME, ERROR = (
-    "in.hal",
-    "start.data",
-    "final.data",
-    "outcome.json",
-    "error.txt",
-)
+SCRIPT, DATA, FINAL, OUTCOME = "in.hal", "start.data", "final.data", "outcome.json"
 TRACE = "trace.txt"
+GIVEN_UP = "given up"  # begins the ``error.txt`` that a user writes for a walker that dies without LAMMPS's word
 BAR_PER_GPA = 1.0e4
 TRACE_EVERY = 10  # steps
 
@@ -288,20 +283,65 @@ def run_walkers(jobs: Sequence[tuple[Path, Path]], settings: Settings, comm=None
     comm : mpi4py.MPI.Comm, optional
         Ranks to share out; call on all of them. Without: one ``lmp`` or ``mpirun`` for each walker.
     """
-    loop = settings.loop
-    if comm is not None:
-        run_in_process(jobs, SCRIPT, ERROR, loop.ranks, comm)
+    loop, check = settings.loop, partial(check_run, settings=settings)
+    run_jobs(
+        [Job(running, final, SCRIPT, check) for running, final in jobs],
+        loop.ranks,
+        settings.md.timeout,
+        loop.parallel,
+        comm,
+    )
+
+
+def check_files(folder: Path, settings: Settings) -> None:
+    """Refuse the folder of a walker whose files are not whole, as a full disk leaves them.
+
+    Raises
+    ------
+    ValueError
+        Names the file, and what is wrong in it.
+    """
+    if (folder / ERROR).exists():
+        if not error_of(folder):
+            raise ValueError(f"{folder / ERROR}: empty")
         return
-    parallel = loop.parallel or max(1, processors() // loop.ranks)
-    with ThreadPoolExecutor(parallel) as threads, interruptible() as stop:
-        list(threads.map(lambda job: _run_one(*job, settings, stop), jobs))
+    read_values(folder / OUTCOME)
+    read_data(folder / FINAL, settings.elements)
 
 
-def _run_one(folder: Path, final: Path, settings: Settings, stop: Event) -> None:
-    error = run_script(folder, SCRIPT, settings.loop.ranks, settings.md.timeout, stop)
-    if error:
-        write_text(folder / ERROR, error + "\n")
-    os.replace(folder, final)
+def check_run(folder: Path, settings: Settings) -> None:
+    """Refuse what a run that has just ended left, the files that only people read included.
+
+    Raises
+    ------
+    ValueError
+        See :func:`check_files`.
+    """
+    check_files(folder, settings)
+    check_data(folder / FINAL)
+    check_rows(folder / TRACE)
+
+
+def read_values(path: Path) -> dict[str, float]:
+    """Read ``outcome.json``; what is not a number in it becomes one: LAMMPS writes ``nan`` and ``inf``.
+
+    Raises
+    ------
+    ValueError
+        There is no such file, or it is damaged.
+    """
+    if not path.is_file():
+        raise ValueError(f"no file {path}")
+    text = re.sub(
+        r"(?<=[ :])(-?)(nan|inf)\b",
+        lambda m: {"nan": "NaN", "inf": m[1] + "Infinity"}[m[2]],
+        path.read_text(),
+    )
+    try:
+        values = json.loads(text)
+        return {name: float(values[name]) for name in values}
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path}: damaged, {error}") from error
 
 
 def clear_unfinished(folder: Path) -> None:
@@ -313,7 +353,29 @@ def clear_unfinished(folder: Path) -> None:
 def _has_moved(folder: Path) -> bool:
     """Tell whether the first force evaluation went well: errors after it are blow-ups, not mistakes."""
     trace = folder / TRACE
-    return trace.exists() and any(line[0] != "#" for line in trace.read_text().splitlines())
+    return trace.exists() and any(
+        line[:1] not in ("#", "") for line in trace.read_text().splitlines()
+    )
+
+
+def repeatable(folder: Path, settings: Settings) -> str:
+    """Say why a walker that is over is to run again, or nothing.
+
+    Its files are not whole; or LAMMPS refused to run at all, which ended the last call: whatever was amended since then
+    may have cured it.
+    """
+    try:
+        check_files(folder, settings)
+    except (ValueError, OSError) as error:
+        return str(error)
+    if error_of(folder) and not _has_moved(folder) and not _given_up(folder):
+        return f"LAMMPS had refused to run ({error_of(folder)})"
+    return ""
+
+
+def _given_up(folder: Path) -> bool:
+    """Tell whether somebody wrote that a walker is not worth another attempt."""
+    return error_of(folder).startswith(GIVEN_UP)
 
 
 def outcome(folder: Path, settings: Settings, c: Conditions) -> Outcome:
@@ -325,13 +387,12 @@ def outcome(folder: Path, settings: Settings, c: Conditions) -> Outcome:
         LAMMPS refused to run; the message says where and why.
     """
     if (folder / ERROR).exists():
-        error = (folder / ERROR).read_text().strip()
-        if not _has_moved(folder):
-            raise RuntimeError(f"LAMMPS failed in {folder}: {error}")
-        lines = error.splitlines()
-        message = next((line for line in lines if "ERROR" in line), lines[-1])
-        return Outcome("discarded", message, None, {})
-    values = read_json(folder / OUTCOME)
+        if not (_has_moved(folder) or _given_up(folder)):
+            raise RuntimeError(f"LAMMPS failed in {folder}: {error_of(folder)}")
+        return Outcome("discarded", error_of(folder), None, {})
+    values = read_values(folder / OUTCOME)
+    if wild := [name for name, value in values.items() if not isfinite(value)]:
+        return Outcome("discarded", f"{', '.join(wild)} is not a finite number", None, {})
     stop = settings.stop
     limit = stop.max_temperature * max(c.temperature)
     guards = (

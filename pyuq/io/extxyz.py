@@ -181,6 +181,11 @@ def write(path, frames: Iterable[Atoms]) -> None:
             file.write(_format_frame(atoms))
 
 
+def as_text(frames: Iterable[Atoms]) -> str:
+    """What :func:`write` writes."""
+    return "".join(map(_format_frame, frames))
+
+
 def _format_frame(atoms: Atoms) -> str:
     results = atoms.calc.results if atoms.calc is not None else {}
     header = {"Lattice": atoms.cell.array.T, "Properties": "species:S:1:pos:R:3"}

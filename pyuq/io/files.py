@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Files that are either the old ones or the new ones, never half of either."""
 
-import hashlib
+import fcntl
 import json
 import math
 import os
+import re
+import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,6 +15,10 @@ from typing import IO
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
+
+from pyuq.io.identity import UNSEALED, check_seal, seal
+
+_PIECE = 2**24  # bytes of a file that are held at a time while it is summed
 
 
 @contextmanager
@@ -39,10 +45,12 @@ def atomic_write(path, mode: str = "w") -> Iterator[IO]:
     """
     path = Path(path)
     require_folder(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # A name that nobody can foresee, for a file that was not there: what lies in a folder that others may write into
+    # cannot lead the data elsewhere.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     encoding = None if "b" in mode else "utf-8"
     try:
-        with open(temporary, mode, encoding=encoding) as file:
+        with open(temporary, mode, encoding=encoding, opener=_create) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -54,6 +62,11 @@ def atomic_write(path, mode: str = "w") -> Iterator[IO]:
             error.filename = str(path)  # a full disk does not say which
         raise
     sync_folder(path.parent)
+
+
+def _create(path: str, flags: int) -> int:
+    """Open a file that must not be there yet, be it as a link."""
+    return os.open(path, flags | os.O_EXCL, 0o666)
 
 
 def require_folder(path) -> None:
@@ -120,29 +133,139 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def sync_tree(folder: Path) -> None:
+    """Bring all files of a folder to the disk.
+
+    Raises
+    ------
+    OSError
+        The disk is full or broken.
+    """
+    inside = [path for path in Path(folder).rglob("*") if not path.is_symlink()]
+    sync_files(*(path for path in inside if path.is_file()))
+    for path in (*(path for path in inside if path.is_dir()), folder):
+        sync_folder(path)
+
+
+def sync_files(*paths: Path) -> None:
+    """Bring files to the disk.
+
+    Raises
+    ------
+    OSError
+        The disk is full or broken.
+    """
+    for path in paths:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+class Lock:
+    """Keeps a second process out of a folder that a command writes into; gone with the process, however it ends.
+
+    Parameters
+    ----------
+    folder : Path
+        Must be there; the lock is its file ``.lock``.
+
+    Raises
+    ------
+    RuntimeError
+        Another process has it; the message says which.
+    """
+
+    def __init__(self, folder: Path):
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+        self._file = os.fdopen(os.open(Path(folder) / ".lock", flags, 0o666), "r+")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = self._file.read().strip()
+            self._file.close()
+            raise RuntimeError(
+                f"another process is running in {folder}{f' ({holder})' if holder else ''}: wait for its end, or end it"
+            ) from None
+        with suppress(OSError):  # who it is only helps; a full disk must not keep us out
+            self._file.truncate(0)
+            self._file.write(f"process {os.getpid()} on {os.uname().nodename}\n")
+            self._file.flush()
+
+    def release(self) -> None:
+        """Let others in."""
+        with suppress(OSError):
+            self._file.close()
+
+    def __enter__(self) -> "Lock":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.release()
+
+
+def clear_temporaries(folder: Path) -> None:
+    """Remove what :func:`atomic_write` of a killed process has left in a folder that nobody else writes into."""
+    for path in Path(folder).rglob(".*.tmp"):
+        if re.fullmatch(r"\..+\.[0-9a-f]{16}\.tmp", path.name):
+            path.unlink(missing_ok=True)
+
+
 def write_text(path, text: str) -> None:
     """Write a text file atomically."""
     with atomic_write(path) as file:
         file.write(text)
 
 
-def write_json(path, data) -> None:
-    """Write plain data as JSON, atomically; numbers that are not finite become null."""
-    write_text(path, json.dumps(_finite(data), indent=1, allow_nan=False) + "\n")
+def write_json(path, data, sealed: bool = False) -> None:
+    """Write plain data as JSON, atomically.
+
+    Parameters
+    ----------
+    path : path
+    data
+        JSON types.
+    sealed : bool
+        Add a checksum, see :mod:`pyuq.io.identity`; `data` must be a mapping. Such a file is for pyuq to read back, and
+        keeps numbers that are not finite, as Python writes them. In others, for all readers, they become null.
+    """
+    if not sealed:
+        write_text(path, json.dumps(_finite(data), indent=1, allow_nan=False) + "\n")
+        return
+    data = {k: v for k, v in data.items() if k not in UNSEALED} | UNSEALED
+    with atomic_write(path, "wb") as file:
+        file.write(seal((json.dumps(data, indent=1) + "\n").encode()))
 
 
-def read_json(path):
-    """Read plain data from JSON.
+def read_json(path, remedy: str = ""):
+    """Read plain data from JSON, and check it against its checksum where it has one.
+
+    Parameters
+    ----------
+    path : path
+    remedy : str
+        What to do with this file where it is damaged, for the message.
+
+    Returns
+    -------
+    object
+        Without the checksum.
 
     Raises
     ------
     ValueError
         The file is damaged.
     """
+    text = Path(path).read_bytes()
     try:
-        return json.loads(Path(path).read_text())
+        data = json.loads(text)
     except ValueError as error:
-        raise ValueError(f"{path}: damaged, {error}") from error
+        raise ValueError(f"{path}: damaged, {error}" + (f"; {remedy}" if remedy else "")) from error
+    if isinstance(data, dict):
+        check_seal(path, data, text, remedy=remedy)
+        data = {k: v for k, v in data.items() if k not in UNSEALED}
+    return data
 
 
 def _finite(data):
@@ -156,25 +279,33 @@ def _finite(data):
 
 
 def write_tensors(path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
-    """Write a safetensors file atomically; the same content gives the same bytes."""
-    data = save(
-        {name: np.ascontiguousarray(value) for name, value in tensors.items()}, dict(metadata)
-    )
+    """Write a safetensors file atomically, with its checksum; the same content gives the same bytes.
+
+    Parameters
+    ----------
+    path : path
+    tensors : mapping of str to ndarray
+    metadata : mapping of str to str
+        Without the checksum, see :mod:`pyuq.io.identity`.
+    """
+    entries = {k: v for k, v in metadata.items() if k not in UNSEALED} | UNSEALED
+    data = save({name: np.ascontiguousarray(value) for name, value in tensors.items()}, entries)
     # The library writes the metadata in an order that differs from one process to the next.
     size = int.from_bytes(data[:8], "little")
     header = json.dumps(
         json.loads(data[8 : 8 + size]), sort_keys=True, separators=(",", ":")
     ).encode()
     header += b" " * (-len(header) % 8)
+    body = memoryview(data)[8 + size :]
     with atomic_write(path, "wb") as file:
-        file.write(len(header).to_bytes(8, "little") + header)
-        file.write(memoryview(data)[8 + size :])
+        file.write(seal(len(header).to_bytes(8, "little") + header, [body]))
+        file.write(body)
 
 
 def read_tensors(
     path, kind: tuple[str, str] | None = None, what: str = "a safetensors file"
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Read a safetensors file: tensors by name, and metadata.
+    """Read a safetensors file, and check it against its checksum: tensors by name, and metadata.
 
     Parameters
     ----------
@@ -183,6 +314,12 @@ def read_tensors(
         Values that the metadata must have as ``format`` and ``format_version``.
     what : str
         What the file should be, for messages.
+
+    Returns
+    -------
+    tensors : dict of str to ndarray
+    metadata : dict of str to str
+        Without the checksum.
 
     Raises
     ------
@@ -193,10 +330,12 @@ def read_tensors(
         raise ValueError(f"no file {path}: expected {what}")
     try:
         with safe_open(path, framework="numpy") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             metadata = file.metadata() or {}
+            _check_tensors(path, metadata)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
-        raise ValueError(f"{path}: not {what}: {error}") from error
+        raise ValueError(f"{path}: not {what}, or damaged: {error}") from error
+    metadata = {k: v for k, v in metadata.items() if k not in UNSEALED}
     found = (metadata.get("format"), metadata.get("format_version"))
     if kind is not None and found != kind:
         raise ValueError(
@@ -205,16 +344,18 @@ def read_tensors(
     return tensors, metadata
 
 
+def _check_tensors(path, metadata: Mapping[str, str]) -> None:
+    """Refuse a safetensors file that is not what its checksum says."""
+    with open(path, "rb") as file:
+        size = file.read(8)
+        head = size + file.read(int.from_bytes(size, "little"))
+        check_seal(path, metadata, head, iter(lambda: file.read(_PIECE), b""))
+
+
 def read_metadata(path) -> dict[str, str]:
     """Metadata of a safetensors file; none where there is no such file or it is damaged."""
     try:
         with safe_open(path, framework="numpy") as file:
-            return file.metadata() or {}
+            return {k: v for k, v in (file.metadata() or {}).items() if k not in UNSEALED}
     except (SafetensorError, OSError):
         return {}
-
-
-def sha256(path) -> str:
-    """Return the hexadecimal SHA-256 of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -45,7 +45,12 @@ class Worker:
         self.stop = stop
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the worker)
         self._process = guarded(
-            [sys.executable, "-m", "pyuq.labels.worker"],
+            [
+                sys.executable,
+                "-P",
+                "-m",
+                "pyuq.labels.worker",
+            ],  # -P: no module of the current folder
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,

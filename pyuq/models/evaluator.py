@@ -11,7 +11,7 @@ from ase import Atoms
 from ase.data import atomic_numbers, chemical_symbols
 
 from pyuq import _core
-from pyuq.io.files import sha256
+from pyuq.io.identity import hash_file
 from pyuq.io.structures import COINCIDENT, cell_fault
 
 VOIGT = (0, 1, 2, 5, 4, 3)  # xx yy zz yz xz xy out of xx yy zz xy xz yz yx zx zy
@@ -115,7 +115,7 @@ class Evaluator:
     def fingerprint(self) -> str:
         """SHA-256 of the posterior, or of the native file where there is none."""
         beside = self.path.with_suffix(".uq")
-        return sha256(beside if self.model.has_posterior and beside.is_file() else self.path)
+        return hash_file(beside if self.model.has_posterior and beside.is_file() else self.path)
 
     @classmethod
     def members(cls, path, elements: Sequence[str] = (), named: bool = False) -> list["Evaluator"]:

@@ -15,6 +15,7 @@ from ase import Atoms
 
 import pyuq
 from pyuq.io.files import write_text
+from pyuq.io.identity import hash_bytes
 from pyuq.io.structures import check_structures, group_of
 from pyuq.models.basis import ACEBasis
 from pyuq.models.committee import Committee, prediction
@@ -22,7 +23,7 @@ from pyuq.models.evaluator import Evaluator
 from pyuq.models.fit_state import FitState
 from pyuq.models.mtp import MTPBasis
 from pyuq.models.mtp_radial import refine
-from pyuq.models.posterior import Posterior, PosteriorFile, sha256
+from pyuq.models.posterior import Posterior, PosteriorFile
 from pyuq.models.regression import ARDRegression, BayesianRidge, Conditioning, NormalEquations
 from pyuq.models.yace import Repulsion, repulsion_inside, shortest_distances
 from pyuq.settings import limits, not_negative
@@ -192,7 +193,7 @@ def structure_hash(atoms: Atoms) -> str:
 
 def joined_hash(hashes: Iterable[str]) -> str:
     """Hash of a set of structures from theirs."""
-    return sha256("".join(sorted(hashes)).encode())
+    return hash_bytes("".join(sorted(hashes)).encode())
 
 
 def repetition_note(hashes: Iterable[str], test: Iterable[str] = ()) -> str:
@@ -349,7 +350,7 @@ class FitResult:
             covariance=self.posterior.covariance,
             elements=self.basis.elements,
             family=self.basis.family,
-            model_sha256=sha256(native.encode()),
+            model_sha256=hash_bytes(native.encode()),
             training_sha256=training_hash(self.structures),
             provenance={
                 "pyuq": pyuq.__version__,

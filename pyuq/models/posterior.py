@@ -10,7 +10,6 @@ C. M. Bishop, *Pattern Recognition and Machine Learning* (Springer, 2006), secti
 """
 
 import glob
-import hashlib
 import json
 import os
 from dataclasses import dataclass, field, replace
@@ -18,15 +17,17 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.linalg import cholesky, solve_triangular
+from scipy.linalg import LinAlgError, cholesky, solve_triangular
 from scipy.linalg.blas import dsyrk
 from scipy.linalg.lapack import dpstrf
 
-from pyuq.io import files
 from pyuq.io.files import read_metadata, read_tensors, write_tensors
+from pyuq.io.identity import hash_file
 
 FloatArray = NDArray[np.float64]
 
+_ROUNDING = 1e-6  # allowed of a covariance, in units of standard deviations
+_SMALLEST = 1e-12  # variances below it, in units of the largest, are rounding
 _BLOCK = 512  # rows conditioned on at a time: the work array of an update is _BLOCK × M
 
 
@@ -177,9 +178,50 @@ class Posterior:
         )
 
 
-def sha256(data: bytes) -> str:
-    """Return the SHA-256 of bytes as a hexadecimal string."""
-    return hashlib.sha256(data).hexdigest()
+def check_covariance(covariance: FloatArray) -> None:
+    """Refuse a matrix that is no covariance: σ² along some direction would come out negative, and count as 0.
+
+    Each condition holds to rounding, 1e-6 of the standard deviations: a matrix that a fit has made may have eigenvalues
+    a little below 0.
+
+    Parameters
+    ----------
+    covariance : (M, M)
+
+    Raises
+    ------
+    ValueError
+        A number is not finite, a variance is below 0, the matrix is not symmetric, or not positive semidefinite.
+    """
+    if not np.isfinite(covariance).all():
+        raise ValueError("the covariance holds a number that is not finite")
+    variance = np.diag(covariance)
+    floor = _SMALLEST * np.abs(variance).max(initial=0.0)
+    if (variance < -floor).any():
+        lowest = int(variance.argmin())
+        raise ValueError(
+            f"the covariance has the variance [{lowest},{lowest}] = {variance[lowest]:.3g}, expected none below 0"
+        )
+    scale = np.sqrt(np.maximum(variance, floor))
+    if not scale.any():
+        if covariance.any():
+            raise ValueError("the covariance has no variances, but covariances")
+        return
+    correlation = covariance / scale[:, None] / scale
+    gap = np.abs(correlation - correlation.T)
+    if gap.max() > _ROUNDING:
+        i, j = np.unravel_index(gap.argmax(), gap.shape)
+        raise ValueError(
+            f"the covariance is not symmetric: [{i},{j}] = {covariance[i, j]:.6g}, "
+            f"[{j},{i}] = {covariance[j, i]:.6g}"
+        )
+    correlation[np.diag_indices_from(correlation)] += _ROUNDING
+    try:
+        cholesky(correlation, lower=True, overwrite_a=True, check_finite=False)
+    except LinAlgError:
+        raise ValueError(
+            "the covariance is not positive semidefinite: some combination of weights has a variance below 0"
+        ) from None
 
 
 @dataclass(frozen=True)
@@ -230,6 +272,8 @@ class PosteriorFile:
             raise ValueError("a posterior needs a mean (M,) and either a covariance or samples")
         if self.covariance is not None and self.covariance.shape != m * 2:
             raise ValueError(f"covariance has shape {self.covariance.shape}, expected {m * 2}")
+        if self.covariance is not None:
+            check_covariance(self.covariance)
         if self.samples is not None and (self.samples.ndim != 2 or self.samples.shape[1:] != m):
             raise ValueError(f"samples have shape {self.samples.shape}, expected (K, {m[0]})")
 
@@ -258,23 +302,31 @@ class PosteriorFile:
         Raises
         ------
         ValueError
-            If it is not a posterior file of this format version.
+            If it is not a posterior file of this format version, is damaged, or holds no covariance.
         """
         tensors, metadata = read_tensors(path, (cls.FORMAT, cls.VERSION))
         if missing := {"model", "mean"} - tensors.keys():
             raise ValueError(f"{path}: lacks {' and '.join(sorted(missing))}")
-        return cls(
-            model=tensors["model"].tobytes(),
-            mean=tensors["mean"],
-            covariance=tensors.get("covariance"),
-            samples=tensors.get("samples"),
-            active_inverse=tensors.get("active_inverse"),
-            elements=tuple(metadata["elements"].split()),
-            family=metadata["family"],
-            model_sha256=metadata["model_sha256"],
-            training_sha256=metadata["training_sha256"],
-            provenance=json.loads(metadata["provenance"]),
-        )
+        for name, value in tensors.items():
+            if name != "model" and not np.isfinite(value).all():
+                raise ValueError(f"{path}: the tensor '{name}' holds a number that is not finite")
+        try:
+            return cls(
+                model=tensors["model"].tobytes(),
+                mean=tensors["mean"],
+                covariance=tensors.get("covariance"),
+                samples=tensors.get("samples"),
+                active_inverse=tensors.get("active_inverse"),
+                elements=tuple(metadata["elements"].split()),
+                family=metadata["family"],
+                model_sha256=metadata["model_sha256"],
+                training_sha256=metadata["training_sha256"],
+                provenance=json.loads(metadata["provenance"]),
+            )
+        except KeyError as error:
+            raise ValueError(f"{path}: the metadata entry {error} is missing") from error
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
 
     def check_model(self, path: str | os.PathLike) -> None:
         """Refuse an exported model that this posterior was not made for.
@@ -284,7 +336,7 @@ class PosteriorFile:
         ValueError
             If the SHA-256 of the file at `path` is not the one recorded here.
         """
-        found = sha256(Path(path).read_bytes())
+        found = hash_file(path)
         if found != self.model_sha256:
             raise ValueError(
                 f"{path}: SHA-256 {found[:12]}… but its posterior was made for "
@@ -304,7 +356,7 @@ def refuse_other_owner(path: str | os.PathLike, model: str | os.PathLike) -> Non
     wanted = read_metadata(path).get("model_sha256")
     own = {path.name, Path(model).name}
     for other in sorted(path.parent.glob(f"{glob.escape(path.stem)}.*")) if wanted else ():
-        if other.name not in own and other.is_file() and files.sha256(other) == wanted:
+        if other.name not in own and other.is_file() and hash_file(other) == wanted:
             raise ValueError(
                 f"{path} is the posterior of {other.name}: give one of the two models another name, or write "
                 "elsewhere"

@@ -26,12 +26,12 @@ from numpy.typing import NDArray
 import pyuq
 from pyuq.calibration import StudentScale, scores
 from pyuq.io.files import beside, read_metadata, require_folder
-from pyuq.io.files import sha256 as file_hash
+from pyuq.io.identity import hash_bytes, hash_file
 from pyuq.io.structures import StructureFiles, take
 from pyuq.models.evaluator import Evaluator
 from pyuq.models.fit import Weights, joined_hash, repetition_note
 from pyuq.models.maxvol import describe, flat_inverses, select_active_sets
-from pyuq.models.posterior import Posterior, PosteriorFile, refuse_other_owner, sha256
+from pyuq.models.posterior import Posterior, PosteriorFile, refuse_other_owner
 from pyuq.models.readout_sums import KINDS, Components, Partial, accumulate, blocks, my_share
 from pyuq.models.regression import BayesianRidge, Conditioning, NormalEquations, condition
 from pyuq.settings import choose, limits
@@ -121,7 +121,7 @@ class ReadoutPosterior:
             covariance=self.covariance,
             elements=self.elements,
             family=self.family,
-            model_sha256=sha256(native),
+            model_sha256=hash_bytes(native),
             training_sha256=self.training_sha256,
             provenance={
                 "pyuq": pyuq.__version__,
@@ -339,9 +339,9 @@ def _partial(
     """Where this rank keeps unfinished sums of exactly this task."""
     rank, size = (0, 1) if comm is None else (comm.rank, comm.size)
     files = [path, *structures.paths]
-    depends = [file_hash(f) for f in files] + [str(size), repr(settings), *structures.elements]
+    depends = [hash_file(f) for f in files] + [str(size), repr(settings), *structures.elements]
     where = written.with_name(f".{written.name}.{rank}of{size}.partial")
-    return Partial(where, sha256("\n".join(depends).encode()))
+    return Partial(where, hash_bytes("\n".join(depends).encode()))
 
 
 def species_names(path: Path, data: Sequence) -> tuple[tuple[str, ...], bool]:
@@ -361,7 +361,7 @@ def species_names(path: Path, data: Sequence) -> tuple[tuple[str, ...], bool]:
     if not text.startswith("MTP"):
         return (), True
     stored = read_metadata(path.with_suffix(".uq"))
-    if stored.get("elements") and stored.get("model_sha256") == file_hash(path):
+    if stored.get("elements") and stored.get("model_sha256") == hash_file(path):
         return tuple(stored["elements"].split()), True
     count = re.search(r"species_count\s*=\s*(\d+)", text)
     if not count:

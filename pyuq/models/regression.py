@@ -35,12 +35,11 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from safetensors.numpy import load_file, save
 from scipy.linalg import eigvalsh_tridiagonal, lapack
 from scipy.linalg.blas import dsyrk
 from scipy.optimize import brentq
 
-from pyuq.io.files import atomic_write
+from pyuq.io.files import read_tensors, write_tensors
 from pyuq.models.posterior import FloatArray, Posterior, weighted
 
 _EPS = np.finfo(float).eps
@@ -158,19 +157,14 @@ class NormalEquations:
         scalars = np.array([self.yty, float(self.nrows)])
         return {"gram": np.ascontiguousarray(self.gram), "rhs": self.rhs, "scalars": scalars}
 
-    def to_bytes(self) -> bytes:
-        """Serialise (safetensors)."""
-        return save(self.tensors())
-
     def save(self, path: str | os.PathLike) -> None:
         """Write to a safetensors file, atomically."""
-        with atomic_write(path, "wb") as file:
-            file.write(self.to_bytes())
+        write_tensors(path, self.tensors(), {})
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "NormalEquations":
         """Read a file written by `save`."""
-        tensors = load_file(path)
+        tensors, _ = read_tensors(path)
         if tensors.keys() != {"gram", "rhs", "scalars"}:
             raise ValueError(f"{path}: holds {sorted(tensors)}, not normal equations")
         return cls.from_sums(tensors["gram"], tensors["rhs"], tensors["scalars"])

@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """From snapshots to bases, and from bases to an ensemble of random ones."""
 
-import json
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pyuq.io.files import read_json, write_text
+from pyuq.io.files import read_json, write_json
+from pyuq.io.identity import hash_file
 from pyuq.srom.basis import Basis, build_basis
 from pyuq.srom.ensemble import Ensemble
 from pyuq.srom.geometry import grassmann_distance, karcher_mean, principal_angles
-from pyuq.srom.origin import origin, require_origin
+from pyuq.srom.origin import origin, remedy, require_origin
 from pyuq.srom.sampling import (
     Frame,
     PolarSampler,
@@ -66,7 +66,8 @@ def build(study: Study, comm=None, say=print) -> None:
         joint.write(case.basis("global"))
         replicas = [[b.first(table.modes) for b in row] for row in found]
         summary = summarise(case, joint, replicas, runs[0]) | {"origin": origin(case, "build")}
-        write_text(case.summary, json.dumps(summary, indent=1))
+        summary["bases"] = {label: hash_file(case.basis(label)) for label in _labels(case)}
+        write_json(case.summary, summary, sealed=True)
         for line in warnings(summary):
             say(f"{case.temperature:g} K: {line}")
 
@@ -77,13 +78,24 @@ def read_summary(case: Case) -> dict:
     Raises
     ------
     ValueError
-        Nothing yet, or other settings made it.
+        Nothing yet, other settings made it, or a file is damaged.
     """
     if not case.summary.exists():
         raise ValueError(f"no bases in {case.folder}: run `pyuq srom build` first")
-    summary = read_json(case.summary)
+    summary = read_json(case.summary, remedy(case, "build"))
     require_origin(case, "build", case.summary, summary.get("origin"), origin(case, "build"))
+    for label, wanted in summary.get("bases", {}).items():  # older versions do not say
+        path = case.basis(label)
+        found = hash_file(path) if path.is_file() else None
+        if found != wanted:
+            state = "missing" if found is None else "not the basis that was built with the others"
+            raise ValueError(f"{path}: {state}; {remedy(case, 'build')}")
     return summary
+
+
+def _labels(case: Case) -> list[str]:
+    """Names of all bases of a case."""
+    return [*case.settings.labels, "global"]
 
 
 def _build(case: Case, snapshots: Sequence[Snapshots], n: int, comm) -> Basis:

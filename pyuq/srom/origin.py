@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from pyuq.io.files import sha256
+from pyuq.io.identity import hash_file
 from pyuq.settings import flatten
 from pyuq.srom.settings import Case
 
@@ -44,7 +44,7 @@ def origin(
     found = flatten(json.loads(json.dumps(tables)))
     if not (structure := here / settings.start.structure).is_file():
         raise ValueError(f"no file {structure}, which [start] structure names")
-    found["start.structure"] = sha256(structure)
+    found["start.structure"] = hash_file(structure)
     found["start.model"] = settings.labels[settings.index(settings.start.model)]
     found |= {
         f"models.{m.label}": m.sha256(here)

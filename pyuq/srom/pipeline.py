@@ -3,19 +3,27 @@
 
 import sys
 from collections.abc import Iterable
+from contextlib import ExitStack
+from pathlib import Path
 
-from pyuq.io.files import check_folder
+from pyuq.io.files import Lock, check_folder, clear_temporaries
 from pyuq.srom.build import build, make_ensemble, read_ensemble
 from pyuq.srom.propagate import propagate
 from pyuq.srom.report import write_report
 from pyuq.srom.settings import Study, load_study
 from pyuq.srom.trajectories import make_snapshots
+from pyuq.trust import code_in_commands, require_trust
 
 STAGES = ("snapshots", "build", "sample", "propagate", "report")
 
 
 def run_stages(
-    path, action: str, comm=None, write: int | None = None, assignments: Iterable[str] = ()
+    path,
+    action: str,
+    comm=None,
+    write: int | None = None,
+    assignments: Iterable[str] = (),
+    trust: bool = False,
 ) -> None:
     """Run one stage, or ``all`` of them; each keeps what is already there.
 
@@ -31,11 +39,41 @@ def run_stages(
         With ``sample``: also write the basis of this sample.
     assignments : iterable of str
         Settings to change: ``basis.modes=40``.
+    trust : bool
+        Run the code that commands of models name: see :mod:`pyuq.trust`.
+
+    Raises
+    ------
+    RuntimeError
+        Another process works in the folder of the study or, where snapshots are made, in that of its trajectories; or a
+        simulation did not run.
+    ValueError
+        A mistake in the settings, or files that other settings made.
     """
     study = load_study(path, assignments)
+    commands = [command for model in study.settings.models for command in model.commands]
+    require_trust(str(path), code_in_commands(commands, None, study.here), trust)
     root = comm is None or comm.rank == 0
-    if root:
-        check_folder(study.folder)
+    with ExitStack() as held:
+        if root:
+            for folder in dict.fromkeys(written(study, action)):
+                check_folder(folder).mkdir(parents=True, exist_ok=True)
+                held.enter_context(Lock(folder))
+                clear_temporaries(folder)
+        if comm is not None:
+            comm.Barrier()
+        _run(study, action, comm, write)
+
+
+def written(study: Study, action: str) -> list[Path]:
+    """Folders that a command writes into."""
+    shared = study.here / (study.settings.trajectories or study.settings.folder)
+    folders = [study.folder, shared] if action in ("snapshots", "all") else [study.folder]
+    return [folder.resolve() for folder in folders]
+
+
+def _run(study: Study, action: str, comm, write: int | None) -> None:
+    root = comm is None or comm.rank == 0
     for stage in STAGES if action == "all" else (action,):
         if stage == "snapshots":
             make_snapshots(study, comm, say)

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Reduced dynamics of all samples, and the diffusivity of each with its statistical error."""
 
-import json
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -12,7 +11,9 @@ from numpy.typing import NDArray
 
 from pyuq.diffusion import Diffusivity, self_diffusivity
 from pyuq.io.dump import LammpsDump
-from pyuq.io.files import read_json, sha256, write_text
+from pyuq.io.files import read_json, write_json, write_text
+from pyuq.io.identity import hash_file
+from pyuq.jobs import ERROR
 from pyuq.srom.basis import Basis
 from pyuq.srom.build import read_ensemble
 from pyuq.srom.ensemble import Ensemble
@@ -20,9 +21,9 @@ from pyuq.srom.origin import origin, require_origin
 from pyuq.srom.settings import Case, Model, Study
 from pyuq.srom.simulate import (
     DUMP,
-    ERROR,
     THERMO,
     Simulation,
+    check_recording,
     dynamics,
     header,
     recording,
@@ -48,15 +49,20 @@ def propagate(study: Study, comm=None, say=print) -> None:
         plan, origins = dict(_plan(case, read_ensemble(case))), _origins(case)
         for simulation, notes in plan.items():
             _require_current(case, simulation, origins[notes["kind"]])
-        for done, simulation in enumerate(run_all(list(plan), study.settings.runs, comm), 1):
+        done = []
+
+        def over(simulation: Simulation, case=case, plan=plan, origins=origins, done=done) -> None:
+            done.append(simulation)
             path = simulation.folder / RESULT
             if not path.exists():
                 notes = plan[simulation]
                 result = notes | analyse(case, simulation) | {"origin": origins[notes["kind"]]}
-                write_text(path, json.dumps(result))
-                say(f"{case.temperature:g} K: {done}/{len(plan)} {_line(simulation, result)}")
+                write_json(path, result, sealed=True)
+                say(f"{case.temperature:g} K: {len(done)}/{len(plan)} {_line(simulation, result)}")
             if not study.settings.runs.keep:
                 (simulation.folder / DUMP).unlink(missing_ok=True)
+
+        run_all(list(plan), study.settings.runs, over, comm, say)
         if comm is not None:
             comm.Barrier()
 
@@ -75,8 +81,15 @@ def _require_current(case: Case, simulation: Simulation, wanted: dict) -> None:
     path = simulation.folder / RESULT
     if not path.exists():
         return
-    found = read_json(path).get("origin")
-    if found != wanted and (simulation.folder / DUMP).exists() and simulation.finished:
+    try:
+        found = read_json(path).get("origin")
+    except (
+        ValueError,
+        AttributeError,
+    ):  # damaged: it is made again, from its trajectory or from the beginning
+        path.unlink()
+        return
+    if found != wanted and (simulation.folder / DUMP).exists() and simulation.finished():
         path.unlink()
     else:
         require_origin(case, "propagate", path, found, wanted)
@@ -104,7 +117,7 @@ def _plan(case: Case, ensemble: Ensemble) -> Iterator[tuple[Simulation, dict]]:
     for name, model, n, notes in jobs:
         path = case.basis(model.label)
         yield (
-            _simulation(case, name, model, sha256(path), partial(_first_modes, path, n)),
+            _simulation(case, name, model, hash_file(path), partial(_first_modes, path, n)),
             notes | {"driver": model.label, "modes": n},
         )
     for k in range(len(ensemble)):
@@ -137,6 +150,7 @@ def _simulation(
     case: Case, name: str, model: Model, digest: str, basis: Callable[[], Basis]
 ) -> Simulation:
     md = case.settings.md
+    steps = case.settings.propagate.steps or md.steps
     seed = 1 + (md.seed + crc32(name.encode())) % LARGEST_SEED  # others may come and go
     lines = [
         f"# Reduced dynamics {name}; made by `pyuq srom propagate`.",
@@ -145,7 +159,7 @@ def _simulation(
         *dynamics(case, seed),
         f"fix             red all uq/rom file {BASIS}",
         *recording(
-            case.settings.propagate.steps or md.steps,
+            steps,
             md.every,
             "id type xu yu zu",
             "f_red[1] f_red[2]",
@@ -155,7 +169,11 @@ def _simulation(
     def prepare(folder: Path) -> None:
         basis().write(folder / BASIS)
 
-    return Simulation(case.run(name), "\n".join(lines) + "\n", prepare)
+    def check(folder: Path) -> None:
+        if not (folder / RESULT).exists():
+            check_recording(folder, steps, md.every)
+
+    return Simulation(case.run(name), "\n".join(lines) + "\n", check, prepare)
 
 
 def analyse(case: Case, simulation: Simulation) -> dict:
@@ -238,13 +256,13 @@ def results(case: Case, ensemble: Ensemble) -> list[dict]:
     Raises
     ------
     ValueError
-        Other settings made one of them.
+        Other settings made one of them, or it is damaged.
     """
     found, origins = [], _origins(case)
     for simulation, notes in _plan(case, ensemble):
         path = simulation.folder / RESULT
         if path.exists():
-            result = read_json(path)
+            result = read_json(path, "run `pyuq srom propagate` again")
             require_origin(case, "propagate", path, result["origin"], origins[notes["kind"]])
             found.append(result)
     return found

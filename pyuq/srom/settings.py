@@ -2,12 +2,14 @@
 """What ``srom.toml`` says: a strict table for each part of the study."""
 
 import hashlib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from math import inf, isfinite
 from pathlib import Path
 
-from pyuq.io.files import sha256
+from pyuq.io.identity import hash_file
+from pyuq.lmp import quoted
 from pyuq.settings import (
     assign,
     check_elements,
@@ -90,10 +92,16 @@ class Model:
     def pair_commands(self, here: str, elements: tuple[str, ...]) -> tuple[str, ...]:
         """LAMMPS commands that define the forces; `here` is the folder of ``srom.toml``."""
         if self.commands:
+            plain = re.fullmatch(r"[A-Za-z0-9_./+@=-]+", here)
+            if not plain and any("${here}" in c for c in self.commands):
+                raise ValueError(
+                    f"model {self.label}: ${{here}} would be {here!r}, which LAMMPS may not read as one name; expected "
+                    "letters, digits and _ . / + @ = -. Choose a `folder` beside srom.toml, or rename those above it"
+                )
             return tuple(c.replace("${here}", here) for c in self.commands)
         return (
             "pair_style      uq",
-            f'pair_coeff      * * "{Path(here, self.potential)}" {" ".join(elements)}',
+            f"pair_coeff      * * {quoted(Path(here, self.potential))} {' '.join(elements)}",
         )
 
     def sha256(self, folder: Path) -> str:
@@ -104,7 +112,7 @@ class Model:
         for name in filter(None, (potential, *self.files)):
             if not (folder / name).is_file():
                 raise ValueError(f"no file {folder / name}, which model {self.label} names")
-            digest.update(sha256(folder / name).encode())
+            digest.update(hash_file(folder / name).encode())
         return digest.hexdigest()
 
 

@@ -7,17 +7,16 @@ its final name is never run again. Ranks of one simulation share the atoms; simu
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Event
 
 from pyuq.io.files import write_text
-from pyuq.lmp import interruptible, run_in_process, run_script
+from pyuq.jobs import ERROR, Job, check_dump, check_rows, error_of, run_jobs
+from pyuq.lmp import quoted
 from pyuq.srom.settings import Case, Model, Runs
 
-SCRIPT, ERROR, DUMP, THERMO = "in.lmp", "error.txt", "trajectory.dump", "thermo.txt"
+SCRIPT, DUMP, THERMO = "in.lmp", "trajectory.dump", "thermo.txt"
 THERMO_POINTS = 200
 
 
@@ -30,12 +29,15 @@ class Simulation:
     folder : Path
         Final name.
     script : str
+    check : callable
+        Takes the folder and raises ValueError unless its files are whole; see :attr:`pyuq.jobs.Job.check`.
     prepare : callable, optional
         Writes further input files into the folder that it is given.
     """
 
     folder: Path
     script: str
+    check: Callable[[Path], object]
     prepare: Callable[[Path], None] | None = None
 
     @property
@@ -46,15 +48,10 @@ class Simulation:
     @property
     def error(self) -> str:
         """First line of what went wrong, or empty."""
-        path = self.folder / ERROR
-        if not path.exists():
-            return ""
-        lines = path.read_text().strip().splitlines()
-        return next((line for line in lines if "ERROR" in line), lines[-1] if lines else "failed")
+        return error_of(self.folder)
 
-    @property
-    def finished(self) -> bool:
-        """Whether its folder is there.
+    def finished(self, say: Callable[[str], None] = print) -> bool:
+        """Tell whether its folder is there and whole; one that is damaged is removed, to be made again.
 
         Raises
         ------
@@ -63,12 +60,30 @@ class Simulation:
         """
         if not self.folder.exists():
             return False
-        if (self.folder / SCRIPT).read_text() != self.script:
+        script = self.folder / SCRIPT
+        if not script.is_file():
+            say(f"{self.folder} runs again: no file {script}")
+            shutil.rmtree(self.folder)
+            return False
+        if script.read_text() != self.script:
             raise ValueError(
                 f"{self.folder} was made with other settings than those of now (compare its {SCRIPT}): remove "
                 "it, or choose another `folder`"
             )
+        if (self.folder / ERROR).exists():
+            return True
+        try:
+            self.check(self.folder)
+        except (ValueError, OSError) as problem:
+            say(f"{self.folder} runs again: {problem}")
+            shutil.rmtree(self.folder)
+            return False
         return True
+
+    @property
+    def job(self) -> Job:
+        """What is to be run for it."""
+        return Job(self.running, self.folder, SCRIPT, self.check, self.set_up)
 
     def set_up(self) -> None:
         """Write its input into an empty folder."""
@@ -78,55 +93,50 @@ class Simulation:
         if self.prepare is not None:
             self.prepare(self.running)
 
-    def run(self, runs: Runs, stop: Event | None = None) -> "Simulation":
-        """Set up, run as processes of its own until the end or until `stop` is set, rename."""
-        self.set_up()
-        if error := run_script(self.running, SCRIPT, runs.ranks, runs.timeout, stop):
-            write_text(self.running / ERROR, error + "\n")
-        os.replace(self.running, self.folder)
-        return self
 
-
-def run_all(simulations: Sequence[Simulation], runs: Runs, comm=None) -> Iterator[Simulation]:
+def run_all(
+    simulations: Sequence[Simulation],
+    runs: Runs,
+    over: Callable[[Simulation], None],
+    comm=None,
+    say: Callable[[str], None] = print,
+) -> None:
     """Run those that are not there yet.
 
     Parameters
     ----------
     simulations : sequence of Simulation
     runs : Runs
+    over : callable
+        Called with each as soon as it is over, the finished ones first; with ranks, when all are over, on rank 0 only.
     comm : mpi4py.MPI.Comm, optional
         Ranks to share out in groups of ``runs.ranks``; call on all of them. Without: an ``lmp`` or ``mpirun`` each.
+    say : callable
+        Takes lines of progress.
 
-    Yields
+    Raises
     ------
-    Simulation
-        Each as soon as it is over, the finished ones first; with ranks, when all are over, on rank 0 only.
+    pyuq.jobs.NotRunError
+        One was ended from outside, or its files are not whole; what is over is kept.
     """
+    waiting = None
+    if comm is None or comm.rank == 0:
+        waiting = [s for s in simulations if not s.finished(say)]
+        for s in simulations:
+            if s not in waiting:
+                over(s)
     if comm is not None:
-        yield from _run_in_process(simulations, runs, comm)
-        return
-    waiting = [s for s in simulations if not s.finished]
-    yield from (s for s in simulations if s not in waiting)
-    parallel = runs.parallel or max(1, len(os.sched_getaffinity(0)) // runs.ranks)
-    threads = ThreadPoolExecutor(parallel)
-    try:
-        with interruptible() as stop:
-            for done in as_completed([threads.submit(s.run, runs, stop) for s in waiting]):
-                yield done.result()
-    finally:
-        threads.shutdown(cancel_futures=True)
-
-
-def _run_in_process(simulations: Sequence[Simulation], runs: Runs, comm) -> Iterator[Simulation]:
-    waiting = comm.bcast([s.folder for s in simulations if not s.finished])
-    jobs = [s for s in simulations if s.folder in waiting]
-    if comm.rank == 0:
-        for s in jobs:
-            s.set_up()
-    comm.Barrier()
-    run_in_process([(s.running, s.folder) for s in jobs], SCRIPT, ERROR, runs.ranks, comm)
-    if comm.rank == 0:
-        yield from simulations
+        folders = comm.bcast([s.folder for s in waiting] if comm.rank == 0 else None)
+        waiting = [s for s in simulations if s.folder in folders]
+    by_folder = {s.folder: s for s in waiting}
+    run_jobs(
+        [s.job for s in waiting],
+        runs.ranks,
+        runs.timeout,
+        runs.parallel,
+        comm,
+        over=lambda job: over(by_folder[job.final]),
+    )
 
 
 def header(case: Case, model: Model, data: Path, folder: Path) -> list[str]:
@@ -141,7 +151,7 @@ def header(case: Case, model: Model, data: Path, folder: Path) -> list[str]:
         f"atom_style      {settings.start.atom_style}",
         "atom_modify     map yes",
         "box             tilt large",
-        f'read_data       "{os.path.relpath(data, folder)}"',
+        f"read_data       {quoted(os.path.relpath(data, folder))}",
         *model.pair_commands(here, settings.start.elements),
         f"# {model.label}: {model.sha256(case.study.here)}",
         f"timestep        {settings.md.timestep:.10g}",
@@ -178,3 +188,15 @@ def recording(steps: int, every: int, columns: str, extra: str = "") -> list[str
         "dump_modify     record format float %.17g",
         f"run             {steps}",
     ]
+
+
+def check_recording(folder: Path, steps: int, every: int) -> None:
+    """Refuse a folder whose script ended with :func:`recording` and that does not hold all of it.
+
+    Raises
+    ------
+    ValueError
+        Names the file and what was found.
+    """
+    check_dump(folder / DUMP, steps, every)
+    check_rows(folder / THERMO, steps // max(1, steps // THERMO_POINTS) + 1)

@@ -2,24 +2,28 @@
 """Snapshots of one trajectory: displacements and velocities, frame after frame, on disk.
 
 A folder ``NAME.snap`` holds ``system.safetensors`` and two raw files of little-endian doubles, ``u.f64`` and ``v.f64``,
-[frames][N][3]. They grow frame by frame; a frame that was cut short by a crash is not counted.
+[frames][N][3]. They grow frame by frame; a frame that was cut short by a crash is not counted. ``frames.json`` holds
+the hashes of both files once they are complete.
 """
 
 import json
 import os
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pyuq.io.files import read_tensors, write_tensors
+from pyuq.io.files import read_json, read_tensors, write_json, write_tensors
+from pyuq.io.identity import hash_file
 from pyuq.srom.system import System
 
 FloatArray = NDArray[np.float64]
 
 FORMAT, VERSION = "pyuq-snapshots", "1"
 HEADER, DISPLACEMENTS, VELOCITIES = "system.safetensors", "u.f64", "v.f64"
+SEAL = "frames.json"
 
 
 class Snapshots:
@@ -72,7 +76,7 @@ class Snapshots:
         """Begin an empty folder; what lay there is removed."""
         path = Path(path)
         path.mkdir(parents=True, exist_ok=True)
-        for name in (HEADER, DISPLACEMENTS, VELOCITIES):
+        for name in (SEAL, HEADER, DISPLACEMENTS, VELOCITIES):
             (path / name).unlink(missing_ok=True)
         metadata = {
             "format": FORMAT,
@@ -102,6 +106,7 @@ class Snapshots:
             Wrong shape, or a number that is not finite.
         """
         shape = (self.system.natoms, 3)
+        (self.path / SEAL).unlink(missing_ok=True)
         for name, values in ((DISPLACEMENTS, displacements), (VELOCITIES, velocities)):
             values = np.asarray(values, dtype="<f8")
             if values.shape[1:] != shape:
@@ -123,9 +128,45 @@ class Snapshots:
 
     def truncate(self, nframes: int) -> None:
         """Drop the frames after the first `nframes`."""
+        (self.path / SEAL).unlink(missing_ok=True)
         for name in (DISPLACEMENTS, VELOCITIES):
             if (self.path / name).exists():
                 os.truncate(self.path / name, 24 * self.system.natoms * nframes)
+
+    def seal(self) -> None:
+        """Note the hashes of the frames: they are complete."""
+        names = (DISPLACEMENTS, VELOCITIES)
+        hashes = {name: hash_file(self.path / name) for name in names}
+        write_json(self.path / SEAL, {"frames": self.nframes, "sha256": hashes}, sealed=True)
+
+    def check_seal(self, remedy: str) -> None:
+        """Compare the frames with the hashes of :meth:`seal`, once in a process unless the files change.
+
+        Folders of older versions have none, and pass.
+
+        Parameters
+        ----------
+        remedy : str
+            What to do, for the message.
+
+        Raises
+        ------
+        ValueError
+            The frames, or the file of the hashes, are damaged.
+        """
+        if not (self.path / SEAL).is_file():
+            return
+        said = read_json(self.path / SEAL, remedy)
+        if self.nframes != said["frames"]:
+            raise ValueError(
+                f"{self.path} holds {self.nframes} frames, expected {said['frames']}: {remedy}"
+            )
+        for name, wanted in said["sha256"].items():
+            status = (self.path / name).stat()
+            if _hash_of(self.path / name, status.st_mtime_ns, status.st_size) != wanted:
+                raise ValueError(
+                    f"{self.path / name}: damaged, its frames are not those that were written; {remedy}"
+                )
 
     def _map(self, name: str) -> FloatArray:
         shape = (self.nframes, self.system.natoms, 3)
@@ -156,6 +197,12 @@ class Snapshots:
         """
         for start in range(0, self.nframes, size):
             yield np.array(getattr(self, name)[start : start + size, atoms])
+
+
+@lru_cache
+def _hash_of(path: Path, changed: int, size: int) -> str:
+    """Hash of a file that is large, as long as it stays as it is."""
+    return hash_file(path)
 
 
 def remove_drift(values: FloatArray, masses: FloatArray) -> FloatArray:

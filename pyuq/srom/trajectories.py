@@ -4,6 +4,7 @@
 import shutil
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -12,13 +13,15 @@ from ase.data import atomic_masses, atomic_numbers
 from ase.io import read
 
 from pyuq.io.dump import Frame, LammpsDump
-from pyuq.io.files import write_text
+from pyuq.io.files import sync_folder, sync_tree, write_text
 from pyuq.io.lammps_data import write_data
+from pyuq.jobs import check_data
 from pyuq.srom.origin import origin, remedy, require_origin
 from pyuq.srom.settings import Case, Settings, Start, Study
 from pyuq.srom.simulate import (
     DUMP,
     Simulation,
+    check_recording,
     dynamics,
     header,
     recording,
@@ -55,11 +58,16 @@ def make_snapshots(study: Study, comm=None, say=print) -> None:
                 trajectory(case, label, replica)
         _make_start(case, comm)
         simulations = _trajectories(case)
-        for done, simulation in enumerate(run_all(list(simulations), study.settings.runs, comm), 1):
+        done = []
+
+        def over(simulation: Simulation, case=case, simulations=simulations, done=done) -> None:
+            done.append(simulation)
             label, replica = simulations[simulation]
             _require_success(simulation)
             if collect(case, simulation.folder, label, replica):
-                say(f"{case.temperature:g} K: {label}-{replica} ({done}/{len(simulations)})")
+                say(f"{case.temperature:g} K: {label}-{replica} ({len(done)}/{len(simulations)})")
+
+        run_all(list(simulations), study.settings.runs, over, comm, say)
         if comm is not None:
             comm.Barrier()
 
@@ -92,11 +100,16 @@ def _make_start(case: Case, comm) -> None:
         style = {"atom_style": start.atom_style, "charges": start.charges, "masses": start.masses}
         write_data(folder / "structure.data", atoms, start.elements, **style)
 
-    simulation = Simulation(folder, "\n".join(lines) + "\n", prepare)
-    for s in run_all([simulation], settings.runs, comm):
-        _require_success(s)
+    def check(folder: Path) -> None:
+        check_data(folder / "start.data")
+
+    def over(simulation: Simulation) -> None:
+        _require_success(simulation)
         if not case.start.exists():
             write_text(case.start, (folder / "start.data").read_text())
+
+    simulation = Simulation(folder, "\n".join(lines) + "\n", check, prepare)
+    run_all([simulation], settings.runs, over, comm)
     if comm is not None:
         comm.Barrier()
 
@@ -113,9 +126,17 @@ def _trajectories(case: Case) -> dict[Simulation, tuple[str, int]]:
                 *dynamics(case, settings.md.seed + REPLICA_SEED * replica),
                 *recording(settings.md.steps, settings.md.every, "id type xu yu zu vx vy vz"),
             ]
-            simulation = Simulation(path.with_suffix(".run"), "\n".join(lines) + "\n")
+            check = partial(_check_trajectory, case, label=model.label, replica=replica)
+            simulation = Simulation(path.with_suffix(".run"), "\n".join(lines) + "\n", check)
             found[simulation] = (model.label, replica)
     return found
+
+
+def _check_trajectory(case: Case, folder: Path, label: str, replica: int) -> None:
+    """Refuse a trajectory that is neither whole in its dump nor collected from it."""
+    md = case.settings.md
+    if (folder / DUMP).exists() or not case.snapshots(label, replica).exists():
+        check_recording(folder, md.steps, md.every)
 
 
 def collect(case: Case, folder: Path, label: str, replica: int) -> bool:
@@ -123,10 +144,14 @@ def collect(case: Case, folder: Path, label: str, replica: int) -> bool:
     path = case.snapshots(label, replica)
     if path.exists() and not (folder / DUMP).exists():
         return False
-    partial = path.with_name(f".{path.name}.partial")
-    read_dump(folder / DUMP, partial, case.settings, label, _origin(case, label))
+    unfinished = path.with_name(f".{path.name}.partial")
+    if unfinished.is_symlink():
+        unfinished.unlink()
+    read_dump(folder / DUMP, unfinished, case.settings, label, _origin(case, label)).seal()
+    sync_tree(unfinished)
     shutil.rmtree(path, ignore_errors=True)
-    partial.rename(path)
+    unfinished.rename(path)
+    sync_folder(path.parent)
     (folder / DUMP).unlink()
     return True
 
@@ -144,7 +169,7 @@ def trajectory(case: Case, label: str, replica: int) -> Snapshots:
     Raises
     ------
     ValueError
-        There are none, other settings made them, or they are cut short.
+        There are none, other settings made them, or they are cut short or damaged.
     """
     snapshots = Snapshots(case.snapshots(label, replica))
     require_origin(case, "snapshots", snapshots.path, snapshots.origin, _origin(case, label))
@@ -153,6 +178,7 @@ def trajectory(case: Case, label: str, replica: int) -> Snapshots:
         raise ValueError(
             f"{snapshots.path} holds {found} frames, expected {expected}: {remedy(case, 'snapshots')}"
         )
+    snapshots.check_seal(remedy(case, "snapshots"))
     return snapshots
 
 

@@ -17,7 +17,7 @@ from pyuq.calibration import Recalibration, Sample, StudentScale
 from pyuq.calibration.run import calibrate, collect, draw
 from pyuq.cli import main
 from pyuq.io import extxyz
-from pyuq.io.files import sha256
+from pyuq.io.identity import hash_file
 from pyuq.models.evaluator import Evaluator
 from pyuq.models.posterior import PosteriorFile
 
@@ -177,7 +177,7 @@ def model(request, tmp_path, rng):
         covariance=np.diag(deviation**2),
         elements=tuple(bare.elements),
         family=bare.model.family,
-        model_sha256=sha256(path),
+        model_sha256=hash_file(path),
     )
     posterior.write(path.with_suffix(".uq"))
     return path, posterior, names

@@ -19,7 +19,7 @@ from pyuq.hal import walker
 from pyuq.hal.loop import Loop
 from pyuq.hal.settings import load_settings
 from pyuq.io import extxyz
-from pyuq.io.files import sha256
+from pyuq.io.identity import hash_file
 from pyuq.lmp import mpirun
 from pyuq.models.evaluator import Evaluator
 from pyuq.models.fit import fit
@@ -215,17 +215,17 @@ def run_command(toml, *launcher):
 def test_jobs_and_sub_communicators_give_the_same_database(toml, tmp_path):
     done = run_command(toml)
     assert done.returncode == 0, done.stderr
-    spawned = sha256(tmp_path / "run/database.extxyz")
+    spawned = hash_file(tmp_path / "run/database.extxyz")
     assert len(database(tmp_path / "run")) > 3
     shutil.rmtree(tmp_path / "run")
     done = run_command(toml, mpirun(), "-np", "2")
     assert done.returncode == 0, done.stderr
-    assert sha256(tmp_path / "run/database.extxyz") == spawned
+    assert hash_file(tmp_path / "run/database.extxyz") == spawned
 
 
 def test_kill_minus_nine_and_the_same_command_again(toml, tmp_path):
     assert run_command(toml).returncode == 0
-    reference = sha256(tmp_path / "run/database.extxyz")
+    reference = hash_file(tmp_path / "run/database.extxyz")
     shutil.rmtree(tmp_path / "run")
     rng, killed = np.random.default_rng(1), 0
     for _ in range(3):
@@ -237,7 +237,7 @@ def test_kill_minus_nine_and_the_same_command_again(toml, tmp_path):
         killed += victim.wait() == -signal.SIGKILL
     assert killed > 0
     assert run_command(toml).returncode == 0
-    assert sha256(tmp_path / "run/database.extxyz") == reference
+    assert hash_file(tmp_path / "run/database.extxyz") == reference
 
 
 def test_two_ranks_for_a_walker(toml, tmp_path):

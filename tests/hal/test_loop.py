@@ -28,7 +28,8 @@ from pyuq.hal.selection import diverse
 from pyuq.hal.settings import Settings, load_settings
 from pyuq.hal.state import STAGES
 from pyuq.io import extxyz, files
-from pyuq.io.files import sha256
+from pyuq.io.identity import hash_file
+from pyuq.jobs import NotRunError
 from pyuq.labels import FileLabeller, Waiting
 from pyuq.models.fit import FitSettings
 from pyuq.models.posterior import PosteriorFile
@@ -100,7 +101,7 @@ def test_killed_in_every_stage_and_run_again_gives_the_same_database(finished, t
     loop.run()
     loop.close()
     for name in ("database.extxyz", "potential/cu.yace", "history.csv"):
-        assert sha256(folder / "run" / name) == sha256(reference / name), name
+        assert hash_file(folder / "run" / name) == hash_file(reference / name), name
     a, b = (PosteriorFile.read(f / "potential/cu.uq") for f in (folder / "run", reference))
     np.testing.assert_array_equal(a.covariance, b.covariance)
 
@@ -343,7 +344,7 @@ def test_a_larger_budget_goes_on_as_if_it_had_been_there(finished, tmp_path_fact
         loop = make_loop(path)
         assert loop.run() == f"{n} iterations"
         loop.close()
-    assert sha256(folder / "run/database.extxyz") == sha256(reference / "database.extxyz")
+    assert hash_file(folder / "run/database.extxyz") == hash_file(reference / "database.extxyz")
 
 
 def test_changed_settings_are_refused_by_name(finished):
@@ -452,7 +453,7 @@ def test_full_disk_loses_nothing(finished, tmp_path_factory, monkeypatch):
     assert not list((folder / "run").glob("*.tmp"))
     loop = make_loop(path)
     loop.run()
-    assert sha256(folder / "run/database.extxyz") == sha256(reference / "database.extxyz")
+    assert hash_file(folder / "run/database.extxyz") == hash_file(reference / "database.extxyz")
 
 
 def test_files_for_batch_dft_stop_the_run_and_go_on(finished, tmp_path_factory):
@@ -473,7 +474,157 @@ def test_files_for_batch_dft_stop_the_run_and_go_on(finished, tmp_path_factory):
         finally:
             loop.close()
     assert rounds == 2 + 4  # start, test set, four iterations
-    assert sha256(folder / "run/database.extxyz") == sha256(reference / "database.extxyz")
+    assert hash_file(folder / "run/database.extxyz") == hash_file(reference / "database.extxyz")
+
+
+def exploding(jobs, settings, comm=None):
+    """Walkers whose LAMMPS loses its atoms at once."""
+    for running, final in jobs:
+        (running / walker.TRACE).write_text("# Time-averaged data\n0 300.0\n")
+        (running / walker.ERROR).write_text("ERROR: Lost atoms: original 4 current 3\n")
+        os.replace(running, final)
+
+
+def test_a_loop_without_fruit_ends_and_says_why(tmp_path):
+    """As with a time step in fs: before, a hundred iterations of discarded walkers, exit code 0."""
+    path = make_inputs(tmp_path, TOML.replace("iterations = 4", "iterations = 100\nfruitless = 3"))
+    for calls in (1, 2):
+        loop = make_loop(path, walk=exploding)
+        with pytest.raises(RuntimeError) as caught:
+            loop.run()
+        loop.close()
+        assert loop.state.iteration == 3 * calls
+    said = str(caught.value)
+    assert "3 iterations in a row gave no new label: 6 of 6 walkers were discarded" in said
+    assert "6 × ERROR: Lost atoms: original 4 current 3" in said
+    assert "timestep (0.001 ps)" in said
+    loop = make_loop(path)  # what was wrong is mended: the run goes on
+    while loop.state.iteration < 8:
+        getattr(loop, loop.state.stage)()
+    assert loop.state.fruitless == 0
+    assert len(database(tmp_path / "run")) > 3
+
+
+def test_labels_that_all_fail_end_the_loop(tmp_path):
+    path = make_inputs(tmp_path, TOML.replace("iterations = 4", "iterations = 100\nfruitless = 2"))
+
+    class Broken(EMTLabeller):
+        @staticmethod
+        def refuse(atoms):
+            return "walker" in atoms.info
+
+    loop = make_loop(path, labeller=Broken())
+    with pytest.raises(
+        RuntimeError, match="2 iterations in a row gave no new label.* 4 structures got no label"
+    ):
+        loop.run()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        (walker.OUTCOME, ""),
+        (walker.OUTCOME, '{"step": 10, "temp'),
+        (walker.OUTCOME, None),
+        (walker.FINAL, ""),
+        (walker.FINAL, None),
+        (walker.ERROR, ""),
+        (walker.ERROR, "ERROR: Cannot open potential file (src/x.cpp:1)\n"),
+    ],
+)
+def test_a_walker_that_a_full_disk_left_is_run_again(
+    finished, tmp_path_factory, capsys, name, content
+):
+    """Before, every later call said that its file is damaged, with room on the disk, too."""
+    reference, _ = finished
+    path = make_inputs(tmp_path_factory.mktemp("empty"))
+
+    def full(jobs, settings, comm=None):
+        walk(jobs, settings, comm)
+        file = jobs[1][1] / name
+        if content is None:
+            file.unlink()
+        else:
+            file.write_text(content)
+
+    loop = make_loop(path, walk=full)
+    with pytest.raises((RuntimeError, ValueError, OSError)):
+        loop.run()
+    loop.close()
+    loop = make_loop(path)
+    loop.run()
+    loop.close()
+    assert "walker 1 runs again: " in capsys.readouterr().out
+    assert hash_file(path.parent / "run/database.extxyz") == hash_file(
+        reference / "database.extxyz"
+    )
+
+
+def test_a_walker_can_be_given_up(tmp_path):
+    """Where LAMMPS dies again and again without a word of its own."""
+    path = make_inputs(tmp_path)
+
+    def dead(jobs, settings, comm=None):
+        raise NotRunError("killed")
+
+    loop = make_loop(path, walk=dead)
+    with pytest.raises(NotRunError):
+        loop.run()
+    loop.close()
+    (running,) = (tmp_path / "run/iterations/0000").glob(".walker1.*")
+    running.rename(running.with_name("walker1"))
+    (running.with_name("walker1") / walker.ERROR).write_text("given up: out of memory\n")
+    loop = make_loop(path)
+    loop.run()
+    assert loop.state.history[0]["discarded"] == 1
+    assert {a.info["walker"] for a in database(tmp_path / "run")[3:5]} == {0, 1}
+
+
+def test_numbers_that_are_none_throw_a_frame_away(tmp_path):
+    """LAMMPS writes nan into the outcome of a walker that blew up: physics, not damage."""
+    settings = load_settings(make_inputs(tmp_path))
+    c = walker.conditions(settings, 0, 0, 0, min_distance=1.5)
+    (tmp_path / walker.OUTCOME).write_text('{"step": 3, "temperature": -nan, "max_force": inf}')
+    found = walker.outcome(tmp_path, settings, c)
+    assert (found.reason, found.message) == (
+        "discarded",
+        "temperature, max_force is not a finite number",
+    )
+
+
+def test_lost_start_structures_are_made_again_and_lost_labels_are_named(
+    finished, tmp_path_factory, capsys
+):
+    """Before: "min() arg is an empty sequence", and a run without a test set that it was begun with."""
+    reference, _ = finished
+    folder = tmp_path_factory.mktemp("lost")
+    path = make_inputs(folder, TOML.replace("iterations = 4", "iterations = 2"))
+    make_loop(path).run()
+    path.write_text(TOML)
+    start = folder / "run/start.extxyz"
+    before = start.read_bytes()
+    for damage in (None, b"", before[: len(before) // 2]):
+        start.unlink() if damage is None else start.write_bytes(damage)
+        loop = make_loop(path)
+        loop._check_files()
+        loop.close()
+        assert start.read_bytes() == before
+    for name in ("test.extxyz", "database.extxyz"):
+        file = folder / "run" / name
+        kept = file.read_bytes()
+        file.unlink()
+        loop = make_loop(path)
+        with pytest.raises(
+            ValueError, match=rf"{name}: missing, expected \d+ structures; .*ut back a copy"
+        ):
+            loop.run()
+        loop.close()
+        file.write_bytes(kept)
+    shutil.move(folder / "run", folder / "moved")  # a folder that was moved goes on
+    path.write_text(TOML.replace('"run"', '"moved"'))
+    loop = make_loop(path, labeller=EMTLabeller())
+    loop.run()
+    assert hash_file(folder / "moved/database.extxyz") == hash_file(reference / "database.extxyz")
 
 
 def test_ends_when_nothing_is_uncertain_any_more(tmp_path):

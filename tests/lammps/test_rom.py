@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """fix uq/rom: the dynamics stays in the span, conserves energy, and does not know about ranks."""
 
+import os
+
 import numpy as np
 import pytest
 from crystal import forces, mpirun, run, set_positions
 from rom import crystal, random_basis, start, system, write_basis
 from test_parallel import thermo
+
+from pyuq.srom.basis import Basis
+from pyuq.srom.system import System
 
 NVE = "fix n all nve\n"
 
@@ -372,3 +377,30 @@ def test_truncated_files(reference, rng, tmp_path):
 def test_a_folder_is_no_basis(tmp_path):
     with pytest.raises(Exception, match=rf"{tmp_path}: no such file"):
         run(crystal() + f"fix r all uq/rom file {tmp_path}\n")
+
+
+def test_every_flipped_bit_is_refused_by_name(reference, rng, tmp_path):
+    """In files of pyuq, which carry a checksum; what tests/io/test_checksums.py does to the others."""
+    ids, masses, x, cell = system(reference)
+    w = random_basis(masses, 2, rng)
+    kept = System(ids, masses, x, cell, ("Al",) * len(ids))
+    path = tmp_path / "sum.rom"
+    Basis(kept, w).write(path)
+    instance = run(crystal())
+    instance.command(f"fix r all uq/rom file {path}")
+    instance.command("unfix r")
+    content = path.read_bytes()
+    header = 8 + int.from_bytes(content[:8], "little")
+    accepted = []
+    for k in range(int(os.environ.get("PYUQ_FLIPS", "60"))):
+        at = int(rng.integers(header if k % 2 else len(content)))
+        damaged = bytearray(content)
+        damaged[at] ^= 1 << int(rng.integers(8))
+        path.write_bytes(damaged)
+        try:
+            instance.command(f"fix r all uq/rom file {path}")
+            accepted.append(at)
+            instance.command("unfix r")
+        except Exception as error:
+            assert path.name in str(error)
+    assert not accepted

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from pyuq.models.posterior import PosteriorFile, sha256
+from pyuq.io.identity import hash_bytes
+from pyuq.models.posterior import PosteriorFile
 from pyuq.models.regression import BayesianRidge, NormalEquations, condition
 
 
@@ -93,7 +94,7 @@ class TestFile:
             mean=np.arange(3.0),
             covariance=np.eye(3),
             elements=("Ag", "I"),
-            model_sha256=sha256(b"exported"),
+            model_sha256=hash_bytes(b"exported"),
             training_sha256="ab",
             provenance={"solver": "ridge", "rows": 7},
         )
@@ -122,7 +123,7 @@ class TestFile:
         files = [tmp_path / f"{k}.uq" for k in range(4)]
         for path in files:
             subprocess.run([sys.executable, "-c", write, str(path)], check=True, timeout=60)
-        assert len({sha256(path.read_bytes()) for path in files}) == 1
+        assert len({hash_bytes(path.read_bytes()) for path in files}) == 1
 
     def test_mismatched_model_is_refused(self, content, tmp_path):
         (tmp_path / "a.yace").write_bytes(b"exported")

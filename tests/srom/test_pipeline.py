@@ -3,6 +3,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -19,13 +20,14 @@ from test_processes import alive
 from pyuq import lmp
 from pyuq.cli import main
 from pyuq.io import extxyz
+from pyuq.io.files import Lock
 from pyuq.srom import propagate
 from pyuq.srom.basis import Basis
 from pyuq.srom.ensemble import Ensemble
 from pyuq.srom.pipeline import STAGES
 from pyuq.srom.propagate import analyse, groups
 from pyuq.srom.settings import Model, load_study
-from pyuq.srom.simulate import Simulation
+from pyuq.srom.simulate import DUMP, THERMO, Simulation, run_all
 from pyuq.srom.snapshots import Snapshots
 from pyuq.srom.trajectories import read_dump
 
@@ -446,8 +448,8 @@ def test_other_samplers(copy, change):
 
 def test_error_of_lammps_is_recorded(finished, tmp_path):
     c = case(finished)
-    simulation = Simulation(tmp_path / "bad", "units metal\nno_such_command\n")
-    simulation.run(c.settings.runs)
+    simulation = Simulation(tmp_path / "bad", "units metal\nno_such_command\n", str)
+    run_all([simulation], c.settings.runs, over=str)
     found = analyse(c, simulation)
     assert not found["ok"]
     assert "no_such_command" in found["error"]
@@ -491,14 +493,105 @@ def test_interruption_ends_simulations(tmp_path, monkeypatch):
     assert not alive(int(pid.read_text()))
 
 
-def test_crashed_simulations_are_failures(copy, tmp_path, monkeypatch):
+@pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.parametrize("name", ["SEGV", "KILL"])
+def test_crashed_simulations_are_not_failures(copy, tmp_path, monkeypatch, capsys, name, ranks):
+    """A sample is not recorded as failed for good because a rank of it died of a reason unknown."""
     folder = case(copy).run("sample0001")
     shutil.rmtree(folder)
-    fake_lammps(tmp_path, monkeypatch, "kill -SEGV $$")
+    fake_lammps(
+        tmp_path, monkeypatch, f"[ ${{PMI_RANK:-0}} = {ranks - 1} ] && kill -{name} $$; sleep 1"
+    )
+    error = refusal(capsys, copy, "propagate", f"runs.ranks={ranks}")
+    assert "LAMMPS named no error of the script" in error
+    assert not folder.exists()
+
+
+def test_a_simulation_can_be_given_up(copy, capsys):
+    """Where LAMMPS dies again and again without a word, by a line of text in its folder."""
+    folder = case(copy).run("sample0001")
+    for name in ("result.json", THERMO):
+        (folder / name).unlink()
+    (folder / "error.txt").write_text("given up: the kernel kills it\n")
     assert main(["srom", "propagate", str(copy)]) == 0
     result = json.loads((folder / "result.json").read_text())
-    assert not result["ok"]
-    assert result["error"] == "ended by signal 11"
+    assert (result["ok"], result["error"]) == (False, "given up: the kernel kills it")
+
+
+@pytest.mark.parametrize("file", [DUMP, THERMO, "in.lmp"])
+def test_files_that_a_full_disk_cut_short_are_made_again(copy, capsys, file):
+    """Before, an empty trajectory made a failed sample, and one without its last frames a diffusivity of fewer."""
+    folder = case(copy).run("sample0001")
+    before = (folder / "result.json").read_bytes()
+    shutil.rmtree(folder)
+    assert main(["srom", "propagate", str(copy), "--set", "runs.keep=true"]) == 0
+    whole = (folder / file).read_bytes()
+    frames = whole.split(b"ITEM: TIMESTEP")
+    short = [b"", whole[: len(whole) // 2], b"ITEM: TIMESTEP".join(frames[:-1])]
+    for content in short[: 3 if file == DUMP else 2]:
+        (folder / "result.json").unlink()
+        (folder / file).write_bytes(content)
+        if file == "in.lmp":
+            (folder / file).unlink()
+        assert main(["srom", "propagate", str(copy), "--set", "runs.keep=true"]) == 0
+        assert "sample0001 runs again: " in capsys.readouterr().out
+        assert (folder / "result.json").read_bytes() == before
+
+
+def test_lost_snapshots_and_results_are_made_again(copy, capsys):
+    c = case(copy)
+    path, result = c.snapshots("soft", 0), c.run("sample0001") / "result.json"
+    before = (path / "u.f64").read_bytes(), result.read_bytes()
+    shutil.rmtree(path)
+    result.write_text('{"kind": "sam')
+    assert main(["srom", "snapshots", str(copy)]) == 0
+    assert main(["srom", "propagate", str(copy)]) == 0
+    assert ((path / "u.f64").read_bytes(), result.read_bytes()) == before
+
+
+def test_two_commands_in_one_folder(copy, capsys):
+    """Two runs took each other's half-written folders for finished ones."""
+    folder = copy.parent / "srom"
+    with Lock(folder):
+        for action in (*STAGES, "all"):
+            assert f"another process is running in {folder}" in refusal(capsys, copy, action)
+        # A study that makes snapshots there, too; one that only reads them may.
+        other = ["folder=other", "trajectories=srom"]
+        assert f"running in {folder}" in refusal(capsys, copy, "snapshots", *other)
+        arguments = [word for change in other for word in ("--set", change)]
+        assert main(["srom", "build", str(copy), *arguments]) == 0
+    assert main(["srom", "report", str(copy)]) == 0
+
+
+@pytest.mark.parametrize("name", ["my run#2", "a$b", "new\nline", "it's"])
+def test_studies_in_folders_of_any_name(tmp_path, name):
+    """File names in scripts are relative, so that a folder's own name never stands in them."""
+    (tmp_path / name).mkdir()
+    path = write_study(tmp_path / name)
+    assert (
+        main(["srom", "snapshots", str(path), "--set", "md.steps=100", "--set", "basis.replicas=1"])
+        == 0
+    )
+
+
+@pytest.mark.parametrize(
+    ("models", "message"),
+    [
+        (
+            '[{label="a", potential="it\'s.uq"}, {label="b", potential="b.uq"}]',
+            "cannot read a file whose name",
+        ),
+        (
+            '[{label="a", potential="a.uq"}, {label="b", commands=["include ${here}/x"]}]',
+            "may not read as one name",
+        ),
+    ],
+)
+def test_names_that_lammps_would_change_are_refused(tmp_path, models, message):
+    study = load_study(write_study(tmp_path), [f"models={models}", "folder=../run"])
+    with pytest.raises(ValueError, match=message):
+        for model in study.settings.models:
+            model.pair_commands("../../a b#c", ("Ar", "Kr"))
 
 
 @pytest.mark.parametrize(
@@ -609,3 +702,41 @@ def test_error_of_one_rank_ends_the_job(tmp_path):
     assert done.returncode != 0
     assert "rank 0" in done.stderr
     assert "`pyuq srom sample`" in done.stderr
+
+
+DAMAGED = [
+    ("soft.rom", "sample", "soft.rom: damaged|soft.rom: not"),
+    ("build.json", "sample", "build.json: damaged"),
+    ("s.srom", "propagate", "damaged"),
+    ("u.f64", "build", "u.f64: damaged, its frames are not those that were written"),
+    ("v.f64", "report", "v.f64: damaged, its frames are not those that were written"),
+    ("frames.json", "build", "frames.json: damaged"),
+    ("result.json", "report", "result.json: damaged"),
+]
+
+
+@pytest.mark.parametrize(("name", "action", "message"), DAMAGED)
+def test_a_flipped_bit_in_the_work_folder_is_named(copy, capsys, name, action, message):
+    """Each file that a later stage relies on."""
+    c = case(copy)
+    snap = c.snapshots("soft", 0)
+    path = {
+        "s.srom": c.ensemble,
+        "build.json": c.summary,
+        "soft.rom": c.basis("soft"),
+        "result.json": c.run("sample0001") / "result.json",
+    }.get(name, snap / name)
+    data = bytearray(path.read_bytes())
+    data[3 * len(data) // 4] ^= 1
+    path.write_bytes(data)
+    assert main(["srom", action, str(copy)]) == 1
+    error = capsys.readouterr().err
+    assert re.search(message, error)
+    assert "again" in error
+
+
+def test_a_basis_of_another_build_is_named(copy, capsys):
+    c = case(copy)
+    Basis.read(c.basis("stiff")).first(5).write(c.basis("soft"))
+    assert main(["srom", "sample", str(copy)]) == 1
+    assert "soft.rom: not the basis that was built with the others" in capsys.readouterr().err

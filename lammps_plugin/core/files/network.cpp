@@ -3,7 +3,6 @@
 
 #include "network/potential.h"
 
-#include "error.h"
 #include "math/elements.h"
 #include "safetensors.h"
 #include "text.h"
@@ -157,12 +156,7 @@ static void read_noise(const SampleReader &reader, const Hyperparameters &s,
 }
 
 bool network::recognises_network(std::string_view bytes) {
-  if (!SafeTensors::recognises(bytes)) return false;
-  try {
-    return SafeTensors("", bytes).metadata("format") == "pyuq-network";
-  } catch (const Error &) {
-    return false;    // damaged: its reader says so, with the name of the file
-  }
+  return SafeTensors::format_of(bytes) == "pyuq-network";
 }
 
 Potential network::read_network(const std::string &name, std::string_view bytes) {

@@ -3,6 +3,7 @@
 #include "safetensors.h"
 
 #include "error.h"
+#include "sha256.h"
 #include "text.h"
 
 #include <algorithm>
@@ -12,6 +13,11 @@
 
 using namespace uq;
 using Json = nlohmann::json;
+
+// Names of the entries of the checksum, and what it is a sum of, as in pyuq/io/identity.py.
+static constexpr char CHECKSUM[] = "pyuq_checksum", CHECKSUM_OF[] = "pyuq_checksum_of";
+static constexpr char RULE[] =
+    "SHA-256 of all bytes of this file, the 64 digits of the checksum as zeros";
 
 static uint64_t little_endian(std::string_view bytes) {
   uint64_t value = 0;
@@ -78,7 +84,55 @@ SafeTensors::SafeTensors(const std::string &file, std::string_view bytes) : file
   if (length > bytes.size() - 8 || length > longest_header)
     fail("the header is said to have " + std::to_string(length) + " bytes, the file has " +
          std::to_string(bytes.size()) + "; truncated, or not a safetensors file");
-  const std::string_view header = bytes.substr(8, length), data = bytes.substr(8 + length);
+  read(bytes.substr(8, length), bytes.substr(8 + length));
+  check_sum(bytes.substr(0, 8 + length), bytes.substr(8 + length));
+}
+
+std::string SafeTensors::format_of(std::string_view bytes) {
+  if (!recognises(bytes)) return "";
+  const std::string_view header = bytes.substr(8, little_endian(bytes));
+  const auto shallow = [](int depth, Json::parse_event_t, Json &) { return depth <= 4; };
+  const Json root = Json::parse(header.begin(), header.end(), shallow, false);
+  const Json metadata = root.is_object() ? root.value("__metadata__", Json()) : Json();
+  const Json format = metadata.is_object() ? metadata.value("format", Json()) : Json();
+  return format.is_string() ? format.get<std::string>() : "";
+}
+
+// `head`: up to the end of the header.
+void SafeTensors::check_sum(std::string_view head, std::string_view data) {
+  static const std::string remedy =
+      "; put back a copy of it or make it again (if it was changed on purpose: write it without "
+      "the entries pyuq_checksum and pyuq_checksum_of)";
+  const bool sum = metadata_.count(CHECKSUM), rule = metadata_.count(CHECKSUM_OF);
+  has_checksum_ = sum && rule;
+  if (!sum && !rule) return;
+  if (!has_checksum_)
+    fail(std::string("damaged: it has the entry ") + (sum ? CHECKSUM : CHECKSUM_OF) + " but not " +
+         (sum ? CHECKSUM_OF : CHECKSUM) + remedy);
+  const std::string &said = metadata_.at(CHECKSUM);
+  if (metadata_.at(CHECKSUM_OF) != RULE)
+    fail("damaged, or of a newer pyuq: " + std::string(CHECKSUM_OF) + " is " +
+         excerpt(metadata_.at(CHECKSUM_OF)) + ", expected '" + RULE + "'" + remedy);
+  const auto digit = [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); };
+  size_t start = std::string_view::npos;
+  if (said.size() == 64 && std::all_of(said.begin(), said.end(), digit))
+    for (const char *space : {"", " "}) {
+      const std::string text = "\"" + std::string(CHECKSUM) + "\":" + space + "\"" + said + "\"";
+      const size_t found = head.find(text);
+      if (found != head.npos) start = found + text.size() - 65;
+    }
+  if (start == head.npos)
+    fail("damaged: " + std::string(CHECKSUM) + " is " + excerpt(said) +
+         ", expected 64 hexadecimal digits" + remedy);
+  const std::string found = sha256({head.substr(0, start), std::string_view(std::string(64, '0')),
+                                    head.substr(start + 64), data});
+  if (found != said)
+    fail("damaged, or changed since it was written: its content has the sum " +
+         found.substr(0, 12) + "..., its " + CHECKSUM + " is " + said.substr(0, 12) + "..." +
+         remedy);
+}
+
+void SafeTensors::read(std::string_view header, std::string_view data) {
   std::vector<std::pair<uint64_t, uint64_t>> spans;
   try {
     const auto shallow = [this](int depth, Json::parse_event_t, Json &) {

@@ -5,9 +5,11 @@
 
 #include "sha256.h"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 
 using namespace uq;
 
@@ -67,19 +69,40 @@ void compress(const Constants &c, const unsigned char *block, Words &hash) {
 }    // namespace
 
 std::string uq::sha256(std::string_view bytes) {
+  return sha256({bytes});
+}
+
+std::string uq::sha256(std::initializer_list<std::string_view> pieces) {
   static const Constants constants;
   Words hash = constants.h;
-  const auto *data = reinterpret_cast<const unsigned char *>(bytes.data());
-  const size_t whole = bytes.size() / 64;
-  for (size_t i = 0; i < whole; i++) compress(constants, data + 64 * i, hash);
+  unsigned char held[128] = {};    // what of a block has come so far; at the end two blocks at most
+  size_t nheld = 0;
+  uint64_t total = 0;
+  for (std::string_view piece : pieces) {
+    total += piece.size();
+    while (!piece.empty()) {
+      if (nheld == 0 && piece.size() >= 64) {
+        compress(constants, reinterpret_cast<const unsigned char *>(piece.data()), hash);
+        piece.remove_prefix(64);
+        continue;
+      }
+      const size_t taken = std::min(64 - nheld, piece.size());
+      std::memcpy(held + nheld, piece.data(), taken);
+      piece.remove_prefix(taken);
+      nheld += taken;
+      if (nheld == 64) {
+        compress(constants, held, hash);
+        nheld = 0;
+      }
+    }
+  }
 
-  unsigned char tail[128] = {};
-  const size_t left = bytes.size() % 64, ntail = left < 56 ? 64 : 128;
-  for (size_t i = 0; i < left; i++) tail[i] = data[64 * whole + i];
-  tail[left] = 0x80;
-  const uint64_t bits = 8 * static_cast<uint64_t>(bytes.size());
-  for (int i = 0; i < 8; i++) tail[ntail - 1 - i] = static_cast<unsigned char>(bits >> (8 * i));
-  for (size_t i = 0; i < ntail; i += 64) compress(constants, tail + i, hash);
+  const size_t ntail = nheld < 56 ? 64 : 128;
+  std::fill(held + nheld, held + ntail, static_cast<unsigned char>(0));
+  held[nheld] = 0x80;
+  const uint64_t bits = 8 * total;
+  for (int i = 0; i < 8; i++) held[ntail - 1 - i] = static_cast<unsigned char>(bits >> (8 * i));
+  for (size_t i = 0; i < ntail; i += 64) compress(constants, held + i, hash);
 
   std::string hex;
   for (uint32_t word : hash)

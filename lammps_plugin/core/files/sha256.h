@@ -3,6 +3,7 @@
 #ifndef UQ_FILES_SHA256_H
 #define UQ_FILES_SHA256_H
 
+#include <initializer_list>
 #include <string>
 #include <string_view>
 
@@ -10,6 +11,9 @@ namespace uq {
 
 // SHA-256 of the bytes, 64 lower-case hexadecimal digits (FIPS 180-4).
 std::string sha256(std::string_view bytes);
+
+// The same of pieces that follow each other, without a copy of them all.
+std::string sha256(std::initializer_list<std::string_view> pieces);
 
 }    // namespace uq
 

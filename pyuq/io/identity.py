@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Which content a file has: hashes, and the checksum that a file carries of itself.
+
+A file with a checksum holds two entries, in its JSON or in the JSON header of a safetensors file: ``pyuq_checksum``, 64
+hexadecimal digits, and ``pyuq_checksum_of``, a sentence that says of what. The sum is the SHA-256 of every byte of the
+file, with zeros in the place of the 64 digits themselves. It covers the header too (lengths, names, offsets, metadata).
+There are two entries so that damage to the name of one does not turn the file into one of an older version, which has
+neither.
+
+The C++ reader checks the same sum in ``lammps_plugin/core/files/safetensors.cpp``.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+ZEROS = "0" * 64
+CHECKSUM, CHECKSUM_OF = "pyuq_checksum", "pyuq_checksum_of"
+RULE = "SHA-256 of all bytes of this file, the 64 digits of the checksum as zeros"
+UNSEALED = {CHECKSUM: ZEROS, CHECKSUM_OF: RULE}  # the entries before the sum is known
+
+
+def hash_bytes(data: bytes) -> str:
+    """Return the SHA-256 of bytes, 64 hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def hash_file(path) -> str:
+    """Return the SHA-256 of a file, 64 hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def seal(head: bytes, body: Iterable[bytes] = ()) -> bytes:
+    """Put the checksum of a file into its JSON.
+
+    Parameters
+    ----------
+    head : bytes
+        Beginning of the file; its JSON holds the entries ``UNSEALED``.
+    body : iterable of bytes
+        The rest of the file, in pieces.
+
+    Returns
+    -------
+    bytes
+        `head` with the sum in the place of the zeros.
+    """
+    start = _digits(head, ZEROS)
+    return head[:start] + _sum(head, body).encode() + head[start + 64 :]
+
+
+def check_seal(
+    path, entries: Mapping[str, Any], head: bytes, body: Iterable[bytes] = (), remedy: str = ""
+) -> None:
+    """Refuse a file whose content is not what its checksum says.
+
+    A file that holds neither of the two entries was written by an older version, or by another program, and passes.
+
+    Parameters
+    ----------
+    path : path
+        Of the file, for the message.
+    entries : mapping
+        What the JSON in `head` holds.
+    head, body
+        The whole file, as in :func:`seal`.
+    remedy : str
+        What to do with this file where it is damaged; default: restore it or make it again.
+
+    Raises
+    ------
+    ValueError
+        The file is damaged, or was changed since it was written.
+    """
+    said, rule = entries.get(CHECKSUM), entries.get(CHECKSUM_OF)
+    if said is None and rule is None:
+        return
+    remedy = remedy or (
+        "put back a copy of it or make it again (if it was changed on purpose: write it without the entries "
+        f"{CHECKSUM} and {CHECKSUM_OF})"
+    )
+    if said is None or rule is None:
+        gone, there = (CHECKSUM, CHECKSUM_OF) if said is None else (CHECKSUM_OF, CHECKSUM)
+        raise ValueError(f"{path}: damaged: it has the entry {there} but not {gone}; {remedy}")
+    if rule != RULE:
+        raise ValueError(
+            f"{path}: damaged, or of a newer pyuq: {CHECKSUM_OF} is {rule!r}, expected {RULE!r}; {remedy}"
+        )
+    start = _digits(head, said) if isinstance(said, str) else -1
+    if start < 0:
+        raise ValueError(
+            f"{path}: damaged: {CHECKSUM} is {said!r}, expected 64 hexadecimal digits, once; {remedy}"
+        )
+    found = _sum(head[:start] + ZEROS.encode() + head[start + 64 :], body)
+    if found != said:
+        raise ValueError(
+            f"{path}: damaged, or changed since it was written: its content has the sum {found[:12]}…, its "
+            f"{CHECKSUM} is {said[:12]}…; {remedy}"
+        )
+
+
+def _digits(head: bytes, digits: str) -> int:
+    """Where the digits of the checksum begin; -1 unless they are there once and are digits."""
+    if not re.fullmatch("[0-9a-f]{64}", digits):
+        return -1
+    found = list(re.finditer(rf'"{CHECKSUM}": ?"{digits}"'.encode(), head))
+    return found[0].end() - 65 if len(found) == 1 else -1
+
+
+def _sum(head: bytes, body: Iterable[bytes]) -> str:
+    found = hashlib.sha256(head)
+    for piece in body:
+        found.update(piece)
+    return found.hexdigest()
