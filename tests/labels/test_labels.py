@@ -14,6 +14,7 @@ from ase.calculators.lj import LennardJones
 
 from pyuq.io import extxyz
 from pyuq.io.lammps_data import read_data, write_data
+from pyuq.jobs import NotRunError
 from pyuq.labels import Failure, FileLabeller, PoolLabeller, Waiting
 from pyuq.labels.reference import AseReference, LammpsReference
 
@@ -49,6 +50,10 @@ def moody(**arguments):
             super().calculate(atoms, *args)
 
     return Moody(**arguments)
+
+
+def ended():
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 @pytest.fixture
@@ -301,3 +306,10 @@ def test_a_module_in_the_current_folder_is_not_imported(tmp_path, monkeypatch):
     )
     assert not isinstance(result, Failure)
     assert not (tmp_path / "victim").exists()
+
+
+def test_a_worker_that_is_ended_from_outside_costs_no_label(importable):
+    """As at the time limit of a queue: the structures are asked for again by the next call."""
+    pool = PoolLabeller({"kind": "ase", "calculator": "test_labels:ended"}, retries=0)
+    with pytest.raises(NotRunError, match=r"ended from outside \(SIGTERM\)"):
+        pool.label([bulk("Cu")])
