@@ -17,6 +17,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -66,6 +67,7 @@ MACHINE = re.compile(
         ]
     )
 )
+ROOM = 2**16  # bytes; with less, an error of LAMMPS may be that of the disk
 WORDS_KEPT = 3  # last lines of the output, in a message
 
 
@@ -225,15 +227,25 @@ def launch(
     if code == 0:
         require_whole(folder, check)
         return ""
-    if (found := LAMMPS_ERROR.search(said)) and not MACHINE.search(said):
+    found = LAMMPS_ERROR.search(said)
+    if found and not MACHINE.search(said) and _free(folder) > ROOM:
         return found[0]
-    words = [found[0]] if found else said.split("\n")
-    last = " | ".join([line.strip() for line in words if line.strip()][-WORDS_KEPT:])
+    if found:
+        why = f"was ended by the machine, not by its script ({found[0]}; {_free(folder) / 2**20:.1f} MiB free)"
+    else:
+        words = [line.strip() for line in said.split("\n") if line.strip()][-WORDS_KEPT:]
+        why = f"was killed ({_ended(code)}): LAMMPS named no error of the script"
+        why += f"; the last words were: {' | '.join(words)}" if words else ""
     raise NotRunError(
-        f"{' '.join(command)} was killed in {folder} ({_ended(code)}): LAMMPS named no error of the script"
-        f"{f'; the last words were: {last}' if last else ''}. Begin again when the reason is gone (memory, disk, "
-        "time limit of the queue, a crash); what is finished is kept"
+        f"{' '.join(command)} in {folder} {why}. Begin again when the reason is gone (memory, disk, time limit of the "
+        "queue, a crash); what is finished is kept"
     )
+
+
+def _free(folder: Path) -> int:
+    """Bytes that its disk has left."""
+    disk = os.statvfs(folder)
+    return disk.f_bavail * disk.f_frsize
 
 
 def require_whole(folder: Path, check: Callable[[Path], object]) -> None:
@@ -247,10 +259,9 @@ def require_whole(folder: Path, check: Callable[[Path], object]) -> None:
     try:
         check(folder)
     except (ValueError, OSError) as error:
-        free = os.statvfs(folder)
         raise NotRunError(
             f"LAMMPS ended in {folder}, but its files are not whole: {error}. Is the disk full "
-            f"({free.f_bavail * free.f_frsize / 2**20:.1f} MiB free)? Make room and begin again; what is "
+            f"({_free(folder) / 2**20:.1f} MiB free)? Make room and begin again; what is "
             "finished is kept"
         ) from error
 
@@ -341,7 +352,9 @@ def _run_in_part(job: Job, comm) -> str:
         elif alone or comm.rank == 0:
             write_text(job.running / ERROR, f"{error}\n")
         if alone:
-            if not problem:
+            if problem:
+                print(problem, file=sys.stderr, flush=True)
+            else:
                 _conclude(job)
             comm.Abort(1)
     lmp.close()

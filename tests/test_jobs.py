@@ -46,7 +46,7 @@ def job(tmp_path):
 def test_a_death_of_any_rank_by_any_signal_is_no_result(fake, job, ranks, name):
     """Whatever the launcher makes of it (MPICH: 9, 11, 15, 25, 255): nothing is decided of the script."""
     fake(f"echo whole > result; [ ${{PMI_RANK:-0}} = {ranks - 1} ] && kill -{name} $$; sleep 1")
-    with pytest.raises(NotRunError, match=r"was killed in .*; what is finished is kept"):
+    with pytest.raises(NotRunError, match=r"was killed .*; what is finished is kept"):
         run(job, ranks, 60.0)
     assert not job.final.exists()
 
@@ -121,6 +121,13 @@ def test_files_are_on_the_disk_before_the_folder_has_its_name(fake, job, monkeyp
     before = events[: events.index("rename")]
     assert {"result", "screen.txt", "in.lmp", ".a.running"} <= set(before)
     assert events[-1] == job.final.parent.name
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_an_error_of_lammps_itself_is_a_result(job, ranks):
+    (job.running / "in.lmp").write_text("units metal\nno_such_command\n")
+    run(job, ranks, 60.0)
+    assert error_of(job.final).startswith("ERROR: Unknown command: no_such_command")
 
 
 def test_time_is_limited(fake, job):

@@ -210,8 +210,8 @@ def test_values_of_a_study(change, message):
 # Numbers without a unit.
 PURE = {
     "tau_rel", "cap", "bound", "threshold", "grade", "confidence", "memory", "max_temperature", "redundancy",
-    "smoothness", "concentration", "spread", "degree", "n_weight", "l_weight", "radial_parameter", "species_weights", "prior",
-    "learning_rate",
+    "smoothness", "concentration", "spread", "degree", "n_weight", "l_weight", "radial_parameter", "species_weights",
+    "prior", "learning_rate",
 }  # fmt: skip
 
 

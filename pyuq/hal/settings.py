@@ -26,6 +26,7 @@ Ramp = float | tuple[float, float]
 # Keys that may change between two calls on one run folder: they do not change what a run computes, only
 # how far it goes and how it is executed.
 FREE = (
+    "folder",
     "loop.iterations",
     "loop.fruitless",
     "loop.labels",

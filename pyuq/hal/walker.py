@@ -302,7 +302,7 @@ def check_files(folder: Path, settings: Settings) -> None:
         Names the file, and what is wrong in it.
     """
     if (folder / ERROR).exists():
-        if not error_of(folder):
+        if not (folder / ERROR).read_text().strip():
             raise ValueError(f"{folder / ERROR}: empty")
         return
     read_values(folder / OUTCOME)

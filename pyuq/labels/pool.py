@@ -19,8 +19,12 @@ from ase import Atoms
 from ase.io.jsonio import decode, encode
 
 from pyuq.io.extxyz import labelled
+from pyuq.jobs import NotRunError
 from pyuq.labels.base import Failure, defect
 from pyuq.lmp import POLL, environment, guarded, interruptible
+
+# Signals of the user, the terminal or the queue. Others may come from the structure: they cost a further attempt.
+OUTSIDE = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGXCPU)
 
 
 class WorkerError(Exception):
@@ -66,6 +70,8 @@ class Worker:
         ------
         WorkerError
             The process died or ran past its time.
+        pyuq.jobs.NotRunError
+            It was ended from outside.
         InterruptedError
             `stop` is set.
 
@@ -113,6 +119,11 @@ class Worker:
         lines = self._errors.read().decode(errors="replace").strip().splitlines()
         self.kill()
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
+        if -code in OUTSIDE:
+            raise NotRunError(
+                f"a label process was ended from outside ({signal.Signals(-code).name}): that says nothing of its "
+                "structure. Begin again; what is finished is kept"
+            )
         return f"label process ended with {how}" + (f": {lines[-1]}" if lines else "")
 
 

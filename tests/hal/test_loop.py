@@ -515,7 +515,7 @@ def test_labels_that_all_fail_end_the_loop(tmp_path):
 
     loop = make_loop(path, labeller=Broken())
     with pytest.raises(
-        RuntimeError, match="2 iterations in a row gave no new label.* 4 structures got no label"
+        RuntimeError, match=r"2 iterations in a row gave no new label.* 4 structures got no label"
     ):
         loop.run()
 
@@ -537,7 +537,8 @@ def test_a_walker_that_a_full_disk_left_is_run_again(
 ):
     """Before, every later call said that its file is damaged, with room on the disk, too."""
     reference, _ = finished
-    path = make_inputs(tmp_path_factory.mktemp("empty"))
+    toml = TOML.replace("iterations = 4", "iterations = 1")
+    path = make_inputs(tmp_path_factory.mktemp("empty"), toml)
 
     def full(jobs, settings, comm=None):
         walk(jobs, settings, comm)
@@ -555,14 +556,15 @@ def test_a_walker_that_a_full_disk_left_is_run_again(
     loop.run()
     loop.close()
     assert "walker 1 runs again: " in capsys.readouterr().out
-    assert hash_file(path.parent / "run/database.extxyz") == hash_file(
-        reference / "database.extxyz"
-    )
+    expected = (reference / "database.extxyz").read_text()
+    found = (path.parent / "run/database.extxyz").read_text()
+    assert expected.startswith(found)
+    assert len(database(path.parent / "run")) == 5
 
 
 def test_a_walker_can_be_given_up(tmp_path):
     """Where LAMMPS dies again and again without a word of its own."""
-    path = make_inputs(tmp_path)
+    path = make_inputs(tmp_path, TOML.replace("iterations = 4", "iterations = 1"))
 
     def dead(jobs, settings, comm=None):
         raise NotRunError("killed")
@@ -577,7 +579,7 @@ def test_a_walker_can_be_given_up(tmp_path):
     loop = make_loop(path)
     loop.run()
     assert loop.state.history[0]["discarded"] == 1
-    assert {a.info["walker"] for a in database(tmp_path / "run")[3:5]} == {0, 1}
+    assert [a.info["walker"] for a in database(tmp_path / "run")[3:]] == [0]
 
 
 def test_numbers_that_are_none_throw_a_frame_away(tmp_path):
@@ -599,8 +601,9 @@ def test_lost_start_structures_are_made_again_and_lost_labels_are_named(
     reference, _ = finished
     folder = tmp_path_factory.mktemp("lost")
     path = make_inputs(folder, TOML.replace("iterations = 4", "iterations = 2"))
-    make_loop(path).run()
-    path.write_text(TOML)
+    loop = make_loop(path)
+    loop.run()
+    loop.close()
     start = folder / "run/start.extxyz"
     before = start.read_bytes()
     for damage in (None, b"", before[: len(before) // 2]):

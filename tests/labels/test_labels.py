@@ -14,6 +14,7 @@ from ase.calculators.lj import LennardJones
 
 from pyuq.io import extxyz
 from pyuq.io.lammps_data import read_data, write_data
+from pyuq.jobs import NotRunError
 from pyuq.labels import Failure, FileLabeller, PoolLabeller, Waiting
 from pyuq.labels.reference import AseReference, LammpsReference
 
@@ -49,6 +50,10 @@ def moody(**arguments):
             super().calculate(atoms, *args)
 
     return Moody(**arguments)
+
+
+def ended():
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 @pytest.fixture
@@ -262,3 +267,49 @@ def test_lammps_data_round_trip(tmp_path, style):
     (tmp_path / "a.data").write_text((tmp_path / "a.data").read_text()[:-80])
     with pytest.raises(ValueError, match=r"header says|not a complete"):
         read_data(tmp_path / "a.data", ("Si", "Al"))
+
+
+@pytest.mark.parametrize(
+    "name", ["run#2", "a b", "it's", 'say "so"', "$a", "${a}", "ü", "new\nprint x file y"]
+)
+def test_files_of_a_reference_are_those_of_its_folder(tmp_path, monkeypatch, name):
+    """Before, `run#2` was labelled by the files of `run`, without a word."""
+    for folder, epsilon in (("run", 0.1), (name, 0.2), ("new", 0.3)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "lj.in").write_text(
+            f"pair_style lj/cut 6.0\npair_coeff * * {epsilon} 2.5\n"
+        )
+    temporary = tmp_path / f"temporary {name}"
+    temporary.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    monkeypatch.chdir(tmp_path)
+    atoms = bulk("Cu", cubic=True)
+    energies = {
+        folder: LammpsReference(("Cu",), ("include lj.in",), folder=str(tmp_path / folder))(atoms)[
+            "energy"
+        ]
+        for folder in ("run", name)
+    }
+    assert energies[name] == pytest.approx(2 * energies["run"], rel=1e-12)
+    assert os.getcwd() == str(tmp_path)
+    assert not (tmp_path / "y").exists()
+
+
+def test_a_module_in_the_current_folder_is_not_imported(tmp_path, monkeypatch):
+    """Nor in that of the settings, where no code of theirs was trusted."""
+    monkeypatch.chdir(tmp_path)
+    for module in ("ase", "numpy", "scipy", "json", "evil"):
+        (tmp_path / f"{module}.py").write_text("open('victim', 'w').close()\n")
+    description = {"kind": "ase", "calculator": "ase.calculators.emt:EMT"}
+    (result,) = PoolLabeller(description | {"folder": os.path.dirname(np.__path__[0])}).label(
+        [bulk("Cu")]
+    )
+    assert not isinstance(result, Failure)
+    assert not (tmp_path / "victim").exists()
+
+
+def test_a_worker_that_is_ended_from_outside_costs_no_label(importable):
+    """As at the time limit of a queue: the structures are asked for again by the next call."""
+    pool = PoolLabeller({"kind": "ase", "calculator": "test_labels:ended"}, retries=0)
+    with pytest.raises(NotRunError, match=r"ended from outside \(SIGTERM\)"):
+        pool.label([bulk("Cu")])

@@ -467,7 +467,7 @@ def test_killed_simulations_are_not_failures(copy, tmp_path, monkeypatch, capsys
     before = (folder / "result.json").read_bytes()
     shutil.rmtree(folder)
     fake_lammps(tmp_path, monkeypatch, "kill -TERM $$")
-    assert "was killed in" in refusal(capsys, copy, "propagate")
+    assert "was killed (" in refusal(capsys, copy, "propagate")
     assert not folder.exists()
     monkeypatch.delenv("PYUQ_LMP")
     assert main(["srom", "propagate", str(copy)]) == 0
