@@ -39,7 +39,7 @@ from pyuq.hal.walker import (
     prepare,
     run_walkers,
 )
-from pyuq.io import extxyz
+from pyuq.io import extxyz, predictions
 from pyuq.io.files import atomic_write, check_folder
 from pyuq.io.lammps_data import box_of, type_indices
 from pyuq.labels import Failure, FileLabeller, Labeller, PoolLabeller
@@ -413,7 +413,10 @@ class Loop:
     def _read(self, table: str, names: tuple[str, ...]) -> list[Atoms]:
         frames = []
         for path in relative_to(self.toml, names):
-            frames += extxyz.read(path)
+            found = extxyz.read(path)
+            if told := predictions.count_told(found):
+                say(f"{path}: {told}")
+            frames += found
         for atoms in frames:
             try:
                 type_indices(atoms, self.settings.elements)

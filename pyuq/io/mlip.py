@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
-from pyuq.io.extxyz import labelled
+from pyuq.io.extxyz import adopt, labelled
 
 AXES = ("x", "y", "z")
 
@@ -137,4 +137,4 @@ def _structure(
     if "nbh_grades" in table:
         atoms.arrays["nbh_grades"] = table["nbh_grades"]
     atoms.info |= features
-    return atoms
+    return adopt(atoms)
