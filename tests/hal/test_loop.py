@@ -73,7 +73,10 @@ def test_predictions_among_the_start_structures_are_labelled_anew(tmp_path, caps
     loop.start()
     loop.close()
     said = capsys.readouterr().out
-    assert "1 of 3 structures carry energies and forces that are a model's own, as uncertainty=" in said
+    assert (
+        "1 of 3 structures carry energies and forces that are a model's own, as uncertainty="
+        in said
+    )
     energies = [a.get_potential_energy() for a in database(tmp_path / "run")]
     assert energies[0] == EMTLabeller().one(start[0]).get_potential_energy()
 

@@ -114,7 +114,7 @@ def test_structures_in_memory(tmp_path):
     """Frames that ASE itself has read, and results of a calculator that gives uncertainties."""
     path = tmp_path / "active.xyz"
     path.write_text(PREDICTED["earlier frames of ours, and GPUMD's"][0])
-    with pytest.raises(ValueError, match="structure 0 .*uncertainty= tells"):
+    with pytest.raises(ValueError, match=r"structure 0 .*uncertainty= tells"):
         check_structures([ase.io.read(path)])
     atoms = bulk("Cu")
     atoms.calc = EMT()
@@ -130,7 +130,7 @@ def test_names_that_only_resemble_labels_are_told(tmp_path):
     path.write_text(
         f"1\n{LATTICE} REF_energy=-1 Properties=species:S:1:pos:R:3:REF_forces:R:3\nCu 0 0 0 0 0 0\n"
     )
-    with pytest.raises(ValueError, match="no label; expected .* found REF_energy, REF_forces"):
+    with pytest.raises(ValueError, match=r"no label; expected .* found REF_energy, REF_forces"):
         read_structures([path])
-    with pytest.raises(ValueError, match="no label; expected energy and forces$"):
+    with pytest.raises(ValueError, match=r"no label; expected energy and forces$"):
         check_structures([Atoms("Cu")])

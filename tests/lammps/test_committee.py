@@ -171,7 +171,8 @@ def test_frames_in_other_units(committee, tmp_path, relative):
         run(atoms(None, coeff=coeff(committee), units=units) + fix + "run 0 post no")
     metal, real = (read(tmp_path / f"{units}.xyz") for units in ("metal", "real"))
     np.testing.assert_allclose(
-        real.arrays["uq_uncertainty"], metal.arrays["uq_uncertainty"], rtol=1e-5)
+        real.arrays["uq_uncertainty"], metal.arrays["uq_uncertainty"], rtol=1e-5
+    )
     np.testing.assert_allclose(real.arrays["uq_forces"], metal.arrays["uq_forces"], atol=1e-6)
     assert real.info["uq_uncertainty"] == pytest.approx(metal.info["uq_uncertainty"], rel=1e-5)
 
