@@ -65,7 +65,7 @@ class FileLabeller:
         if faults:
             further = f" (and {len(faults) - SHOWN} more)" if len(faults) > SHOWN else ""
             said.append(
-                f"{len(faults)} of {total} cannot be used and wait to be mended, or for a KEY.failed that gives them up: "
+                f"{len(faults)} of {total} cannot be used and wait to be mended, or given up by a KEY.failed: "
                 + "; ".join(faults[:SHOWN])
                 + further
             )

@@ -100,7 +100,7 @@ class _Finder:
         return bool(same) and self._residual(order, moved) <= TOLERANCE
 
     def order(self, translation: np.ndarray) -> np.ndarray | None:
-        """Atoms of the result that lie at those of the request, moved by a translation (cell units); None if not all."""
+        """Atoms of the result at those of the request, moved by a translation (cell units); None if some are not."""
         order = np.empty(len(self.numbers), dtype=int)
         targets = self._wrapped(self.request + translation)
         for z, tree, members in self._trees():
