@@ -60,7 +60,8 @@ class FileLabeller:
         said = []
         if missing:
             said.append(
-                f"{len(missing)} of {total} labels are missing in {self.folder / 'results'} (first: {missing[0]}.extxyz)"
+                f"{len(missing)} of {total} labels are missing in {self.folder / 'results'} "
+                f"(first: {missing[0]}.extxyz)"
             )
         if faults:
             further = f" (and {len(faults) - SHOWN} more)" if len(faults) > SHOWN else ""
