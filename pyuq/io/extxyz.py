@@ -27,7 +27,7 @@ KEYS = ("Lattice", "Properties", "energy", "virial", "stress", "pbc")
 SPELT = {key.lower(): key for key in KEYS}
 COLUMNS = ("species", "pos", "force", "forces", "id")
 SPECIES = {"species", "symbols", "Z", "numbers"}
-NUMBERS = {"energy": (1,), "virial": (9,), "stress": (6, 9), "Lattice": (9,)}
+NUMBERS = {"energy": 1, "virial": 9, "stress": 9, "Lattice": 9}
 ENTRY = re.compile(
     r"""(?:^|(?<=\s))([^\s=,"'{}\[\]]+)\s*=\s*("(?:\\.|[^"\\])*"|'[^']*'|\{[^}]*\}|\[[^\]]*\](?=\s|$)|[^\s"]\S*)"""
 )
@@ -225,9 +225,8 @@ class Comment:
             self.text += line.strip()[end : entry.start(1)] + key
             end = entry.end(1)
         self.text += line.strip()[end:]
-        for key, sizes in NUMBERS.items():
-            if key in self.values:
-                _check_numbers(key, self.values[key], sizes)
+        for key in NUMBERS.keys() & self.values.keys():
+            _check_numbers(key, self.values[key])
         self.columns = self._columns()
 
     def _columns(self) -> dict[str, slice]:
@@ -280,15 +279,14 @@ class Comment:
         return masses
 
 
-def _check_numbers(key: str, value: str, sizes: tuple[int, ...]) -> None:
+def _check_numbers(key: str, value: str) -> None:
     words = value.replace(",", " ").replace("[", " ").replace("]", " ").split()
     try:
         [float(word) for word in words]
     except ValueError:
         raise ValueError(f"{key}={value[:40]} is no number") from None
-    if len(words) not in sizes:
-        expected = " or ".join(map(str, sizes))
-        raise ValueError(f"{key} has {len(words)} numbers, expected {expected}")
+    if len(words) != NUMBERS[key]:
+        raise ValueError(f"{key} has {len(words)} numbers, expected {NUMBERS[key]}")
 
 
 def _order(rows: list[list[str]], column: int) -> None:

@@ -161,7 +161,15 @@ def _coincidence(atoms: Atoms) -> str:
 def _read(path: Path, elements: Sequence[str]) -> list[Atoms]:
     if path.suffix == ".cfg" and mlip.recognises(path):
         return mlip.read_cfg(path, elements)
-    return read_pymatgen(path) if path.suffix == ".json" else extxyz.read(path)
+    return read_pymatgen(path) if _is_list(path) else extxyz.read(path)
+
+
+def _is_list(path: Path) -> bool:
+    """Tell whether a file is a list in JSON; ASE's own JSON is a dictionary."""
+    if path.suffix != ".json" or not path.is_file():
+        return False
+    with open(path, encoding="utf-8-sig", errors="replace") as file:
+        return file.read(4096).lstrip().startswith("[")
 
 
 class StructureFiles:
