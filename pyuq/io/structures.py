@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Read labelled structures: extended XYZ, MLIP's .cfg, and JSON lists of pymatgen structures with their outputs."""
 
+import gzip
 import os
 import re
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from copy import copy
 from pathlib import Path
@@ -10,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import vesin
 from ase import Atoms
+from ase.io.formats import UnknownFileTypeError, filetype, ioformats
 
 from pyuq.io import extxyz, mlip, predictions
 from pyuq.io.files import check_distinct, read_json
@@ -162,6 +165,24 @@ def _read(path: Path, elements: Sequence[str]) -> list[Atoms]:
     if path.suffix == ".cfg" and mlip.recognises(path):
         return mlip.read_cfg(path, elements)
     return read_pymatgen(path) if _is_list(path) else extxyz.read(path)
+
+
+def known_to_ase(path) -> bool:
+    """Tell by name and content whether a file is of a format that ASE reads, a LAMMPS text dump excepted."""
+    path = Path(path)
+    if not path.is_file():
+        return path.name.removesuffix(".gz").endswith((".xyz", ".extxyz", ".traj", ".db"))
+    with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
+        try:
+            if file.read(5) == b"ITEM:":
+                return False
+        except (OSError, EOFError, zlib.error):  # damaged, or not compressed whatever its name says
+            return False
+    try:
+        found = filetype(str(path))  # where the content tells nothing: the end of the name
+        return found in ioformats and not found.startswith("lammps-dump")
+    except (UnknownFileTypeError, OSError, ValueError):
+        return False
 
 
 def _is_list(path: Path) -> bool:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pyuq.io import extxyz
 from pyuq.io.lammps_data import read_data, write_data
-from pyuq.io.structures import StructureFiles, read_structures
+from pyuq.io.structures import StructureFiles, known_to_ase, read_structures
 
 ELEMENTS = ("O", "Si", "Al")
 KBAR = 1602.1766208
@@ -329,3 +329,21 @@ def test_periodic_without_a_lattice_is_named(tmp_path):
     path.write_text(PLAIN.replace(LATTICE, 'pbc="T T T"'))
     with pytest.raises(ValueError, match=r"a\.xyz: structure 0 .*periodic, but its cell is"):
         read_structures([path])
+
+
+@pytest.mark.parametrize(
+    "name", ["XDATCAR", "a.xyz", "a.traj", "a.xyz.gz", "vasprun.traj", "run.db"]
+)
+def test_ase_decides_what_a_trajectory_is(tmp_path, name):
+    """And what neither it nor we know is named; a dump stays a dump under any name."""
+    frames = [
+        Atoms("Ar4", positions=np.eye(4, 3) * 3 + 0.01 * k, cell=[9.0] * 3, pbc=True)
+        for k in range(4)
+    ]
+    for atoms in frames if name.endswith(".db") else [frames]:
+        ase.io.write(tmp_path / name, atoms, append=name.endswith(".db"))
+    assert known_to_ase(tmp_path / name)
+    assert len(extxyz.read(tmp_path / name)) == 4
+    for other, text in (("b.xyz", "ITEM: TIMESTEP\n0\n"), ("b.dump", "# nothing\n"), ("b", "")):
+        (tmp_path / other).write_text(text)
+        assert not known_to_ase(tmp_path / other)
