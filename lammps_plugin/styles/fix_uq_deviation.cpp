@@ -217,22 +217,23 @@ void FixUQDeviation::write_line(const std::vector<Row> &rows) {
   fflush(out_);
 }
 
+// The models' own energy and forces have names that nobody reads as labels.
 void FixUQDeviation::write_frame(const std::vector<Row> &rows) {
   if (!frames_) frames_ = open(frames_file_);
   const double eV = pair_->energy_unit(), fs = pair_->femtoseconds();
   const double unit = relative_ > 0.0 ? 1.0 : eV;    // of the deviations
   const double *h = domain->h;
   const std::vector<double> &w = deviation_->driver_virial();
-  fprintf(frames_, "%d\nTime=%.8f pbc=\"%c %c %c\" uncertainty=%.8f", static_cast<int>(rows.size()),
+  fprintf(frames_, "%d\nTime=%.8f pbc=\"%c %c %c\" uq_uncertainty=%.8f", static_cast<int>(rows.size()),
           update->ntimestep * update->dt * fs, domain->xperiodic ? 'T' : 'F',
           domain->yperiodic ? 'T' : 'F', domain->zperiodic ? 'T' : 'F', values_[3] / unit);
   fprintf(frames_,
           " Lattice=\"%.10g 0 0 %.10g %.10g 0 %.10g %.10g %.10g\" Origin=\"%.10g %.10g %.10g\"",
           h[0], h[5], h[1], h[4], h[3], h[2], domain->boxlo[0], domain->boxlo[1], domain->boxlo[2]);
-  fprintf(frames_, " energy=%.8f virial=\"", deviation_->driver_energy() / eV);
+  fprintf(frames_, " uq_energy=%.8f uq_virial=\"", deviation_->driver_energy() / eV);
   for (int c : {0, 3, 4, 6, 1, 5, 7, 8, 2})    // rows xx xy xz, yx yy yz, zx zy zz
     fprintf(frames_, c == 2 ? "%.8f" : "%.8f ", w[c] / eV);
-  fprintf(frames_, "\" Properties=species:S:1:pos:R:3:vel:R:3:forces:R:3:uncertainty:R:1\n");
+  fprintf(frames_, "\" Properties=species:S:1:pos:R:3:vel:R:3:uq_forces:R:3:uq_uncertainty:R:1\n");
   for (const Row &row : rows) {
     const int type = static_cast<int>(row.type);
     fprintf(frames_, "%s", pair_->acts_on(type) ? pair_->element(type) : "X");

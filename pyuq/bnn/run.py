@@ -17,7 +17,13 @@ from pyuq.bnn.samplers import SGHMC, Draws, Dropout, Ensemble, LastLayer, Shallo
 from pyuq.bnn.target import Likelihood, NetworkTarget
 from pyuq.io.files import check_folder, read_json, write_text
 from pyuq.io.structures import check_structures, expand, read_structures
-from pyuq.models.fit import RepulsionSettings, repetition_note, structure_hash, training_hash
+from pyuq.models.fit import (
+    RepulsionSettings,
+    repetition_note,
+    structure_hash,
+    training_hash,
+    training_record,
+)
 from pyuq.models.yace import repulsion_inside
 from pyuq.settings import assign, check_name, choose, from_table, load_toml, positive
 
@@ -125,6 +131,7 @@ class Run:
         provenance = {
             "settings": json.loads(json.dumps(asdict(self.settings))),
             "training_sha256": training_hash(self.training),
+            "training": training_record(map(structure_hash, self.training)),
             "gradients": draws.gradients,
             "chains": draws.theta.shape[0],
         }

@@ -14,8 +14,10 @@ import pyuq
 from pyuq.calculator import UQCalculator, force_deviations
 from pyuq.calibration.recalibration import Recalibration, Sample
 from pyuq.calibration.scores import LEVELS, Scores, coverage, reliability, scores
-from pyuq.io.files import atomic_write, beside, require_folder, write_text
+from pyuq.io.files import atomic_write, beside, read_metadata, require_folder, write_text
 from pyuq.io.structures import StructureFiles, check_structure, take
+from pyuq.models.evaluator import Evaluator
+from pyuq.models.fit import HASH_DIGITS, joined_hash, structure_hash
 from pyuq.models.readout_posterior import species_names
 from pyuq.models.readout_sums import agree, my_share
 
@@ -52,13 +54,15 @@ def collect(
     Raises
     ------
     ValueError
-        The calculator has no uncertainty; a structure has no label, or an element that a member does not know.
+        The calculator has no uncertainty; a structure has no label, or an element that a member does not know; or a
+        member has been trained on some of the structures.
     """
     if not calculator.has_uncertainty:
         raise ValueError(
             f"{calculator.members[0].path} has no posterior and is alone: make one (`pyuq posterior`), or name "
             "further models"
         )
+    refuse_taught(calculator, structures, comm)
     mine, found, error = my_share(len(structures), comm), {}, None
     progress = tqdm(mine, desc="structures", disable=None)
     try:
@@ -77,6 +81,67 @@ def collect(
         if rows:
             samples[quantity] = _sample(rows)
     return samples
+
+
+def training_of(member: Evaluator) -> tuple[Path, str, frozenset[str]]:
+    """What a model's files tell of its training set.
+
+    Returns
+    -------
+    path : Path
+        File that tells it.
+    joined : str
+        Hash of the whole set; empty where nothing is known.
+    single : frozenset of str
+        What :func:`pyuq.models.fit.training_record` keeps of its structures; empty in older files.
+    """
+    path = member.path
+    for file in (path, path.with_suffix(".uq")):
+        metadata = read_metadata(file)
+        if not metadata or (file != path and not member.model.has_posterior):
+            continue
+        record = json.loads(metadata.get("provenance", "{}"))
+        joined = metadata.get("training_sha256") or record.get("training_sha256") or ""
+        if joined:
+            return file, joined, frozenset(record.get("training", ()))
+    return path, "", frozenset()
+
+
+def refuse_taught(
+    calculator: UQCalculator, structures: Sequence[Atoms] | StructureFiles, comm=None
+) -> None:
+    """Refuse structures that a member was trained on: it errs less on them than on any other.
+
+    Raises
+    ------
+    ValueError
+        Some are in the training set that a member's files name, exactly as they are; or are all of it.
+    """
+    known = {record for member in calculator.members if (record := training_of(member))[1]}
+    if not known:
+        return
+    mine, hashes, error = my_share(len(structures), comm), [], None
+    try:
+        for k, atoms in zip(mine, take(structures, mine), strict=True):
+            check_structure(structures, k, atoms, ())
+            hashes.append((k, structure_hash(atoms)))
+    except ValueError as reason:
+        error = reason
+    agree(comm, error)
+    if comm is not None:
+        hashes = [pair for part in comm.allgather(hashes) for pair in part]
+    hashes.sort()
+    for path, joined, single in sorted(known, key=lambda record: record[0]):
+        taught = [k for k, h in hashes if h[:HASH_DIGITS] in single]
+        if joined == joined_hash(h for _, h in hashes):
+            taught = [k for k, _ in hashes]
+        if taught:
+            few = ", ".join(map(str, taught[:5])) + (", ..." if len(taught) > 5 else "")
+            raise ValueError(
+                f"{len(taught)} of {len(hashes)} structures are among those that {path} was trained on (numbers {few}, "
+                "from 0): a model is surer and better there than anywhere else, and they would judge it too well. Name "
+                "structures that it has not seen"
+            )
 
 
 def _errors(calculator: UQCalculator, atoms: Atoms) -> dict[str, tuple]:

@@ -45,7 +45,7 @@ from pyuq.hal.walker import (
     repeatable,
     run_walkers,
 )
-from pyuq.io import extxyz
+from pyuq.io import extxyz, predictions
 from pyuq.io.files import Lock, atomic_write, check_folder, clear_temporaries
 from pyuq.io.identity import hash_file
 from pyuq.io.lammps_data import box_of, type_indices
@@ -453,7 +453,10 @@ class Loop:
     def _read(self, table: str, names: tuple[str, ...]) -> list[Atoms]:
         frames = []
         for path in relative_to(self.toml, names):
-            frames += extxyz.read(path)
+            found = extxyz.read(path)
+            if told := predictions.count_told(found):
+                say(f"{path}: {told}")
+            frames += found
         for atoms in frames:
             try:
                 type_indices(atoms, self.settings.elements)

@@ -9,6 +9,7 @@ from ase import Atoms
 from ase.data import atomic_masses, atomic_numbers
 
 from pyuq.io.files import write_text
+from pyuq.io.structures import cell_fault
 
 COLUMNS = {"atomic": "{id} {type}", "charge": "{id} {type} {charge:.17g}"}
 MARGIN = 1.0  # of the box around a structure that is not periodic, Å
@@ -38,7 +39,7 @@ def box_of(atoms: Atoms) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     Raises
     ------
     ValueError
-        Periodic in some directions only, or a cell without volume.
+        Periodic in some directions only, or a cell that :func:`pyuq.io.structures.cell_fault` refuses.
     """
     if not any(atoms.pbc):
         low, high = atoms.positions.min(axis=0) - MARGIN, atoms.positions.max(axis=0) + MARGIN
@@ -48,8 +49,8 @@ def box_of(atoms: Atoms) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             f"structure is periodic along {''.join(np.array(list('xyz'))[atoms.pbc])} only; expected all directions "
             "or none (a slab: make it periodic, with vacuum)"
         )
-    if abs(atoms.cell.volume) < 1e-8:
-        raise ValueError("periodic structure has a cell without volume")
+    if fault := cell_fault(atoms):
+        raise ValueError(f"structure {atoms.get_chemical_formula()}{fault}")
     orthogonal, upper = np.linalg.qr(atoms.cell.array.T)
     signs = np.sign(np.diag(upper))
     return np.tril(upper.T * signs), signs[:, None] * orthogonal.T, np.zeros(3)

@@ -7,16 +7,22 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
-from pyuq.io.extxyz import labelled
+from pyuq.io.extxyz import adopt, disagreement, labelled
 
 AXES = ("x", "y", "z")
+COMPONENTS = ("xx", "yy", "zz", "yz", "xz", "xy")
+# MLIP reads words, whatever the lines; writers differ in capitals.
+KEYS = {
+    key.lower(): key
+    for key in ("Size", "Supercell", "AtomData", "Energy", "PlusStress", "Virial", "Stress")
+}
 
 
 def recognises(path: Path) -> bool:
     """Tell whether a file starts like MLIP's format (other ``.cfg`` exist, AtomEye's for one)."""
     if not path.is_file():
         return False
-    with open(path, errors="replace") as file:
+    with open(path, encoding="utf-8-sig", errors="replace") as file:
         return file.read(4096).lstrip().startswith("BEGIN_CFG")
 
 
@@ -43,7 +49,7 @@ def read_cfg(path, elements: Sequence[str]) -> list[Atoms]:
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"no file {path}")
-    lines = _Lines(path, path.read_text().splitlines())
+    lines = _Lines(path, path.read_text(encoding="utf-8-sig").splitlines())
     frames = []
     while lines.seek("BEGIN_CFG"):
         try:
@@ -68,9 +74,14 @@ class _Lines(Iterator):
                 return words
         raise ValueError("the file ends inside a configuration, expected END_CFG")
 
-    def numbers(self) -> np.ndarray:
-        """Numbers of the next line."""
-        return np.array([float(word) for word in next(self)])
+    def values(self, given: Sequence[str], count: int, what: str) -> np.ndarray:
+        """Read numbers that stand behind a key, or on the lines below it."""
+        words = list(given)
+        while len(words) < count:
+            words += next(self)
+        if len(words) > count:
+            raise ValueError(f"{what}: found {len(words)} values, expected {count}")
+        return _numbers(words, what)
 
     def seek(self, key: str) -> bool:
         """Move behind the next line that is this word; tell whether there is one."""
@@ -81,60 +92,140 @@ class _Lines(Iterator):
         return False
 
 
+def _numbers(words: Sequence[str], what: str) -> np.ndarray:
+    try:
+        return np.array([float(word) for word in words])
+    except ValueError as error:
+        raise ValueError(f"{what}: {error}") from None
+
+
+def _is_number(line: str) -> bool:
+    try:
+        return bool([float(word) for word in line.split()])
+    except ValueError:
+        return False
+
+
 def _configuration(lines: _Lines, elements: Sequence[str]) -> Atoms:
-    size, cell, table, energy, plus_stress, features = None, [], {}, None, None, {}
+    found, features = {}, {}
     for words in lines:
-        match words[0]:
-            case "END_CFG":
-                break
-            case "Size":
-                size = int(next(lines)[0])
-            case "Supercell":
-                while len(lines.lines[lines.number].split()) == 3:
-                    cell.append(lines.numbers())
-            case "AtomData:":
-                rows = np.array([lines.numbers() for _ in range(size)])
-                table = dict(zip(words[1:], rows.T, strict=True))
-            case "Energy":
-                energy = float(next(lines)[0])
-            case "PlusStress:":
-                plus_stress = dict(zip(words[1:], lines.numbers(), strict=True))
-            case "Feature":
-                features[words[1]] = " ".join(words[2:])
-            case other:
-                raise ValueError(f"unknown entry {other!r}")
-    return _structure(cell, table, energy, plus_stress, features, elements)
+        if words[0] == "END_CFG":
+            break
+        if words[0] == "Feature" and len(words) > 1:
+            value = " ".join(words[2:])
+            features[words[1]] = "\n".join(filter(None, (features.get(words[1]), value)))
+            continue
+        key = KEYS.get(words[0].lower().rstrip(":"), words[0])
+        if key in found:
+            raise ValueError(f"{key} is there twice: leave one")
+        found[key] = _entry(key, lines, words[1:], found.get("Size"))
+    if missing := [key for key in ("Size", "AtomData") if key not in found]:
+        raise ValueError(f"a configuration without {' and '.join(missing)}")
+    return _structure(found, features, elements)
 
 
-def _structure(
-    cell: list,
-    table: dict,
-    energy: float | None,
-    plus_stress: dict | None,
-    features: dict,
-    elements,
-) -> Atoms:
+def _entry(key: str, lines: _Lines, given: list[str], size: int | None):
+    """Read what belongs to a key."""
+    match key:
+        case "Size":
+            value = float(lines.values(given, 1, key)[0])
+            if value != int(value) or value < 0:
+                raise ValueError(f"Size {value:g}: expected a number of atoms")
+            return int(value)
+        case "Supercell":
+            words = list(given)
+            while lines.number < len(lines.lines) and _is_number(lines.lines[lines.number]):
+                words += next(lines)
+            if len(words) not in (0, 9):
+                raise ValueError(
+                    f"Supercell has {len(words)} numbers, expected 9 (three vectors), or none for a molecule"
+                )
+            return _numbers(words, key).reshape(-1, 3)
+        case "AtomData":
+            if size is None:
+                raise ValueError("AtomData before Size: expected the number of atoms first")
+            if len(set(given)) < len(given):
+                raise ValueError(f"AtomData names a column twice: {' '.join(given)}")
+            rows = []
+            for _ in range(size):
+                words = next(lines)
+                if len(words) != len(given):
+                    raise ValueError(
+                        f"atom {len(rows) + 1} of {size} has {len(words)} columns, AtomData names {len(given)}"
+                    )
+                rows.append(_numbers(words, f"atom {len(rows) + 1}"))
+            return dict(zip(given, np.array(rows).reshape(size, len(given)).T, strict=True))
+        case "Energy":
+            return float(lines.values(given, 1, key)[0])
+        case "PlusStress" | "Virial":
+            names = [word for word in given if word in COMPONENTS]
+            if sorted(names) != sorted(COMPONENTS):
+                raise ValueError(
+                    f"{key} names {' '.join(names) or 'nothing'}, expected {' '.join(COMPONENTS)}"
+                )
+            return dict(zip(names, lines.values(given[len(names) :], 6, key), strict=True))
+        case "Stress":
+            raise ValueError(
+                "Stress: has the opposite sign of PlusStress: and is refused by MLIP too: write PlusStress: with the "
+                "virial in eV, positive under compression"
+            )
+    raise ValueError(f"unknown entry {key!r}")
+
+
+def _structure(found: dict, features: dict, elements: Sequence[str]) -> Atoms:
+    table, cell = _ordered(found["AtomData"], found["Size"]), found.get("Supercell", ())
+    if "type" not in table:
+        raise ValueError("AtomData has no column type")
     species = table["type"].astype(int)
-    if species.max() >= len(elements):
+    if (species != table["type"]).any() or species.min(initial=0) < 0:
+        raise ValueError("AtomData: type must be a number from 0")
+    if species.max(initial=0) >= len(elements):
         raise ValueError(
             f"species {species.max()} has no name; expected at least {species.max() + 1} element "
             f"names in the file's order, found {' '.join(elements) or 'none'}"
         )
-    if len(cell) not in (0, 3):
-        raise ValueError(f"Supercell has {len(cell)} rows, expected 3, or none for a molecule")
-    atoms = Atoms([elements[s] for s in species], cell=cell or None, pbc=bool(cell))
-    if "cartes_x" in table:
+    periodic = len(cell) == 3
+    atoms = Atoms([elements[s] for s in species], cell=cell if periodic else None, pbc=periodic)
+    if all(f"cartes_{c}" in table for c in AXES):
         atoms.positions = np.column_stack([table[f"cartes_{c}"] for c in AXES])
+    elif all(f"direct_{c}" in table for c in AXES) and periodic:
+        atoms.positions = np.column_stack([table[f"direct_{c}"] for c in AXES]) @ atoms.cell.array
     else:
-        atoms.set_scaled_positions(np.column_stack([table[f"direct_{c}"] for c in AXES]))
-    if energy is not None and "fx" in table:
+        raise ValueError(
+            "AtomData has no positions: expected cartes_x cartes_y cartes_z, or direct_x direct_y direct_z and a "
+            f"Supercell, found {' '.join(table)}"
+        )
+    if "Energy" in found and "fx" in table:
         forces = np.column_stack([table[f"f{c}"] for c in AXES])
-        stress = None
-        if plus_stress and len(cell) == 3:
-            virial = [plus_stress[key] for key in ("xx", "yy", "zz", "yz", "xz", "xy")]
-            stress = -np.array(virial) / atoms.get_volume()
-        atoms = labelled(atoms, energy, forces, stress)
+        stress = _stress(found, atoms) if periodic else None
+        atoms = labelled(atoms, found["Energy"], forces, stress)
     if "nbh_grades" in table:
         atoms.arrays["nbh_grades"] = table["nbh_grades"]
     atoms.info |= features
-    return atoms
+    return adopt(atoms)
+
+
+def _ordered(table: dict, size: int) -> dict:
+    """Atoms in the order of their ids, where there are such."""
+    if "id" not in table:
+        return table
+    ids = table["id"]
+    if len(np.unique(ids)) < size:
+        raise ValueError("AtomData: an id is there twice, expected one for each atom")
+    order = np.argsort(ids)
+    return {name: column[order] for name, column in table.items()}
+
+
+def _stress(found: dict, atoms: Atoms) -> np.ndarray | None:
+    """Stress (6,), eV/Å³, of PlusStress or Virial: both are the virial in eV."""
+    tensors = [
+        np.array([found[key][c] for c in COMPONENTS])
+        for key in ("PlusStress", "Virial")
+        if key in found
+    ]
+    if not tensors:
+        return None
+    stress = -tensors[0] / atoms.get_volume()
+    if len(tensors) > 1 and (fault := disagreement(tensors[1], stress, atoms.get_volume())):
+        raise ValueError(f"PlusStress (read as stress) and Virial: {fault}")
+    return stress

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Read labelled structures: extended XYZ, MLIP's .cfg, and JSON lists of pymatgen structures with their outputs."""
 
+import gzip
 import os
 import re
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from copy import copy
 from pathlib import Path
@@ -10,12 +12,14 @@ from pathlib import Path
 import numpy as np
 import vesin
 from ase import Atoms
+from ase.io.formats import UnknownFileTypeError, filetype, ioformats
 
-from pyuq.io import extxyz, mlip
+from pyuq.io import extxyz, mlip, predictions
 from pyuq.io.files import check_distinct, read_json
 
 VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 COINCIDENT = 1e-3  # Å: atoms closer than this are a mistake
+THINNEST = 0.1  # Å between opposite faces of a cell: no crystal is thinner, and images of images have no end
 
 
 def expand(path: str, folder: Path) -> Path:
@@ -92,8 +96,8 @@ def check_structures(
     Raises
     ------
     ValueError
-        No atoms, missing labels, NaN, wrong shapes, an element that is not allowed, a periodic direction without a
-        cell vector, atoms on top of each other.
+        No atoms, missing labels, predictions of a model in their place, NaN, wrong shapes, an element that is not
+        allowed, a periodic direction without a cell vector, a cell without thickness, atoms on top of each other.
     """
     for k, atoms in enumerate(structures, first):
         if fault := _fault(atoms, elements):
@@ -106,7 +110,9 @@ def _fault(atoms: Atoms, elements: Sequence[str]) -> str:
     if not len(atoms):
         return " has no atoms"
     if not extxyz.is_labelled(atoms):
-        return " has no label; expected energy and forces"
+        return " has no label; expected energy and forces" + _instead(atoms)
+    if mark := predictions.mark(atoms):
+        return f" has no label: {predictions.told(predictions.set_apart(atoms, mark))}"
     if elements and (unknown := sorted(set(atoms.symbols) - set(elements))):
         return f": element {', '.join(unknown)} is not one of the potential's: {' '.join(elements)}"
     for name, shape in {"energy": (), "forces": (len(atoms), 3), "stress": (6,)}.items():
@@ -118,12 +124,34 @@ def _fault(atoms: Atoms, elements: Sequence[str]) -> str:
     return cell_fault(atoms) or _coincidence(atoms)
 
 
+def _instead(atoms: Atoms) -> str:
+    """What a structure without a label has in its place."""
+    if told := predictions.told(atoms):
+        return f": {told}"
+    known = atoms.calc.results if atoms.calc is not None else {}
+    names = sorted(
+        str(name)
+        for name in (*known, *atoms.info, *atoms.arrays)
+        if re.search("energ|forc", str(name), re.IGNORECASE)
+    )
+    return f" under these names, found {', '.join(names)}" if names else ""
+
+
 def cell_fault(atoms: Atoms) -> str:
-    """End of a sentence on periodic directions without a cell vector; empty if there are none."""
+    """End of a sentence on periodic directions without a cell vector, or a cell too thin to be one; empty if right."""
     vectors = atoms.cell.array[atoms.pbc]
-    if np.linalg.matrix_rank(vectors) == len(vectors):
+    if not np.isfinite(vectors).all() or np.linalg.matrix_rank(vectors) < len(vectors):
+        return f": periodic, but its cell is {atoms.cell.array.tolist()}"
+    if not len(vectors):
         return ""
-    return f": periodic, but its cell is {atoms.cell.array.tolist()}"
+    # Rows of the inverse are normal to the planes that bound the cell, and one over their distance long.
+    thickness = float(1.0 / np.linalg.norm(np.linalg.pinv(vectors), axis=0).max())
+    if thickness >= THINNEST:
+        return ""
+    return (
+        f": its cell is {thickness:.3g} Å thin, so that vectors are nearly parallel or too short; expected at least "
+        f"{THINNEST} Å between opposite faces, found {atoms.cell.array.tolist()}"
+    )
 
 
 def _coincidence(atoms: Atoms) -> str:
@@ -136,7 +164,33 @@ def _coincidence(atoms: Atoms) -> str:
 def _read(path: Path, elements: Sequence[str]) -> list[Atoms]:
     if path.suffix == ".cfg" and mlip.recognises(path):
         return mlip.read_cfg(path, elements)
-    return read_pymatgen(path) if path.suffix == ".json" else extxyz.read(path)
+    return read_pymatgen(path) if _is_list(path) else extxyz.read(path)
+
+
+def known_to_ase(path) -> bool:
+    """Tell by name and content whether a file is of a format that ASE reads, a LAMMPS text dump excepted."""
+    path = Path(path)
+    if not path.is_file():
+        return path.name.removesuffix(".gz").endswith((".xyz", ".extxyz", ".traj", ".db"))
+    with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
+        try:
+            if file.read(5) == b"ITEM:":
+                return False
+        except (OSError, EOFError, zlib.error):  # damaged, or not compressed whatever its name says
+            return False
+    try:
+        found = filetype(str(path))  # where the content tells nothing: the end of the name
+        return found in ioformats and not found.startswith("lammps-dump")
+    except (UnknownFileTypeError, OSError, ValueError):
+        return False
+
+
+def _is_list(path: Path) -> bool:
+    """Tell whether a file is a list in JSON; ASE's own JSON is a dictionary."""
+    if path.suffix != ".json" or not path.is_file():
+        return False
+    with open(path, encoding="utf-8-sig", errors="replace") as file:
+        return file.read(4096).lstrip().startswith("[")
 
 
 class StructureFiles:

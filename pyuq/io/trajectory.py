@@ -25,6 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from pyuq.io.dump import Frame, LammpsDump
+from pyuq.io.structures import known_to_ase
 
 CHUNK = 256  # frames unwrapped at once
 LONGEST_HOP = 0.4  # of the cell, in one frame, where only wrapped positions are known
@@ -666,8 +667,7 @@ class _Source:
 def _source(path, elements: Sequence[str] | None, partial: bool) -> _Source:
     if hasattr(path, "trajectory"):
         return _from_universe(path)
-    name = str(path).removesuffix(".gz")
-    if Path(name).suffix in (".xyz", ".extxyz", ".traj", ".db") or Path(name).name == "XDATCAR":
+    if known_to_ase(path):
         return _from_ase(path)
     dump = LammpsDump(path, partial=partial)
     species, remarks = _dump_species(dump, elements)

@@ -33,6 +33,13 @@ STEEPEST = 20.0  # smoothness; beyond, prior variances leave double precision
 Basis = ACEBasis | MTPBasis
 
 
+HASH_DIGITS = 16  # of the hash of a structure that a posterior keeps
+FEW = 10  # structures from which nothing general can be said
+SPENT = (
+    0.3  # of the rows, that weights have used up: residuals then show the weights, not the model
+)
+
+
 @dataclass(frozen=True)
 class Weights:
     """Standard deviation at which each kind of label is to be met, up to the noise that the fit finds.
@@ -196,6 +203,11 @@ def joined_hash(hashes: Iterable[str]) -> str:
     return hash_bytes("".join(sorted(hashes)).encode())
 
 
+def training_record(hashes: Iterable[str]) -> list[str]:
+    """Beginnings of the hashes of structures, which a posterior keeps so that none of them is taken for a judge."""
+    return sorted(h[:HASH_DIGITS] for h in hashes)
+
+
 def repetition_note(hashes: Iterable[str], test: Iterable[str] = ()) -> str:
     """Say how many structures are there more than once; empty if none.
 
@@ -218,6 +230,30 @@ def repetition_note(hashes: Iterable[str], test: Iterable[str] = ()) -> str:
             f"{known} of {len(test)} test structures are training structures too: their errors say nothing of new ones"
         )
     return "; ".join(notes)
+
+
+def few_data_note(structures: int, rows: int, effective: float) -> str:
+    """Say where a fit rests on so little that its errors and its noise mean nothing beyond it; empty if it does not.
+
+    Parameters
+    ----------
+    structures, rows : int
+        That taught.
+    effective : float
+        Number of weights that they determine, see :class:`pyuq.models.regression.Conditioning`.
+    """
+    found = []
+    if structures < FEW:
+        found.append(f"only {structures} structure{'s' if structures > 1 else ''} taught")
+    if effective > SPENT * rows:
+        found.append(f"{rows} rows determine {effective:.0f} weights")
+    if not found:
+        return ""
+    return (
+        f"{' and '.join(found)}: errors on the training set, the noise and the error bars say how well these "
+        "structures can be reproduced, not how wrong the potential is on others; give more structures, and judge by "
+        "a test set"
+    )
 
 
 @dataclass
@@ -359,6 +395,7 @@ class FitResult:
                 "rows": self.normal.nrows,
                 "noise_variance": self.posterior.noise_variance,
                 "log_evidence": self.posterior.log_evidence,
+                "training": training_record(map(structure_hash, self.structures)),
             },
             active_inverse=active_inverse,
         )

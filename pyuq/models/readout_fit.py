@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pyuq.io.structures import check_structures
 from pyuq.models.committee import Committee, prediction
 from pyuq.models.evaluator import Evaluator
-from pyuq.models.fit import Weights, training_hash
+from pyuq.models.fit import Weights, structure_hash, training_hash, training_record
 from pyuq.models.posterior import Posterior
 from pyuq.models.readout_posterior import (
     PosteriorSettings,
@@ -117,6 +117,7 @@ class ReadoutFit:
             noise=self.sums.deviations(),
             calibration={},
             training_sha256=training_hash(self.structures),
+            training=training_record(map(structure_hash, self.structures)),
             settings=PosteriorSettings(
                 mean="refit",
                 holdout=0.0,

@@ -29,7 +29,13 @@ from pyuq.io.files import beside, read_metadata, require_folder
 from pyuq.io.identity import hash_bytes, hash_file
 from pyuq.io.structures import StructureFiles, take
 from pyuq.models.evaluator import Evaluator
-from pyuq.models.fit import Weights, joined_hash, repetition_note
+from pyuq.models.fit import (
+    Weights,
+    few_data_note,
+    joined_hash,
+    repetition_note,
+    training_record,
+)
 from pyuq.models.maxvol import describe, flat_inverses, select_active_sets
 from pyuq.models.posterior import Posterior, PosteriorFile, refuse_other_owner
 from pyuq.models.readout_sums import KINDS, Components, Partial, accumulate, blocks, my_share
@@ -95,6 +101,10 @@ class ReadoutPosterior:
         What :func:`pyuq.models.fit.repetition_note` says of the structures.
     active_inverse : (Σ_z F_z²,) or None
         See :func:`pyuq.models.maxvol.flat_inverses`.
+    training : sequence of str
+        What :func:`pyuq.models.fit.training_record` keeps of the structures.
+    rows : int
+        Of the regression.
     """
 
     path: Path
@@ -109,6 +119,8 @@ class ReadoutPosterior:
     conditioning: Conditioning | None = None
     copies: str = ""
     active_inverse: FloatArray | None = None
+    training: Sequence[str] = ()
+    rows: int = 0
 
     def write(self, path) -> Path:
         """Write ``NAME.uq``."""
@@ -129,6 +141,7 @@ class ReadoutPosterior:
                 "noise": self.noise,
                 "calibration": self.calibration,
                 "conditioning": asdict(self.conditioning) if self.conditioning else None,
+                "training": list(self.training),
             },
             active_inverse=self.active_inverse,
         ).write(path)
@@ -240,6 +253,8 @@ def readout_posterior(
         noise={k: v for k, v in train.deviations().items() if train.parts[k].nrows},
         calibration=calibration,
         training_sha256=joined_hash(hashes),
+        training=training_record(hashes),
+        rows=total.nrows,
         settings=settings,
         conditioning=Conditioning.of(total, prior, absent(model, total)),
         copies=repetition_note(hashes),
@@ -318,7 +333,8 @@ def run_posterior(
             + ", ".join(f"{k} {v:.3g} {NOISE_UNITS[k]}" for k, v in result.noise.items())
         )
         print(result.conditioning.text(len(result.mean)))
-        for told in filter(None, (result.copies, other_zero(result.calibration))):
+        few = few_data_note(len(structures), result.rows, result.conditioning.effective)
+        for told in filter(None, (few, result.copies, other_zero(result.calibration))):
             print(told)
         if sets:
             print(describe(sets, result.elements or [str(z) for z in range(len(sets))]))

@@ -19,6 +19,7 @@ from pyuq.models.fit import (
     RepulsionSettings,
     Solver,
     Weights,
+    few_data_note,
     fit,
     repetition_note,
     structure_hash,
@@ -191,7 +192,8 @@ def run_fit(
         result.state(settings).save(folder / f"{file.name}.fit")
         sets = {"train": predict(result, train)} | ({"test": predict(result, test)} if test else {})
         copies = repetition_note(map(structure_hash, train), map(structure_hash, test))
-        found = (copies, groups_note(settings.groups, train), repulsion_note(result, test))
+        few = few_data_note(len(train), result.normal.nrows, result.conditioning().effective)
+        found = (few, copies, groups_note(settings.groups, train), repulsion_note(result, test))
         notes = [note for note in found if note]
         print(write_report(folder, result, sets, seconds, notes))
         if active:

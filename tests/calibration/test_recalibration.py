@@ -313,3 +313,38 @@ def test_student_scale_of_a_recalibration_is_the_closed_form(rng):
     start = StudentScale.guess(first.errors, first.sigmas)
     expected = start.update(rest.errors, rest.sigmas, 9 / len(rest.errors))
     assert found.scales["force"]["Ag"].student == expected
+
+
+@pytest.mark.parametrize("kept", ["each", "whole"])
+def test_structures_that_have_taught_do_not_judge(tmp_path, rng, capsys, kept):
+    """In another order, a part of them, among others; of older files, which keep one hash, all of them."""
+    shutil.copy(DATA / "nep/agi.txt", tmp_path)
+    path = tmp_path / "agi.txt"
+    first, frames = Evaluator(path), []
+    for atoms in crystals(rng, 12):
+        truth = first.compute(atoms)
+        forces = truth["forces"] + 0.05 * rng.normal(size=(8, 3))
+        frames.append(extxyz.labelled(atoms, truth["energy"] + 0.01 * rng.normal(), forces))
+    extxyz.write(tmp_path / "train.xyz", frames[:8])
+    assert main(["posterior", str(path), "--data", str(tmp_path / "train.xyz")]) == 0
+    assert "only 8 structures taught" in capsys.readouterr().out
+    if kept == "whole":
+        posterior = PosteriorFile.read(tmp_path / "agi.uq")
+        del posterior.provenance["training"]
+        posterior.write(tmp_path / "agi.uq")
+    sets = {"again": frames[:8], "backwards": frames[7::-1]}
+    if kept == "each":
+        sets |= {"part": frames[2:6], "mixed": [*frames[8:], frames[3]]}
+    for name, chosen in sets.items():
+        extxyz.write(tmp_path / f"{name}.xyz", chosen)
+        assert main(["calibrate", str(path), "--data", str(tmp_path / f"{name}.xyz")]) == 1
+        taught = 1 if name == "mixed" else len(chosen)
+        said = f"{taught} of {len(chosen)} structures are among those that {tmp_path}/agi.uq was"
+        assert said in capsys.readouterr().err
+        assert not list(tmp_path.glob("*.calibration.*"))
+    with pytest.raises(
+        ValueError, match=r"was trained on \(numbers 0, 1, 2, 3, 4, \.\.\., from 0\)"
+    ):
+        collect(UQCalculator(path), frames[:8])
+    extxyz.write(tmp_path / "new.xyz", frames[8:])
+    assert main(["calibrate", str(path), "--data", str(tmp_path / "new.xyz")]) == 0

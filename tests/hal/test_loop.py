@@ -63,6 +63,25 @@ def test_copies_among_the_start_structures_are_told(tmp_path, capsys):
     assert "1 of 2 test structures are training structures too" in said
 
 
+def test_predictions_among_the_start_structures_are_labelled_anew(tmp_path, capsys):
+    """Frames above a threshold, of an earlier version or of GPUMD, are structures; their energies are no labels."""
+    path = make_inputs(tmp_path)
+    start = extxyz.read(tmp_path / "start.extxyz")
+    wrong = extxyz.labelled(start[0], 123.0, np.ones((len(start[0]), 3)))
+    wrong.info["uncertainty"] = 0.5
+    extxyz.write(tmp_path / "start.extxyz", [wrong, *start[1:]])
+    loop = make_loop(path)
+    loop.start()
+    loop.close()
+    said = capsys.readouterr().out
+    assert (
+        "1 of 3 structures carry energies and forces that are a model's own, as uncertainty="
+        in said
+    )
+    energies = [a.get_potential_energy() for a in database(tmp_path / "run")]
+    assert energies[0] == EMTLabeller().one(start[0]).get_potential_energy()
+
+
 def test_run_folder_is_complete_and_labels_carry_their_provenance(finished):
     folder, reason = finished
     assert reason == "4 iterations"

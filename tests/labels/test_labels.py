@@ -226,17 +226,91 @@ def test_files_wait_resume_and_refuse_foreign_results(tmp_path):
     (tmp_path / "results" / f"{requests[1].stem}.failed").write_text("no convergence\n")
     with pytest.raises(Waiting, match="1 of 3"):
         labeller.label(structures)
-    moved = skewed(3)
-    moved.positions[0, 0] += 0.01
     extxyz.write(
-        tmp_path / "results" / requests[2].name, [extxyz.labelled(moved, 0.0, np.zeros((8, 3)))]
+        tmp_path / "results" / requests[2].name,
+        [extxyz.labelled(structures[2], 3.0, np.zeros((8, 3)))],
     )
-    good, failed, foreign = labeller.label(structures)
+    good, failed, third = labeller.label(structures)
     np.testing.assert_array_equal(good.get_stress(), np.arange(6) * 0.01)
     assert failed.reason == "no convergence"
-    assert "differs from its request" in foreign.reason
-    extxyz.write(tmp_path / "results" / requests[2].name, [structures[2]] * 2)
-    assert "holds 2 structures, expected one" in labeller.label(structures)[2].reason
+    assert third.get_potential_energy() == 3.0
+
+
+def answered(folder, atoms, *results):
+    """Put results of one request into its file; returns a labeller and the file."""
+    labeller = FileLabeller(folder)
+    with pytest.raises(Waiting, match="1 of 1 labels are missing"):
+        labeller.label([atoms])
+    (request,) = (folder / "requests").iterdir()
+    extxyz.write(folder / "results" / request.name, results)
+    return labeller, folder / "results" / request.name
+
+
+def moved():
+    atoms = skewed()
+    atoms.positions[0, 0] += 0.01
+    return extxyz.labelled(atoms, 0.0, np.zeros((8, 3)))
+
+
+def spoilt(**results):
+    label = extxyz.labelled(skewed(), 0.0, np.zeros((8, 3)))
+    label.calc.results.update(results)
+    return label
+
+
+def predicted():
+    label = spoilt()
+    label.info["uncertainty"] = 0.1
+    return label
+
+
+def other_cell():
+    atoms = skewed()
+    atoms.set_cell(atoms.cell.array + np.eye(3) * 0.01)
+    return extxyz.labelled(atoms, 0.0, np.zeros((8, 3)))
+
+
+def other_element():
+    label = spoilt()
+    label.symbols[0] = "Si"
+    return label
+
+
+MENDABLE = {
+    "moved": ([moved()], r"its positions differ from the request's by 0\.0"),
+    "other cell": ([other_cell()], r"its cell differs from the request's by 0\.01"),
+    "other atoms": ([other_element()], "it holds Al6Si2, its request Al7Si"),
+    "two": ([moved(), moved()], "holds 2 structures, expected one"),
+    "no label": ([skewed()], "has no energy and forces"),
+    "not finite": ([spoilt(energy=np.nan)], "energy of the label is not finite"),
+    "predicted": ([predicted()], "has no energy and forces: .*uncertainty= tells"),
+}
+
+
+@pytest.mark.parametrize(("results", "message"), MENDABLE.values(), ids=MENDABLE)
+def test_what_a_person_can_mend_keeps_waiting_and_is_read_again(tmp_path, results, message):
+    atoms = skewed()
+    labeller, path = answered(tmp_path, atoms, *results)
+    with pytest.raises(Waiting, match=rf"1 of 1 cannot be used and wait to be mended.*{message}"):
+        labeller.label([atoms])
+    extxyz.write(path, [extxyz.labelled(atoms, -2.0, np.zeros((8, 3)))])
+    (label,) = labeller.label([atoms])
+    assert label.get_potential_energy() == -2.0
+
+
+def test_half_a_file_keeps_waiting_and_a_person_may_give_up(tmp_path):
+    atoms = skewed()
+    labeller, path = answered(tmp_path, atoms, extxyz.labelled(atoms, -2.0, np.zeros((8, 3))))
+    whole = path.read_text()
+    path.write_text(whole[:300])
+    with pytest.raises(Waiting, match=r"frame 0 cannot be read: the file ends"):
+        labeller.label([atoms])
+    path.with_suffix(".failed").write_text("SCF\n")
+    assert labeller.label([atoms])[0].reason == "SCF"
+    path.write_text(whole)
+    assert labeller.label([atoms])[0].get_potential_energy() == -2.0
+    labeller.max_force = -1.0  # physics, which nobody mends
+    assert "max_force" in labeller.label([atoms])[0].reason
 
 
 def test_extxyz_keeps_every_bit(tmp_path):

@@ -139,7 +139,7 @@ def test_driver_every(committee):
 
 
 def test_frames(committee, tmp_path):
-    """GPUMD's threshold dump: the driver's energy, forces and virial, in the order of the IDs."""
+    """Frames above a threshold: the driver's energy, forces and virial, in the order of the IDs."""
     script = atoms(None, pair="uq driver 2", coeff=coeff(committee), tilt=(1.0, 0.5, -0.7))
     probe = run(script + "fix d all uq/deviation 1\nrun 0 post no")
     worst = probe.extract_fix("d", 0, 1, 3)
@@ -150,10 +150,10 @@ def test_frames(committee, tmp_path):
     lmp = run(script + f"fix d all uq/deviation 1 threshold {0.99 * worst}\nrun 0 post no")
     frame = read(tmp_path / "active.xyz")
     energies, f, w = member_results(committee, tilt=(1.0, 0.5, -0.7))
-    np.testing.assert_allclose(frame.get_forces(), f[1], atol=1e-7)
-    assert frame.get_potential_energy() == pytest.approx(energies[1], abs=1e-6)
-    assert frame.info["uncertainty"] == pytest.approx(worst, rel=1e-5)
-    virial = np.asarray(frame.info["virial"]).reshape(3, 3)
+    np.testing.assert_allclose(frame.arrays["uq_forces"], f[1], atol=1e-7)
+    assert frame.info["uq_energy"] == pytest.approx(energies[1], abs=1e-6)
+    assert frame.info["uq_uncertainty"] == pytest.approx(worst, rel=1e-5)
+    virial = np.asarray(frame.info["uq_virial"]).reshape(3, 3)
     np.testing.assert_allclose(virial[[0, 1, 2, 0, 0, 1], [0, 1, 2, 1, 2, 2]], w[1], atol=1e-6)
     shift = (
         frame.get_scaled_positions(wrap=False)
@@ -170,9 +170,11 @@ def test_frames_in_other_units(committee, tmp_path, relative):
         fix = f"fix d all uq/deviation 1 {relative.format(0.2 * kcal)} threshold 1e-9 frames {units}.xyz file none\n"
         run(atoms(None, coeff=coeff(committee), units=units) + fix + "run 0 post no")
     metal, real = (read(tmp_path / f"{units}.xyz") for units in ("metal", "real"))
-    np.testing.assert_allclose(real.arrays["uncertainty"], metal.arrays["uncertainty"], rtol=1e-5)
-    np.testing.assert_allclose(real.get_forces(), metal.get_forces(), atol=1e-6)
-    assert real.info["uncertainty"] == pytest.approx(metal.info["uncertainty"], rel=1e-5)
+    np.testing.assert_allclose(
+        real.arrays["uq_uncertainty"], metal.arrays["uq_uncertainty"], rtol=1e-5
+    )
+    np.testing.assert_allclose(real.arrays["uq_forces"], metal.arrays["uq_forces"], atol=1e-6)
+    assert real.info["uq_uncertainty"] == pytest.approx(metal.info["uq_uncertainty"], rel=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -197,7 +199,7 @@ def test_ranks_agree(committee, tmp_path, cell):
     a, b = (read(tmp_path / str(ranks) / "active.xyz", ":") for ranks in (1, 4))
     for left, right in zip(a, b, strict=True):
         np.testing.assert_allclose(left.positions, right.positions, atol=1e-7)
-        np.testing.assert_allclose(left.get_forces(), right.get_forces(), atol=1e-7)
+        np.testing.assert_allclose(left.arrays["uq_forces"], right.arrays["uq_forces"], atol=1e-7)
 
 
 def test_restart_goes_on(committee, tmp_path):

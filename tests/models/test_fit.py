@@ -443,3 +443,15 @@ def test_pairs_in_the_basis_table():
         basis_from_table(table | {"cutoff": {"Ag-I": 5.0}}, "fit.toml [basis]")
     with pytest.raises(ValueError, match=r"\[basis\]: seed = -1; expected an integer of 0"):
         basis_from_table({"elements": ["Ag"], "cutoff": 5.0, "seed": -1}, "[basis]", "mtp")
+
+
+def test_a_fit_that_rests_on_next_to_nothing_says_so(tmp_path):
+    """One structure: errors of 1e-5 that mean nothing; many structures: no such sentence."""
+    path = write_files(tmp_path, TOML + "[one_body]\nAr = 0.01\n[repulsion]\nzbl = false\n")
+    said = "not how wrong the potential is on others"
+    for n, sentence in ((1, "only 1 structure taught"), (12, "")):
+        extxyz.write(tmp_path / "train.xyz", labelled_argon(n, 1))
+        run_fit(path)
+        report = (tmp_path / "fit/report.md").read_text()
+        assert (said in report) == bool(sentence)
+        assert sentence in report
