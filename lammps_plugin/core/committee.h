@@ -13,6 +13,7 @@
 
 #include "model.h"
 
+#include <cmath>
 #include <vector>
 
 namespace uq {
@@ -21,6 +22,18 @@ namespace uq {
 // direction of its gradient would mean nothing.
 inline double above_rounding(double sigma, double largest_energy) {
   return sigma > 1e-12 * largest_energy ? sigma : 0.0;
+}
+
+// σ lowered by a floor f: S = √(σ² + f²) - f, which is σ far above the floor and σ²/2f far below
+// it, with a force that is continuous everywhere.
+struct Lowered {
+  double value;    // S
+  double slope;    // dS/dσ
+};
+inline Lowered lower(double sigma, double floor) {
+  if (sigma == 0.0) return {0.0, 0.0};
+  const double root = std::sqrt(sigma * sigma + floor * floor);
+  return {sigma * (sigma / (root + floor)), sigma / root};
 }
 
 class Committee {

@@ -284,9 +284,9 @@ double UQEngine::local(double tau, double floor, const std::vector<Pass> &passes
                  sigma = pass.kind == Pass::MEAN    ? 0.0
                          : pass.kind == Pass::SIGMA ? energy_unit_
                                                     : -tau * energy_unit_;
-    terms.push_back({mean, sigma, pass.result});
+    terms.push_back({mean, sigma, pass.kind == Pass::MERGED ? floor : 0.0, pass.result});
   }
-  const double energy = local.run(views.data(), floor, terms, wanted);
+  const double energy = local.run(views.data(), terms, wanted);
   min_distance_ = local.min_distance();
   for (int n = 0; wanted.sigma && n < ncenters(); n++) wanted.sigma[centers_[n]] *= energy_unit_;
   return energy_unit_ * energy;

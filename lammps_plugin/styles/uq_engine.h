@@ -2,9 +2,8 @@
 // Runs a committee on the atoms of one MPI rank: forward pass, the one reduction over ranks,
 // backward passes. Energies leave in LAMMPS's units: the conversion factor sits in the seeds.
 //
-// The bias is S = σ_E (global) or S = Σ_i σ_i (local), each lowered by a floor below which it
-// vanishes:
-//   global: S = max(σ_E - floor, 0);   local: S = Σ_i max(σ_i - floor, 0)
+// The bias is S = σ_E (global) or S = Σ_i σ_i (local), each σ lowered by a floor; see
+// core/committee.h.
 
 #ifndef LMP_UQ_ENGINE_H
 #define LMP_UQ_ENGINE_H
@@ -68,8 +67,9 @@ class UQEngine {
   };
   void backward(double tau, const std::vector<Pass> &passes);
 
-  // The same for S = Σ_i max(σ_i - floor, 0), batch after batch, forward and backward. Collective.
-  // Returns the mean energy of this rank's atoms. What is wanted of each centre: [nall].
+  // The same for Σ_i σ_i, batch after batch, forward and backward; of the merged pass each σ_i is
+  // lowered by the floor (eV). Collective. Returns the mean energy of this rank's atoms. What is
+  // wanted of each centre: [nall].
   using PerAtom = uq::LocalUncertainty::PerAtom;
   double local(double tau, double floor, const std::vector<Pass> &passes, const PerAtom &wanted);
 

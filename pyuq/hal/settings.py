@@ -169,12 +169,15 @@ class Bias:
     cap: float | None = None
     floor: float | None = None
     bound: float | None = None
+    volume: float | None = None
 
     def __post_init__(self):
         choose("mode", self.mode, ("global", "local"))
         positive(window=self.window)
         if min(ends(self.tau_rel)) < 0:
             raise ValueError(f"tau_rel = {self.tau_rel}; expected 0 (no bias) or more")
+        if self.volume is not None and not self.volume > 1:
+            raise ValueError(f"volume = {self.volume}; expected a factor above 1")
 
 
 @dataclass(frozen=True)
