@@ -18,6 +18,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 
 from pyuq.calibration import Recalibration
+from pyuq.io.masses import refuse_wrong_masses
 from pyuq.models.evaluator import VOIGT, Evaluator
 
 _BLOCK = 512  # rows whose variances are made at a time
@@ -76,8 +77,8 @@ class UQCalculator(Calculator):
     TypeError
         A keyword that neither this class nor ASE's calculators have.
     ValueError
-        No file; a structure holds an element that a member does not know; or the calibration is one of other
-        files, or has none of a species.
+        No file; a structure holds an element that a member does not know, or masses that are other elements'; or the
+        calibration is one of other files, or has none of a species.
     RuntimeError
         Unreadable or inconsistent file; the message names it.
     """
@@ -173,6 +174,9 @@ class UQCalculator(Calculator):
         """Evaluate; ASE calls this."""
         super().calculate(atoms, properties, system_changes)
         atoms = self.atoms
+        if atoms.has("masses"):
+            found = sorted(set(zip(atoms.symbols, atoms.get_masses(), strict=True)))
+            refuse_wrong_masses(*zip(*found, strict=True), f"masses of {atoms.symbols}")
         parts = [_MemberResult(member, atoms) for member in self.members]
         energy = np.array([p.energy for p in parts])
         forces = np.array([p.forces for p in parts])

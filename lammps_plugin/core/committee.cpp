@@ -49,6 +49,10 @@ bool Committee::has_noise() const {
                      [](const Model &member) { return member.map->has_noise(); });
 }
 
+void Committee::prepare() {
+  for (int k = 0; k < size(); k++) members_[k].readout.prepare(sums_.data() + offsets_[k]);
+}
+
 void Committee::multiply(int part, int parts, double *products) const {
   for (int k = 0; k < size(); k++)
     members_[k].readout.product(sums_.data() + offsets_[k], products + product_offset(k), part,

@@ -53,6 +53,9 @@ class Committee {
   double *sums() { return sums_.data(); }
   int sums_offset(int k) const { return offsets_[k]; }    // Φ_k, followed by E_k⁰
 
+  // From the reduced sums, once, before threads multiply(): see Readout.
+  void prepare();
+
   // From the reduced sums, the products Σ_k Φ_k of every member, contiguous: one of several parts
   // that add up to them, written to [nproducts()]. solve() needs their sum in products(). Worth
   // sharing among threads and ranks: the covariances are larger than the caches.

@@ -14,6 +14,7 @@
 #include "update.h"
 #include "utils.h"
 
+#include "core/math/elements.h"
 #include "uq_arguments.h"
 #include "uq_engine.h"
 #include "uq_files.h"
@@ -81,7 +82,8 @@ PairUQ *PairUQ::find(LAMMPS *lmp) {
 }
 
 PairUQ::PairUQ(LAMMPS *lmp)
-    : Pair(lmp), exchange_(std::make_unique<PairExchange>(*this)), epsilon_(EPSILON) {
+    : Pair(lmp), exchange_(std::make_unique<PairExchange>(*this)), keep_(uq::Evaluator::KEEP),
+      epsilon_(EPSILON) {
   single_enable = 0;
   restartinfo = 0;
   one_coeff = 1;
@@ -115,8 +117,9 @@ void PairUQ::settings(int narg, char **arg) {
   every_ = 1;
   mixed_ = radial_spline_ = extended_ghosts_ = false;
   epsilon_ = EPSILON * energy_unit_;
-  UQArguments arguments(lmp, "pair_style uq", "driver every radial precision ghosts eps", 0, narg,
-                        arg);
+  keep_ = uq::Evaluator::KEEP;
+  UQArguments arguments(lmp, "pair_style uq", "driver every radial precision ghosts keep eps", 0,
+                        narg, arg);
   while (arguments.next()) {
     if (arguments.is("driver"))
       driver_ = arguments.integer("`mean` or the number of a model from 1", "mean");
@@ -128,6 +131,8 @@ void PairUQ::settings(int narg, char **arg) {
       mixed_ = arguments.choice("double", "mixed");
     else if (arguments.is("ghosts"))
       extended_ghosts_ = arguments.choice("exchange", "extended");
+    else if (arguments.is("keep"))
+      keep_ = arguments.count();
     else
       epsilon_ = arguments.positive();
   }
@@ -189,7 +194,7 @@ void PairUQ::coeff(int narg, char **arg) {
   print_table(models);
   try {
     engine_ = std::make_unique<UQEngine>(uq::Committee(std::move(models)), std::move(species),
-                                         world, energy_unit_, mixed_);
+                                         world, energy_unit_, mixed_, keep_);
   } catch (const std::exception &e) {
     error->all(FLERR, e.what());
   }
@@ -263,7 +268,10 @@ void PairUQ::init_style() {
   if (!force->newton_pair)
     error->all(FLERR, "pair_style uq requires `newton on` in the input script");
   if (!atom->tag_enable) error->all(FLERR, "pair_style uq requires atom IDs: `atom_modify id yes`");
-  if (comm->me == 0) warn_of_missing_neighbors();
+  if (comm->me == 0) {
+    warn_of_missing_neighbors();
+    warn_of_masses();
+  }
   if (engine_->exchange_width() && comm->me == 0 &&
       modify->get_compute_by_style("heat/flux").size())
     error->warning(FLERR,
@@ -296,6 +304,24 @@ void PairUQ::warn_of_missing_neighbors() const {
     error->warning(FLERR,
                    "pair_style uq: pairs left out by `neigh_modify exclude` are missing from its "
                    "neighborhoods, which changes forces between other atoms, too");
+}
+
+// Elements in another order than the types of a data file: the numbers would be another material's.
+void PairUQ::warn_of_masses() {
+  std::vector<std::string> names;
+  std::vector<double> masses;
+  for (int type = 1; type <= atom->ntypes && atom->mass; type++)
+    if (map[type] >= 0) {
+      names.emplace_back(elements[map[type]]);
+      masses.push_back(atom->mass[type]);
+    }
+  const uq::MassCheck check = uq::check_masses(names, masses);
+  if (!check.message.empty() && check.message != masses_warned_)
+    error->warning(FLERR,
+                   "pair_style uq: masses do not fit the elements of pair_coeff: {}. The elements "
+                   "follow the order of the atom types",
+                   check.message);
+  masses_warned_ = check.message;
 }
 
 // Ghosts as far as messages come from, in as many steps as there are layers.

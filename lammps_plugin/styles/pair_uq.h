@@ -129,6 +129,8 @@ class PairUQ : public Pair {
   bool mixed_ = false;              // σ_i and grades that no force depends on in single precision
   bool radial_spline_ = false;      // ACE: splines of the reference evaluator
   bool extended_ghosts_ = false;    // networks: ghosts make their messages anew
+  std::string masses_warned_;       // what has been said of them
+  int keep_;                        // atoms whose forward pass the bias keeps
   double epsilon_;                  // of the per-atom quantity "relative", force units
 
   bigint evaluation_ = 0;           // counts compute()
@@ -159,6 +161,7 @@ class PairUQ : public Pair {
   std::vector<int> species_of_types(const uq::Model &) const;
   void print_table(const std::vector<uq::Model> &) const;
   void warn_of_missing_neighbors() const;
+  void warn_of_masses();
   void extend_ghosts();
   void set_atoms(double **x);
   void remember_atoms();

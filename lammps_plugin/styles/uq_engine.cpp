@@ -10,9 +10,9 @@
 using namespace LAMMPS_NS;
 
 UQEngine::UQEngine(uq::Committee committee, std::vector<std::vector<int>> species_of_type,
-                   MPI_Comm world, double energy_unit, bool mixed)
+                   MPI_Comm world, double energy_unit, bool mixed, int keep)
     : committee_(std::move(committee)), species_of_type_(std::move(species_of_type)), world_(world),
-      energy_unit_(energy_unit), mixed_(mixed), species_(committee_.size()) {
+      energy_unit_(energy_unit), mixed_(mixed), keep_(keep), species_(committee_.size()) {
   std::vector<const uq::FeatureMap *> maps;
   for (int k = 0; k < committee_.size(); k++) maps.push_back(committee_.member(k).map.get());
   together_ = uq::Group::of(maps);
@@ -27,8 +27,8 @@ void UQEngine::set_threads(int n) {
   local_.reset();
   team_ = std::make_unique<uq::ThreadTeam>(n);
   for (int k = 0; k < committee_.size(); k++)
-    members_.emplace_back(*committee_.member(k).map, *team_);
-  for (const uq::Group &group : together_) groups_.emplace_back(group.map(), *team_);
+    members_.emplace_back(*committee_.member(k).map, *team_, keep_);
+  for (const uq::Group &group : together_) groups_.emplace_back(group.map(), *team_, keep_);
   if (!zeros.empty()) set_zeros(zeros);
 }
 
@@ -211,6 +211,7 @@ double UQEngine::group_sums(size_t group) {
 // The products of covariances and sums. Reading a large covariance takes longer than one more
 // reduction: each thread of each rank reads its part.
 void UQEngine::multiply() {
+  committee_.prepare();
   if (!committee_.worth_sharing()) return committee_.multiply(0, 1, committee_.products());
   int rank, ranks;
   MPI_Comm_rank(world_, &rank);

@@ -23,9 +23,9 @@ namespace LAMMPS_NS {
 class UQEngine {
  public:
   // species_of_type [members][ntypes + 1]: LAMMPS type → species of that member's model, -1:
-  // skipped; mixed: see core/local.h
+  // skipped; mixed: see core/local.h; keep: see core/evaluator.h
   UQEngine(uq::Committee committee, std::vector<std::vector<int>> species_of_type, MPI_Comm world,
-           double energy_unit, bool mixed);
+           double energy_unit, bool mixed, int keep);
 
   const uq::Committee &committee() const { return committee_; }
   double cutoff(int itype, int jtype) const;    // Å, largest of all members, either way round
@@ -89,6 +89,7 @@ class UQEngine {
   MPI_Comm world_;
   double energy_unit_;    // LAMMPS energy unit per eV
   bool mixed_;
+  int keep_;
 
   int nall_ = 0;
   uq::Neighbors view_;

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from pyuq.io.masses import refuse_wrong_masses
 from pyuq.models.fit import FitSettings, RepulsionSettings, Solver, Weights
 from pyuq.models.run_fit import FAMILIES, basis_from_table
 from pyuq.settings import (
@@ -91,6 +92,7 @@ class Labels:
         choose("kind", self.kind, ("lammps", "ase", "files"))
         choose("atom_style", self.atom_style, ("atomic", "charge"))
         choose("unit_style", self.unit_style, ("metal", "real"))
+        refuse_wrong_masses(list(self.masses), list(self.masses.values()), "masses")
         positive(workers=self.workers)
         limits(timeout=self.timeout, max_force=self.max_force)
         if self.kind == "lammps" and not self.commands:

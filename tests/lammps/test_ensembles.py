@@ -143,7 +143,7 @@ def test_bound_limits_the_virial_of_the_bias(potential):
     mean = virial(run(base + "fix h all uq/hal tau 0\nrun 0"))
     sigma = virial(run(base + "fix h all uq/hal tau 1\nrun 0")) - mean
     relative = np.max(np.abs(sigma) / (np.abs(mean) + 32 * 0.2))
-    lmp = run(base + f"fix h all uq/hal tau 1e4 every 1 bound 0.01\nrun 0 post no")
+    lmp = run(base + "fix h all uq/hal tau 1e4 every 1 bound 0.01\nrun 0 post no")
     assert lmp.extract_fix("h", 0, 1, 7) == pytest.approx(relative, rel=1e-6)
     for _ in range(5):  # from the first forces on
         seen = max(lmp.extract_fix("h", 0, 1, n) for n in (4, 7))
@@ -158,7 +158,9 @@ def test_cell_that_runs_away_ends_the_run(potential, ensemble):
     """A bias without bound tears the cell open; the message says by how much, the frame is on disk."""
     script = held(potential, rattle=0.05) + f"fix n all {ensemble}\n"
     steps = "minimize 0 0 3000 9000" if "relax" in ensemble else "run 3000 post no"
-    with pytest.raises(Exception, match="the cell has run away: its volume is .* a factor of 1.2"):
+    with pytest.raises(
+        Exception, match=r"the cell has run away: its volume is .* a factor of 1\.2"
+    ):
         run(script + f"fix h all uq/hal tau 300 volume 1.2\n{steps}")
     (frame,) = Path.cwd().glob("uq_volume.*.dump")
     edges = np.array([line.split() for line in frame.read_text().splitlines()[5:8]], dtype=float)
