@@ -153,6 +153,20 @@ def test_force_is_smooth_at_the_floor(potential, mode, every, go):
     assert np.ptp(steps) < 0.1 * np.abs(steps).max() + 1e-6
 
 
+@pytest.mark.parametrize("mode", ["global", "local"])
+def test_perfect_lattice_has_no_tau(model, mode):
+    """Mean forces of a perfect lattice are rounding, and so would be their ratio."""
+    still = (
+        atoms(model, rattle=0.0) + "set group all type 1\nvelocity all set 0 0 0\nfix n all nve\n"
+    )
+    lmp = run(still + f"fix h all uq/hal tau_rel 0.5 window 2 every 1 mode {mode}\nrun 8 post no")
+    assert np.abs(forces(lmp)).max() < 1e-10
+    assert lmp.extract_fix("h", 0, 1, 0) == 0.0
+    lmp.command("displace_atoms all random 0.05 0.05 0.05 3")
+    lmp.command("run 8 post no")
+    assert lmp.extract_fix("h", 0, 1, 0) > 0.0
+
+
 def test_runs_continue(potential):
     """`run` after `run` equals one run, with τ's averages carried over."""
     script = (

@@ -97,9 +97,9 @@ uq::MassCheck uq::check_masses(const std::vector<std::string> &elements,
     const bool other = std::find(elements.begin(), elements.end(), owner) != elements.end() &&
                        owner != elements[i];
     if (is_isotope(elements[i], mass) && !other) continue;
-    const bool repartitioned = elements[i] == "H"
-                                   ? mass < REPARTITIONED && mass > HYDROGEN
-                                   : mass < expected && mass > expected - taken - 0.01;
+    const bool repartitioned =
+        elements[i] == "H" ? mass < REPARTITIONED && mass > HYDROGEN
+                           : mass < expected && mass > std::max(expected - taken - 0.01, TRITIUM);
     check.wrong = check.wrong || !repartitioned;
     check.message += (check.message.empty() ? "" : "; ") + elements[i] + " has mass " + text(mass) +
                      (owner.empty() || owner == elements[i] ? "" : ", which is that of " + owner) +
