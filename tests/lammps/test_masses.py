@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from ase.build import bulk, molecule
 from crystal import ELEMENTS, atoms, run
-
 from pyuq._core import check_masses
+
 from pyuq.calculator import UQCalculator
 from pyuq.hal.settings import Labels
 from pyuq.io.lammps_data import read_data, write_data
@@ -75,7 +75,7 @@ def test_python_refuses(potential, tmp_path):
     crystal.get_potential_energy()
     crystal.rattle(0.01, seed=1)
     crystal.set_masses([26.98, 28.085, 28.085, 28.085])
-    with pytest.raises(ValueError, match="which is that of Si.*Elements were exchanged"):
+    with pytest.raises(ValueError, match=r"which is that of Si.*Elements were exchanged"):
         crystal.get_potential_energy()
     crystal.set_masses(None)
     with pytest.raises(ValueError, match="masses: Al has mass 28"):
