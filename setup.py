@@ -73,7 +73,7 @@ class BuildExt(build_ext):
 
     def run_cmake(self):
         """Configure and build the targets uqcore and uqplugin."""
-        jobs = os.environ.get("PYUQ_BUILD_JOBS", str(os.cpu_count() or 1))
+        jobs = os.environ.get("PYUQ_BUILD_JOBS", str(len(os.sched_getaffinity(0))))
         headers = {
             "UQ_LAMMPS_HEADERS": header_dir("PYUQ_LAMMPS_HEADER_DIR", "lammps", "pair.h"),
             "UQ_MPI_INCLUDE": header_dir("PYUQ_MPI_INCLUDE_DIR", "mpich", "mpi.h"),

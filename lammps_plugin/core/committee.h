@@ -13,6 +13,7 @@
 
 #include "model.h"
 
+#include <cmath>
 #include <memory>
 #include <vector>
 
@@ -24,9 +25,21 @@ inline double above_rounding(double sigma, double largest_energy) {
   return sigma > 1e-12 * largest_energy ? sigma : 0.0;
 }
 
+// σ lowered by a floor f: S = √(σ² + f²) - f, which is σ far above the floor and σ²/2f far below
+// it, with a force that is continuous everywhere.
+struct Lowered {
+  double value;    // S
+  double slope;    // dS/dσ
+};
+inline Lowered lower(double sigma, double floor) {
+  if (sigma == 0.0) return {0.0, 0.0};
+  const double root = std::sqrt(sigma * sigma + floor * floor);
+  return {sigma * (sigma / (root + floor)), sigma / root};
+}
+
 class Committee {
  public:
-  explicit Committee(std::vector<std::shared_ptr<const Model>> members);
+  explicit Committee(std::vector<std::shared_ptr<Model>> members);
   explicit Committee(std::vector<Model> members);
 
   int size() const { return static_cast<int>(members_.size()); }
@@ -41,6 +54,9 @@ class Committee {
   int nsums() const { return nsums_; }
   double *sums() { return sums_.data(); }
   int sums_offset(int k) const { return offsets_[k]; }    // Φ_k, followed by E_k⁰
+
+  // From the reduced sums, once, before threads multiply(): see Readout.
+  void prepare();
 
   // From the reduced sums, the products Σ_k Φ_k of every member, contiguous: one of several parts
   // that add up to them, written to [nproducts()]. solve() needs their sum in products(). Worth
@@ -69,7 +85,7 @@ class Committee {
   MemberSeed merged_seed(int k) const;
 
  private:
-  std::vector<std::shared_ptr<const Model>> members_;
+  std::vector<std::shared_ptr<Model>> members_;
   std::vector<int> offsets_;
   int nsums_ = 0;
   std::vector<double> sums_;

@@ -10,9 +10,9 @@
 using namespace uq;
 
 Engine::Engine(Committee committee, std::vector<std::vector<int>> species_of_type,
-               std::unique_ptr<Reducer> reducer, double energy_unit, bool mixed)
+               std::unique_ptr<Reducer> reducer, double energy_unit, bool mixed, int keep)
     : committee_(std::move(committee)), species_of_type_(std::move(species_of_type)),
-      reducer_(std::move(reducer)), energy_unit_(energy_unit), mixed_(mixed),
+      reducer_(std::move(reducer)), energy_unit_(energy_unit), mixed_(mixed), keep_(keep),
       species_(committee_.size()) {
   std::vector<const FeatureMap *> maps;
   for (int k = 0; k < committee_.size(); k++) maps.push_back(committee_.member(k).map.get());
@@ -28,8 +28,8 @@ void Engine::set_threads(int n) {
   local_.reset();
   team_ = std::make_unique<ThreadTeam>(n);
   for (int k = 0; k < committee_.size(); k++)
-    members_.emplace_back(*committee_.member(k).map, *team_);
-  for (const Group &group : together_) groups_.emplace_back(group.map(), *team_);
+    members_.emplace_back(*committee_.member(k).map, *team_, keep_);
+  for (const Group &group : together_) groups_.emplace_back(group.map(), *team_, keep_);
   if (!zeros.empty()) set_zeros(zeros);
 }
 
@@ -211,6 +211,7 @@ double Engine::group_sums(size_t group) {
 // The products of covariances and sums. Reading a large covariance takes longer than one more
 // reduction: each thread of each rank reads its part.
 void Engine::multiply() {
+  committee_.prepare();
   if (!committee_.worth_sharing()) return committee_.multiply(0, 1, committee_.products());
   const int rank = reducer_->rank(), ranks = reducer_->size();
   const int threads = team_->size(), n = committee_.nproducts();
@@ -281,9 +282,9 @@ double Engine::local(double tau, double floor, const std::vector<Pass> &passes,
                  sigma = pass.kind == Pass::MEAN    ? 0.0
                          : pass.kind == Pass::SIGMA ? energy_unit_
                                                     : -tau * energy_unit_;
-    terms.push_back({mean, sigma, pass.result});
+    terms.push_back({mean, sigma, pass.kind == Pass::MERGED ? floor : 0.0, pass.result});
   }
-  const double energy = local.run(views.data(), floor, terms, wanted);
+  const double energy = local.run(views.data(), terms, wanted);
   min_distance_ = local.min_distance();
   for (int n = 0; wanted.sigma && n < ncenters(); n++) wanted.sigma[centers_[n]] *= energy_unit_;
   return energy_unit_ * energy;

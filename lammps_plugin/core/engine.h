@@ -2,9 +2,8 @@
 // Runs a committee on the atoms of one process: forward pass, the one reduction over processes,
 // backward passes. Energies leave in the caller's units: the conversion factor sits in the seeds.
 //
-// The bias is S = σ_E (global) or S = Σ_i σ_i (local), each lowered by a floor below which it
-// vanishes:
-//   global: S = max(σ_E - floor, 0);   local: S = Σ_i max(σ_i - floor, 0)
+// The bias is S = σ_E (global) or S = Σ_i σ_i (local), each σ lowered by a floor; see
+// committee.h.
 
 #ifndef UQ_ENGINE_H
 #define UQ_ENGINE_H
@@ -24,9 +23,11 @@ namespace uq {
 class Engine {
  public:
   // species_of_type [members][types]: the caller's type → species of that member's model, -1:
-  // skipped; energy_unit: the caller's energy unit per eV; mixed: see local.h
+  // skipped; energy_unit: the caller's energy unit per eV; mixed: see local.h;
+  // keep: see evaluator.h
   Engine(Committee committee, std::vector<std::vector<int>> species_of_type,
-         std::unique_ptr<Reducer> reducer, double energy_unit, bool mixed);
+         std::unique_ptr<Reducer> reducer, double energy_unit, bool mixed,
+         int keep);
 
   const Committee &committee() const { return committee_; }
   double cutoff(int itype, int jtype) const;    // Å, largest of all members, either way round
@@ -68,8 +69,9 @@ class Engine {
   };
   void backward(double tau, const std::vector<Pass> &passes);
 
-  // The same for S = Σ_i max(σ_i - floor, 0), batch after batch, forward and backward. Collective.
-  // Returns the mean energy of this rank's atoms. What is wanted of each centre: [nall].
+  // The same for Σ_i σ_i, batch after batch, forward and backward; of the merged pass each σ_i is
+  // lowered by the floor (eV). Collective. Returns the mean energy of this rank's atoms. What is
+  // wanted of each centre: [nall].
   using PerAtom = LocalUncertainty::PerAtom;
   double local(double tau, double floor, const std::vector<Pass> &passes, const PerAtom &wanted);
 
@@ -91,6 +93,7 @@ class Engine {
   std::unique_ptr<Reducer> reducer_;
   double energy_unit_;    // the caller's per eV
   bool mixed_;
+  int keep_;
 
   int nall_ = 0;
   Neighbors view_;

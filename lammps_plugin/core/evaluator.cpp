@@ -5,8 +5,11 @@
 #include "exchange.h"
 
 #include <algorithm>
+#include <limits>
 
 using namespace uq;
+
+static constexpr int AGAIN = 1024;    // centres of a piece that is made again: stays in the cache
 
 namespace {
 
@@ -60,8 +63,9 @@ class TeamExchange : public Exchange {
 
 }    // namespace
 
-Evaluator::Evaluator(const FeatureMap &map, ThreadTeam &team)
-    : map_(&map), team_(&team), messages_(team.size()) {
+Evaluator::Evaluator(const FeatureMap &map, ThreadTeam &team, int keep)
+    : map_(&map), team_(&team), keep_(std::max(keep / team.size(), 1)), seen_(team.size()),
+      messages_(team.size()) {
   for (int t = 0; t < team.size(); t++) states_.push_back(map.new_state());
 }
 
@@ -80,6 +84,37 @@ void Evaluator::share(const Neighbors &nb, int nresults, Result *results,
   });
 }
 
+// Of the centres of one thread: those that are made again, then those that are kept.
+std::vector<Evaluator::Piece> Evaluator::pieces(int ncenters) const {
+  std::vector<Piece> pieces;
+  const int kept = map_->exchange_width() > 0 ? ncenters : std::min(keep_, ncenters),
+            again = ncenters - kept;
+  for (int first = 0; first < again; first += AGAIN)
+    pieces.push_back({first, std::min(AGAIN, again - first)});
+  pieces.push_back({again, kept});
+  return pieces;
+}
+
+Neighbors Evaluator::part(const Neighbors &share, const Piece &piece) {
+  if (piece.count == share.ncenters) return share;
+  Neighbors part = share;
+  part.centers += piece.first;
+  part.ncenters = piece.count;
+  return part;
+}
+
+void Evaluator::start(int t) {
+  seen_[t] = {std::numeric_limits<double>::infinity(), 0.0, -1};
+}
+
+// What a forward pass over a piece has left; energies: it is the first one over it.
+void Evaluator::note(int t, const Piece &piece, bool energies) {
+  const FeatureMap::State &state = *states_[t];
+  seen_[t].min_distance = std::min(seen_[t].min_distance, state.min_distance);
+  if (energies) seen_[t].fixed_energy += state.fixed_energy;
+  seen_[t].held = piece.first;
+}
+
 // The seed of the centres from `first`.
 Seed Evaluator::part(const Seed &seed, int first) const {
   Seed part = seed;
@@ -95,34 +130,51 @@ void Evaluator::forward(const Neighbors &nb, double *sum, double *per_atom) {
     double *own = !sum || t == 0 ? sum : &sums_[(t - 1) * m];
     double *rows =
         per_atom ? per_atom + static_cast<size_t>(first) * map_->max_features() : nullptr;
-    map_->forward(share, *states_[t], own, rows);
+    start(t);
+    const std::vector<Piece> pieces = this->pieces(share.ncenters);
+    for (const Piece &piece : pieces) {
+      if (!sum && !per_atom && &piece != &pieces.back()) continue;
+      double *out = rows ? rows + static_cast<size_t>(piece.first) * map_->max_features() : nullptr;
+      map_->forward(part(share, piece), *states_[t], own, out);
+      note(t, piece, true);
+    }
   });
   for (size_t i = 0; i < sums_.size(); i++) sum[i % m] += sums_[i];
 }
 
 void Evaluator::backward(const Neighbors &nb, int nseeds, const Seed *seeds, Result *results) {
   share(nb, nseeds, results, [&](int t, int first, const Neighbors &share, Result *own) {
-    std::vector<Seed> parts;
-    for (int s = 0; s < nseeds; s++) parts.push_back(part(seeds[s], first));
-    map_->backward(share, *states_[t], nseeds, parts.data(), own);
+    const std::vector<Piece> pieces = this->pieces(share.ncenters);
+    for (size_t p = pieces.size(); p-- > 0;) {    // the last one is kept
+      const Neighbors centers = part(share, pieces[p]);
+      if (seen_[t].held != pieces[p].first) {
+        map_->forward(centers, *states_[t], nullptr, nullptr);
+        note(t, pieces[p], false);
+      }
+      std::vector<Seed> parts;
+      for (int s = 0; s < nseeds; s++) parts.push_back(part(seeds[s], first + pieces[p].first));
+      map_->backward(centers, *states_[t], nseeds, parts.data(), own);
+    }
   });
 }
 
 void Evaluator::evaluate(const Neighbors &nb, const Seed &seed, Result &result) {
   share(nb, 1, &result, [&](int t, int first, const Neighbors &share, Result *own) {
+    start(t);
     map_->evaluate(share, *states_[t], part(seed, first), *own);
+    note(t, {-1, 0}, true);
   });
 }
 
 double Evaluator::min_distance() const {
-  double distance = states_[0]->min_distance;
-  for (size_t t = 1; t < active_; t++) distance = std::min(distance, states_[t]->min_distance);
+  double distance = seen_[0].min_distance;
+  for (size_t t = 1; t < active_; t++) distance = std::min(distance, seen_[t].min_distance);
   return distance;
 }
 
 double Evaluator::fixed_energy() const {
   double energy = 0.0;
-  for (size_t t = 0; t < active_; t++) energy += states_[t]->fixed_energy;
+  for (size_t t = 0; t < active_; t++) energy += seen_[t].fixed_energy;
   return energy;
 }
 

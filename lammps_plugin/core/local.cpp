@@ -243,8 +243,9 @@ void LocalUncertainty::weigh_means(const std::vector<Pass> &passes) {
   }
 }
 
-// ∂S/∂φ_ki = (a + b (e_ki - c_kz - ē_i) / σ_i) w_k / K + b Σ_k φ_ki / (σ_i K)
-void LocalUncertainty::make_seeds(Scratch &scratch, double floor, const std::vector<Pass> &passes) {
+// ∂S/∂φ_ki = (a + b' (e_ki - c_kz - ē_i) / σ_i) w_k / K + b' Σ_k φ_ki / (σ_i K), b' = b times the
+// slope of lower()
+void LocalUncertainty::make_seeds(Scratch &scratch, const std::vector<Pass> &passes) {
   const double members = committee_.size();
   for (int k = 0; k < committee_.size(); k++) {
     Member &member = scratch.members[k];
@@ -261,8 +262,8 @@ void LocalUncertainty::make_seeds(Scratch &scratch, double floor, const std::vec
       const Rows own = seeds(k, pass, scratch);
       double *e0 = fixed(k, pass, scratch);
       for (int i = 0; i < member.batch.ncenters; i++) {
-        const double sigma = scratch.sigma[i],
-                     b = sigma > floor ? passes[p].sigma / (members * sigma) : 0.0,
+        const double sigma = scratch.sigma[i], slope = lower(sigma, passes[p].floor).slope,
+                     b = sigma > 0.0 ? slope * passes[p].sigma / (members * sigma) : 0.0,
                      a = passes[p].mean / members + b * member.energies[i];
         const size_t row = static_cast<size_t>(i) * own.stride;
         for (int j = 0; j < count; j++) own.data[row + j] = a * w[j] + b * member.v[row + j];
@@ -272,7 +273,7 @@ void LocalUncertainty::make_seeds(Scratch &scratch, double floor, const std::vec
   }
 }
 
-double LocalUncertainty::run(const Neighbors *views, double floor, const std::vector<Pass> &passes,
+double LocalUncertainty::run(const Neighbors *views, const std::vector<Pass> &passes,
                              const PerAtom &wanted) {
   std::vector<Result> results;
   for (const Pass &pass : passes) {
@@ -305,8 +306,8 @@ double LocalUncertainty::run(const Neighbors *views, double floor, const std::ve
       deviations(scratch);
       for (int i = 0; i < batch.ncenters && wanted.sigma; i++)
         wanted.sigma[batch.centers[i]] = scratch.sigma[i];
-      if (npasses > 0) make_seeds(scratch, floor, passes);
-      add_energies(scratch, floor, passes);
+      if (npasses > 0) make_seeds(scratch, passes);
+      add_energies(scratch, passes);
       for (int k = 0; k < members && npasses > 0; k++) backward(k, scratch, passes, own);
       if (wanted.grades) grades(scratch, wanted.grades);
     });
@@ -318,14 +319,13 @@ double LocalUncertainty::run(const Neighbors *views, double floor, const std::ve
   return total;
 }
 
-// s_i = a ē_i + b max(σ_i - floor, 0). The seeds do not give it: c_kz counts in them.
-void LocalUncertainty::add_energies(const Scratch &scratch, double floor,
-                                    const std::vector<Pass> &passes) {
+// s_i = a ē_i + b lower(σ_i, floor). The seeds do not give it: c_kz counts in them.
+void LocalUncertainty::add_energies(const Scratch &scratch, const std::vector<Pass> &passes) {
   const Neighbors &batch = scratch.members[0].batch;
   for (const Pass &pass : passes)
     for (int i = 0; i < batch.ncenters && pass.result.eatom; i++)
       pass.result.eatom[batch.centers[i]] +=
-          pass.mean * scratch.mean[i] + pass.sigma * std::max(scratch.sigma[i] - floor, 0.0);
+          pass.mean * scratch.mean[i] + pass.sigma * lower(scratch.sigma[i], pass.floor).value;
 }
 
 void LocalUncertainty::backward(int k, Scratch &scratch, const std::vector<Pass> &passes,

@@ -3,7 +3,7 @@
 //
 //     σ_i² = (1/K) Σ_k φ_kiᵀ Σ_k φ_ki + (1/K) Σ_k (e_ki - c_kz - ē_i)²,
 //
-// and passes with S = a Ē + b Σ_i max(σ_i - floor, 0) as energy. c_kz centres the energies of
+// and passes with S = a Ē + b Σ_i lower(σ_i, floor) as energy. c_kz centres the energies of
 // member k on atoms of species z: models share neither zero of energy nor how they divide it among
 // the species. It is a constant, so that S is conserved where it should be.
 
@@ -38,7 +38,7 @@ class LocalUncertainty {
   static std::vector<double> means(const std::vector<double> &energy_sums);
 
   struct Pass {
-    double mean, sigma;    // a, b
+    double mean, sigma, floor;    // a, b; eV
     Result result;
   };
   // Of each centre, [ntotal]; null: not wanted. A grade is the largest of the members that have an
@@ -48,8 +48,7 @@ class LocalUncertainty {
     double *grades = nullptr;    // extrapolation grade
   };
   // Returns Σ_i ē_i (eV).
-  double run(const Neighbors *views, double floor, const std::vector<Pass> &passes,
-             const PerAtom &wanted);
+  double run(const Neighbors *views, const std::vector<Pass> &passes, const PerAtom &wanted);
   double min_distance() const;    // Å, of the latest run
 
  private:
@@ -118,12 +117,12 @@ class LocalUncertainty {
   void energies(int k, Scratch &scratch);
   void variances(int k, Scratch &scratch, bool products);
   void add_projections(int k, bool roots, bool inverses);
-  static void add_energies(const Scratch &scratch, double floor, const std::vector<Pass> &passes);
+  static void add_energies(const Scratch &scratch, const std::vector<Pass> &passes);
   void backward(int k, Scratch &scratch, const std::vector<Pass> &passes, Result *results);
   void weigh_means(const std::vector<Pass> &passes);
   void grades(Scratch &scratch, double *grades);
   void deviations(Scratch &scratch) const;
-  void make_seeds(Scratch &scratch, double floor, const std::vector<Pass> &passes);
+  void make_seeds(Scratch &scratch, const std::vector<Pass> &passes);
 };
 
 }    // namespace uq

@@ -20,6 +20,8 @@ void Readout::set_covariance(std::vector<double> covariance) {
     throw Error("the covariance has " + std::to_string(covariance.size()) + " numbers, expected " +
                 std::to_string(mean_.size()) + " squared");
   covariance_ = std::move(covariance);
+  present_.clear();
+  root_.clear();
   deviations_.clear();
   nsamples_ = 0;
 }
@@ -33,6 +35,68 @@ void Readout::set_samples(int k, std::vector<double> samples) {
     deviations_[i] = (deviations_[i] - mean_[i % mean_.size()]) / std::sqrt(static_cast<double>(k));
   covariance_.clear();
   nsamples_ = k;
+}
+
+// Lower triangle L of A = L Lᵀ, row-major, in place, a panel of columns after the other. Directions
+// of no variance stay out. Returns the smallest pivot: below 0 where A is no covariance.
+static double cholesky(int n, std::vector<double> &a) {
+  double least = std::numeric_limits<double>::infinity();
+  constexpr int WIDTH = 64, ROWS = 120;
+  std::vector<double> smallest(n), panel(static_cast<size_t>(WIDTH) * n), product;
+  const auto row = [&](int i) { return &a[static_cast<size_t>(i) * n]; };
+  for (int i = 0; i < n; i++) smallest[i] = 1e-15 * row(i)[i];
+  for (int first = 0; first < n; first += WIDTH) {
+    const int width = std::min(WIDTH, n - first), behind = first + width;
+    for (int i = first; i < n; i++)
+      for (int j = first; j <= std::min(i, behind - 1); j++) {
+        double value = row(i)[j];
+        for (int k = first; k < j; k++) value -= row(i)[k] * row(j)[k];
+        if (j < i) {
+          row(i)[j] = row(j)[j] > 0.0 ? value / row(j)[j] : 0.0;
+        } else {
+          least = std::min(least, value);
+          row(i)[j] = value > smallest[i] ? std::sqrt(value) : 0.0;
+        }
+      }
+    for (int k = 0; k < width; k++)
+      for (int i = behind; i < n; i++) panel[static_cast<size_t>(k) * n + i] = row(i)[first + k];
+    for (int i = behind; i < n; i += ROWS) {
+      const int rows = std::min(ROWS, n - i), columns = i + rows - behind;
+      product.resize(static_cast<size_t>(rows) * columns);
+      matrix().multiply(rows, columns, width, row(i) + first, n, &panel[behind], n, product.data(),
+                        columns);
+      for (int q = 0; q < rows; q++)
+        for (int j = 0; j <= i + q - behind; j++)
+          row(i + q)[behind + j] -= product[static_cast<size_t>(q) * columns + j];
+    }
+  }
+  return least;
+}
+
+void Readout::prepare(const double *phi) {
+  if (covariance_.empty()) return;
+  const int m = size();
+  std::vector<char> known(m, 0);
+  for (const int i : present_) known[i] = 1;
+  bool more = false;
+  for (int i = 0; i < m; i++) {
+    more = more || (phi[i] != 0.0 && !known[i]);
+    known[i] = known[i] || phi[i] != 0.0;
+  }
+  if (!more) return;
+  present_.clear();
+  absent_.clear();
+  for (int i = 0; i < m; i++) (known[i] ? present_ : absent_).push_back(i);
+  const size_t n = present_.size();
+  std::vector<double> lower(n * n);
+  for (size_t i = 0; i < n; i++)
+    for (size_t j = 0; j <= i; j++)
+      lower[i * n + j] = covariance_[static_cast<size_t>(present_[i]) * m + present_[j]];
+  cholesky(static_cast<int>(n), lower);
+  root_.clear();
+  root_.reserve(n * (n + 1) / 2);
+  for (size_t j = 0; j < n; j++)
+    for (size_t i = j; i < n; i++) root_.push_back(lower[i * n + j]);
 }
 
 void Readout::product(const double *phi, double *v, int part, int parts) const {
@@ -50,16 +114,15 @@ void Readout::product(const double *phi, double *v, int part, int parts) const {
     return;
   }
   if (covariance_.empty()) return;
-  // Species that are absent have no features: only the rows of the others are read.
-  const int present = m - static_cast<int>(std::count(phi, phi + m, 0.0));
-  if (2 * present > m) {
-    matrix().symmetric_times_vector(m, covariance_.data(), phi, v, part, parts);
-    return;
-  }
-  for (int j = part; j < m; j += parts) {
-    if (phi[j] == 0.0) continue;
-    const double *row = &covariance_[static_cast<size_t>(j) * m];
-    for (int i = 0; i < m; i++) v[i] += phi[j] * row[i];
+  const int n = static_cast<int>(present_.size());
+  std::vector<double> x(n), y(n);
+  for (int k = 0; k < n; k++) x[k] = phi[present_[k]];
+  matrix().gram_times_vector(n, root_.data(), x.data(), y.data(), part, parts);
+  for (int k = 0; k < n; k++) v[present_[k]] = y[k];
+  // Species that are absent have no features, but the weights of a product.
+  for (int k = part; k < n && !absent_.empty(); k += parts) {
+    const double *row = &covariance_[static_cast<size_t>(present_[k]) * m];
+    for (const int i : absent_) v[i] += x[k] * row[i];
   }
 }
 
@@ -69,7 +132,8 @@ static double dot(int n, const double *a, const double *b) {
   return sum;
 }
 
-double Readout::variance(const double *phi, double *v) const {
+double Readout::variance(const double *phi, double *v) {
+  prepare(phi);
   product(phi, v);
   return dot(size(), phi, v);
 }
@@ -122,29 +186,6 @@ void Readout::variances(int n, int stride, int offset, int count, const double *
       var[i] += dot(width, phi + static_cast<size_t>(i) * stride + first,
                     out + static_cast<size_t>(i) * ld);
   }
-}
-
-// Lower triangle L of A = L Lᵀ, row-major, in place. Directions of no variance stay out. Returns
-// the smallest pivot: below 0 where A is no covariance.
-static double cholesky(int n, std::vector<double> &a) {
-  double largest = 0.0, least = std::numeric_limits<double>::infinity();
-  for (int i = 0; i < n; i++) largest = std::max(largest, a[static_cast<size_t>(i) * n + i]);
-  const double smallest = 1e-14 * largest;
-  for (int j = 0; j < n; j++) {
-    double *row = &a[static_cast<size_t>(j) * n];
-    for (int k = 0; k <= j; k++) {
-      const double *other = &a[static_cast<size_t>(k) * n];
-      double done;
-      matrix().times_vector(1, k, row, other, &done);
-      const double value = row[k] - done;
-      if (k < j)
-        row[k] = other[k] > 0.0 ? value / other[k] : 0.0;
-      else
-        row[k] = value > smallest ? std::sqrt(value) : 0.0;
-      if (k == j) least = std::min(least, value);
-    }
-  }
-  return least;
 }
 
 std::string uq::covariance_fault(size_t m, const std::vector<double> &s, bool whole) {

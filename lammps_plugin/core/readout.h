@@ -27,10 +27,14 @@ class Readout {
   bool has_posterior() const { return nsamples_ > 0 || !covariance_.empty(); }
   const std::vector<double> &mean() const { return mean_; }
 
-  // v = ΣΦ, or one of several `parts` that add up to it, for ranks to share the work.
+  // v = ΣΦ, or one of several `parts` that add up to it, for ranks to share the work. σ² is a small
+  // rest of large products of Φ and Σ: with a root, Σ = UᵀU, only the square root of that
+  // cancellation meets the rounding of Φ, which depends on the order of atoms. prepare() makes the
+  // root of the weights that have had features so far.
+  void prepare(const double *phi);
   void product(const double *phi, double *v, int part = 0, int parts = 1) const;
   // v = ΣΦ, returns Φ·v = σ² (eV²).
-  double variance(const double *phi, double *v) const;
+  double variance(const double *phi, double *v);
 
   // The same for n atoms whose features occupy block [offset, offset+count): phi, v [n][stride],
   // var [n]. Matrix-matrix products; v may be null.
@@ -49,7 +53,9 @@ class Readout {
   std::vector<double> mean_;
   std::vector<double> covariance_;    // [m][m]
   int nsamples_ = 0;
-  std::vector<double> deviations_;    // [k][m], (w_s - mean)/sqrt(k)
+  std::vector<double> deviations_;       // [k][m], (w_s - mean)/sqrt(k)
+  std::vector<int> present_, absent_;    // weights in the root and those that are not
+  std::vector<double> root_;             // U of those present, rows from the diagonal on
 };
 
 // What keeps s [m][m] from being a covariance, empty if nothing does: a variance below 0, an

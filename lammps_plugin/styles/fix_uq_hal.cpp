@@ -4,15 +4,19 @@
 //
 //   E_HAL = Ē - τ S,   τ = τ_rel <mean_i |F̄_i|> / <mean_i |F_σ,i|>,   F_σ = -∇S
 //
-// S: see core/engine.h. The averages are exponential with time constant `window`, fed by the
-// unbiased force; they accumulate during the first window, in which τ = 0. τ changes only at the
-// start of a real step: within a step, trial moves included, the force is the exact gradient of the
-// energy.
+// S: see core/engine.h. The averages are exponential with time constant `window`, fed by the unbiased
+// force; they accumulate during the first window, in which τ = 0. τ changes only at the start of a
+// real step: within a step, trial moves included, the force is the exact gradient of the energy.
+//
+// The bias pulls on the cell, too, and nothing holds a cell that a barostat has let go: `bound`
+// limits the virial of the bias as it limits its forces, and the run ends when the volume has
+// changed by more than a factor.
 
 #include "fix_uq_hal.h"
 
 #include "atom.h"
 #include "comm.h"
+#include "domain.h"
 #include "error.h"
 #include "force.h"
 #include "update.h"
@@ -31,7 +35,7 @@ using namespace FixConst;
 FixUQHAL::FixUQHAL(LAMMPS *lmp, int narg, char **arg)
     : Fix(lmp, narg, arg), bias_(std::make_shared<UQBias>()) {
   scalar_flag = vector_flag = 1;
-  size_vector = 7;
+  size_vector = 8;
   global_freq = 1;
   extscalar = 1;
   extvector = 0;
@@ -53,8 +57,8 @@ FixUQHAL::FixUQHAL(LAMMPS *lmp, int narg, char **arg)
         "fix uq/hal needs one `pair_style uq` (alone or in a hybrid), defined before the fix");
   epsilon_ = PairUQ::EPSILON * pair->energy_unit();
 
-  UQArguments arguments(lmp, "fix uq/hal", "tau_rel tau mode window every eps cap bound floor", 3,
-                        narg, arg);
+  UQArguments arguments(lmp, "fix uq/hal",
+                        "tau_rel tau mode window every eps cap bound floor volume", 3, narg, arg);
   while (arguments.next()) {
     if (arguments.is("tau_rel"))
       tau_rel_ = arguments.not_negative();
@@ -72,6 +76,8 @@ FixUQHAL::FixUQHAL(LAMMPS *lmp, int narg, char **arg)
       cap_ = arguments.positive();
     else if (arguments.is("bound"))
       bound_ = arguments.positive();
+    else if (arguments.is("volume"))
+      volume_ = arguments.factor();
     else
       bias_->floor = arguments.not_negative();
   }
@@ -81,8 +87,8 @@ FixUQHAL::FixUQHAL(LAMMPS *lmp, int narg, char **arg)
 }
 
 int FixUQHAL::setmask() {
-  return INITIAL_INTEGRATE | PRE_FORCE | PRE_REVERSE | END_OF_STEP | MIN_PRE_FORCE |
-         MIN_PRE_REVERSE;
+  return INITIAL_INTEGRATE | POST_INTEGRATE | PRE_FORCE | PRE_REVERSE | END_OF_STEP |
+         MIN_PRE_FORCE | MIN_PRE_REVERSE;
 }
 
 void FixUQHAL::init() {
@@ -118,8 +124,24 @@ void FixUQHAL::initial_integrate(int /*vflag*/) {
   bias_->tau = next_tau();
 }
 
+void FixUQHAL::post_integrate() {
+  check_volume();
+}
+
 void FixUQHAL::pre_force(int /*vflag*/) {
-  bias_->forces = update->ntimestep % every_ == 0;
+  bias_->forces = false;
+  if (update->ntimestep % every_ == 0) want_forces();
+}
+
+// The virial of the bias matters where the cell follows it.
+void FixUQHAL::want_forces() {
+  bias_->forces = true;
+  bias_->virials = domain->box_change && std::isfinite(bound_);
+}
+
+// Of the latest statistics, what `bound` limits.
+double FixUQHAL::largest_relative() const {
+  return std::max(latest_.max_relative, latest_.virial_relative);
 }
 
 // Only real force evaluations come here: trial moves of other fixes leave `latest_` alone.
@@ -128,7 +150,9 @@ void FixUQHAL::pre_reverse(int /*eflag*/, int /*vflag*/) {
 }
 
 void FixUQHAL::setup_pre_force(int /*vflag*/) {
-  bias_->forces = true;
+  if (start_volume_ == 0.0) start_volume_ = volume();
+  check_volume();
+  want_forces();
   if (samples_ == 0.0 && std::isfinite(bound_)) bound_first_tau();
 }
 
@@ -140,16 +164,18 @@ void FixUQHAL::bound_first_tau() {
   bias_->tau = 0.0;
   pair_->compute(0, 0);
   std::copy(kept.begin(), kept.end(), f);
-  max_relative_ = pair_->statistics(pair_->bias_forces(), epsilon_).max_relative;
+  latest_ = pair_->statistics(pair_->bias_forces(), epsilon_);
+  max_relative_ = largest_relative();
   bias_->tau = next_tau();
 }
 
 void FixUQHAL::setup_pre_reverse(int eflag, int vflag) {
   pre_reverse(eflag, vflag);
-  if (samples_ == 0.0) max_relative_ = latest_.max_relative;
+  if (samples_ == 0.0) max_relative_ = largest_relative();
 }
 
 void FixUQHAL::min_pre_force(int vflag) {
+  check_volume();
   pre_force(vflag);
 }
 
@@ -163,8 +189,29 @@ void FixUQHAL::end_of_step() {
   const double mixing = samples_ == 0.0 ? 1.0 : std::min(1.0, every_ / window_);
   mean_force_ += mixing * (latest_.mean - mean_force_);
   mean_sigma_ += mixing * (latest_.sigma - mean_sigma_);
-  max_relative_ = latest_.max_relative;
+  max_relative_ = largest_relative();
   samples_ += 1.0;
+}
+
+// Of the cell, as far as it is periodic: walls that follow the atoms bound no volume.
+double FixUQHAL::volume() const {
+  double volume = 1.0;
+  for (int k = 0; k < 3; k++)
+    if (domain->periodicity[k]) volume *= domain->prd[k];
+  return volume;
+}
+
+void FixUQHAL::check_volume() const {
+  const double now = volume();
+  if (now <= volume_ * start_volume_ && start_volume_ <= volume_ * now) return;
+  const std::string step = std::to_string(update->ntimestep);
+  const std::string frame = pair_->write_frame("uq_volume." + step + ".dump");
+  error->all(
+      FLERR,
+      "fix uq/hal: the cell has run away: its volume is {:.6g} at step {}, it was {:.6g} at "
+      "the start, and a factor of {:g} is allowed; the frame is in {}. Bias less (`tau_rel`, "
+      "`bound`), or allow more (`volume`)",
+      now, step, start_volume_, volume_, frame);
 }
 
 /* ---------------------------------------------------------------------- */
@@ -190,15 +237,17 @@ double FixUQHAL::compute_vector(int n) {
     return latest_.max_relative;
   case 5:
     return static_cast<double>(latest_.max_id);
-  default:
+  case 6:
     return latest_.min_distance;
+  default:
+    return latest_.virial_relative;
   }
 }
 
 void FixUQHAL::write_restart(FILE *fp) {
   if (comm->me) return;
-  std::vector<double> state = {bias_->tau,  steps_,   mean_force_,
-                               mean_sigma_, samples_, max_relative_};
+  std::vector<double> state = {bias_->tau, steps_,        mean_force_,  mean_sigma_,
+                               samples_,   max_relative_, start_volume_};
   const PairUQ *pair = PairUQ::find(lmp);
   const std::vector<double> zeros = zeros_.empty() && pair ? pair->zeros() : zeros_;
   state.push_back(static_cast<double>(zeros.size()));
@@ -215,7 +264,8 @@ void FixUQHAL::restart(char *buf) {
   mean_sigma_ = state[3];
   samples_ = state[4];
   max_relative_ = state[5];
-  zeros_.assign(state + 7, state + 7 + static_cast<int>(state[6]));
+  start_volume_ = state[6];
+  zeros_.assign(state + 8, state + 8 + static_cast<int>(state[7]));
   const bool varies = tau_fixed_ < 0.0 || std::isfinite(bound_);
   bias_->tau = varies ? std::min(state[0], cap_) : next_tau();
 }

@@ -14,6 +14,7 @@
 #include "update.h"
 #include "utils.h"
 
+#include "core/math/elements.h"
 #include "uq_arguments.h"
 #include "uq_files.h"
 
@@ -32,6 +33,24 @@ UQForces::Norms UQForces::norms(int i, double epsilon) const {
   n.sigma = std::sqrt(b[0] * b[0] + b[1] * b[1] + b[2] * b[2]);
   n.relative = n.sigma / (n.mean + epsilon);
   return n;
+}
+
+static std::array<double, 6> virial_of(const std::vector<double> &f, const double *x) {
+  std::array<double, 6> w = {};
+  for (size_t i = 0; i < f.size(); i += 3) {
+    w[0] += x[i] * f[i];
+    w[1] += x[i + 1] * f[i + 1];
+    w[2] += x[i + 2] * f[i + 2];
+    w[3] += x[i + 1] * f[i];
+    w[4] += x[i + 2] * f[i];
+    w[5] += x[i + 2] * f[i + 1];
+  }
+  return w;
+}
+
+void UQForces::add_virials(const double *x) {
+  mean_virial = virial_of(mean, x);
+  sigma_virial = virial_of(sigma, x);
 }
 
 namespace {
@@ -79,7 +98,8 @@ PairUQ *PairUQ::find(LAMMPS *lmp) {
 }
 
 PairUQ::PairUQ(LAMMPS *lmp)
-    : Pair(lmp), exchange_(std::make_unique<PairExchange>(*this)), epsilon_(EPSILON) {
+    : Pair(lmp), exchange_(std::make_unique<PairExchange>(*this)), keep_(uq::Evaluator::KEEP),
+      epsilon_(EPSILON) {
   single_enable = 0;
   restartinfo = 0;
   one_coeff = 1;
@@ -113,8 +133,9 @@ void PairUQ::settings(int narg, char **arg) {
   every_ = 1;
   mixed_ = radial_spline_ = extended_ghosts_ = false;
   epsilon_ = EPSILON * energy_unit_;
-  UQArguments arguments(lmp, "pair_style uq", "driver every radial precision ghosts eps", 0, narg,
-                        arg);
+  keep_ = uq::Evaluator::KEEP;
+  UQArguments arguments(lmp, "pair_style uq", "driver every radial precision ghosts keep eps", 0,
+                        narg, arg);
   while (arguments.next()) {
     if (arguments.is("driver"))
       driver_ = arguments.integer("`mean` or the number of a model from 1", "mean");
@@ -126,6 +147,8 @@ void PairUQ::settings(int narg, char **arg) {
       mixed_ = arguments.choice("double", "mixed");
     else if (arguments.is("ghosts"))
       extended_ghosts_ = arguments.choice("exchange", "extended");
+    else if (arguments.is("keep"))
+      keep_ = arguments.count();
     else
       epsilon_ = arguments.positive();
   }
@@ -188,7 +211,8 @@ void PairUQ::coeff(int narg, char **arg) {
   try {
     engine_ =
         std::make_unique<uq::Engine>(uq::Committee(std::move(models)), std::move(species),
-                                     std::make_unique<WorldReducer>(world), energy_unit_, mixed_);
+                                     std::make_unique<WorldReducer>(world), energy_unit_, mixed_,
+                                     keep_);
   } catch (const std::exception &e) {
     error->all(FLERR, e.what());
   }
@@ -262,7 +286,10 @@ void PairUQ::init_style() {
   if (!force->newton_pair)
     error->all(FLERR, "pair_style uq requires `newton on` in the input script");
   if (!atom->tag_enable) error->all(FLERR, "pair_style uq requires atom IDs: `atom_modify id yes`");
-  if (comm->me == 0) warn_of_missing_neighbors();
+  if (comm->me == 0) {
+    warn_of_missing_neighbors();
+    warn_of_masses();
+  }
   if (engine_->exchange_width() && comm->me == 0 &&
       modify->get_compute_by_style("heat/flux").size())
     error->warning(FLERR,
@@ -295,6 +322,24 @@ void PairUQ::warn_of_missing_neighbors() const {
     error->warning(FLERR,
                    "pair_style uq: pairs left out by `neigh_modify exclude` are missing from its "
                    "neighborhoods, which changes forces between other atoms, too");
+}
+
+// Elements in another order than the types of a data file: the numbers would be another material's.
+void PairUQ::warn_of_masses() {
+  std::vector<std::string> names;
+  std::vector<double> masses;
+  for (int type = 1; type <= atom->ntypes && atom->mass; type++)
+    if (map[type] >= 0) {
+      names.emplace_back(elements[map[type]]);
+      masses.push_back(atom->mass[type]);
+    }
+  const uq::MassCheck check = uq::check_masses(names, masses);
+  if (!check.message.empty() && check.message != masses_warned_)
+    error->warning(FLERR,
+                   "pair_style uq: masses do not fit the elements of pair_coeff: {}. The elements "
+                   "follow the order of the atom types",
+                   check.message);
+  masses_warned_ = check.message;
 }
 
 // Ghosts as far as messages come from, in as many steps as there are layers.
@@ -457,12 +502,14 @@ uq::Engine::PerAtom PairUQ::want_atoms(bool sigma, bool grades) {
 
 /* ----------------------------------------------------------------------
    mean - τS. One backward pass with merged weights, or, where F̄ and F_σ are wanted apart, one with
-both seeds
+both seeds. They give the force, too, but where a floor weighs the uncertainty of each atom by
+itself
 ------------------------------------------------------------------------- */
 
 double PairUQ::add_biased(const UQBias &bias) {
   const int nall = atom->nlocal + atom->nghost;
-  const bool local = bias.mode == UQBias::LOCAL;
+  const bool local = bias.mode == UQBias::LOCAL,
+             merged = !bias.forces || (local && bias.floor > 0.0);
   std::vector<uq::Engine::Pass> passes;
   if (bias.forces) {
     apart_.mean.assign(3 * static_cast<size_t>(nall), 0.0);
@@ -473,8 +520,8 @@ double PairUQ::add_biased(const UQBias &bias) {
     passes[1].kind = uq::Engine::Pass::SIGMA;
     passes[1].result.forces = apart_.sigma.data();
   }
-  if (!bias.forces || eflag_atom || vflag_either)
-    passes.push_back({uq::Engine::Pass::MERGED, tally(!bias.forces)});
+  if (merged || eflag_atom || vflag_either)
+    passes.push_back({uq::Engine::Pass::MERGED, tally(merged)});
 
   double energy, tau = bias.tau;
   if (local) {
@@ -483,15 +530,21 @@ double PairUQ::add_biased(const UQBias &bias) {
   } else {
     energy = engine_->forward();
     uncertainty_ = engine_->sigma();
-    if (uncertainty_ <= bias.floor) tau = 0.0;
+    const uq::Lowered s = uq::lower(uncertainty_, bias.floor);
+    tau *= s.slope;
     engine_->backward(tau, passes);
-    bias_energy_ = -tau * (uncertainty_ - bias.floor);
-    if (eflag_atom && bias.floor > 0.0) shift_eatom(tau * bias.floor);
+    bias_energy_ = -bias.tau * s.value;
+    if (eflag_atom && bias.floor > 0.0) shift_eatom(bias_energy_ + tau * uncertainty_);
   }
   if (!bias.forces) return energy;
 
   double *f = nall ? atom->f[0] : nullptr;
-  for (size_t n = 0; n < apart_.mean.size(); n++) f[n] += apart_.mean[n] - tau * apart_.sigma[n];
+  for (size_t n = 0; n < apart_.mean.size() && !merged; n++)
+    f[n] += apart_.mean[n] - tau * apart_.sigma[n];
+  apart_.energy = energy;
+  apart_.uncertainty = uncertainty_;
+  apart_.mean_virial = apart_.sigma_virial = {};
+  if (bias.virials) apart_.add_virials(nall ? atom->x[0] : nullptr);
   communicate_reverse(3, apart_.mean.data(), apart_.sigma.data());
   apart_evaluation_ = local ? -1 : evaluation_;
   return energy;
@@ -503,7 +556,7 @@ void PairUQ::sum_local(const UQBias &bias) {
   for (int n = 0; n < engine_->ncenters(); n++) {
     const double sigma = sigma_atom_[engine_->center(n)];
     sums[0] += sigma;
-    sums[1] += std::max(sigma - bias.floor, 0.0);
+    sums[1] += uq::lower(sigma, bias.floor).value;
   }
   MPI_Allreduce(MPI_IN_PLACE, sums, 2, MPI_DOUBLE, MPI_SUM, world);
   uncertainty_ = sums[0];
@@ -612,9 +665,9 @@ const UQForces &PairUQ::sigma_forces() {
   passes[0].result.forces = asked_.mean.data();
   passes[1].kind = uq::Engine::Pass::SIGMA;
   passes[1].result.forces = asked_.sigma.data();
-  engine_->forward();
+  asked_.energy = engine_->forward();
   engine_->backward(0.0, passes);
-  sigma_ = engine_->sigma();
+  asked_.uncertainty = sigma_ = engine_->sigma();
   communicate_reverse(3, asked_.mean.data(), asked_.sigma.data());
   asked_evaluation_ = evaluation_;
   return asked_;
@@ -672,7 +725,10 @@ void PairUQ::largest_grade(double &grade, tagint &id) {
 }
 
 UQStatistics PairUQ::statistics(const UQForces &forces, double epsilon) const {
-  double sums[3] = {0.0, 0.0, 0.0};    // Σ|F̄|, Σ|F_σ|, atoms
+  std::array<double, 16> sums = {};    // Σ|F̄|, Σ|F_σ|, atoms, Ē, virials of F̄ and F_σ
+  sums[3] = forces.energy;
+  std::copy_n(forces.mean_virial.begin(), 6, &sums[4]);
+  std::copy_n(forces.sigma_virial.begin(), 6, &sums[10]);
   double maxima[2] = {-1.0,
                       -engine_->min_distance()};    // relative uncertainty, minus the distance
   tagint id = 0;
@@ -688,15 +744,19 @@ UQStatistics PairUQ::statistics(const UQForces &forces, double epsilon) const {
     }
   }
   const double mine = maxima[0];
-  MPI_Allreduce(MPI_IN_PLACE, sums, 3, MPI_DOUBLE, MPI_SUM, world);
+  MPI_Allreduce(MPI_IN_PLACE, sums.data(), static_cast<int>(sums.size()), MPI_DOUBLE, MPI_SUM,
+                world);
   MPI_Allreduce(MPI_IN_PLACE, maxima, 2, MPI_DOUBLE, MPI_MAX, world);
   if (mine != maxima[0]) id = 0;
   MPI_Allreduce(MPI_IN_PLACE, &id, 1, MPI_LMP_TAGINT, MPI_MAX, world);
 
   UQStatistics s;
   const double n = std::max(sums[2], 1.0);
-  s.mean = sums[0] / n;
-  s.sigma = sums[1] / n;
+  s.mean = sums[0] > ROUNDING * std::abs(sums[3]) ? sums[0] / n : 0.0;
+  s.sigma = sums[1] > ROUNDING * forces.uncertainty ? sums[1] / n : 0.0;
+  for (int c = 0; c < 6; c++)
+    s.virial_relative =
+        std::max(s.virial_relative, std::abs(sums[10 + c]) / (std::abs(sums[4 + c]) + n * epsilon));
   s.max_relative = std::max(maxima[0], 0.0);
   s.max_id = id;
   s.min_distance = -maxima[1];

@@ -10,6 +10,7 @@
 #include "core/engine.h"
 #include "core/exchange.h"
 
+#include <array>
 #include <memory>
 #include <string>
 #include <vector>
@@ -22,15 +23,22 @@ struct UQModelFile;
 // unbiased.
 struct UQBias {
   enum Mode { GLOBAL, LOCAL } mode = GLOBAL;
-  double tau = 0.0;       // bias energy -tau S
-  double floor = 0.0;     // S counts uncertainty above this (energy)
-  bool forces = false;    // F̄ and F_σ wanted apart
+  double tau = 0.0;        // bias energy -tau S
+  double floor = 0.0;      // lowers S, see core/committee.h (energy)
+  bool forces = false;     // F̄ and F_σ wanted apart
+  bool virials = false;    // with them theirs
 };
 
-// Unbiased force and F_σ = -∇S on each atom; complete on owned atoms after the reverse
-// communication.
+// Unbiased force and F_σ = -∇U, U the uncertainty without its floor, on each atom; complete on
+// owned atoms after the reverse communication.
 struct UQForces {
-  std::vector<double> mean, sigma;    // [nall][3]
+  std::vector<double> mean, sigma;                              // [nall][3]
+  double energy = 0.0;                                          // Ē of this rank's atoms
+  double uncertainty = 0.0;                                     // U, of all ranks
+  std::array<double, 6> mean_virial = {}, sigma_virial = {};    // of this rank, if wanted
+
+  // Σ r ⊗ f of either, before the reverse communication.
+  void add_virials(const double *x);
 
   // |F̄_i|, |F_σ,i| and |F_σ,i| / (|F̄_i| + ε) of one atom
   struct Norms {
@@ -40,8 +48,9 @@ struct UQForces {
 };
 
 struct UQStatistics {
-  double mean = 0.0, sigma = 0.0;    // averages over atoms of |F̄_i|, |F_σ,i|
+  double mean = 0.0, sigma = 0.0;    // averages over atoms of |F̄_i|, |F_σ,i|; 0: only rounding
   double max_relative = 0.0;         // max_i |F_σ,i| / (|F̄_i| + ε)
+  double virial_relative = 0.0;      // max_ab |W_σ,ab| / (|W̄_ab| + N ε Å), if virials are there
   tagint max_id = 0;                 // of that atom; 0: no atoms
   double min_distance = 0.0;         // Å; infinite without neighbours
 };
@@ -50,6 +59,8 @@ class PairUQ : public Pair {
  public:
   static constexpr double EPSILON = 0.2;        // eV/Å, default ε of the relative force uncertainty
   static constexpr double COINCIDENT = 1e-3;    // Å: atoms closer than this are a mistake
+  // Mean forces below this part of the energy of an atom per Å are rounding.
+  static constexpr double ROUNDING = 1e-10;
 
   // The one pair style uq, alone or in a hybrid, as it is now; null: there is none, or several.
   static PairUQ *find(class LAMMPS *);
@@ -102,8 +113,9 @@ class PairUQ : public Pair {
   int driver() const { return driver_; }          // 0: mean of all members
   const char *element(int type) const { return elements[map[type]]; }
   bool acts_on(int type) const { return map[type] >= 0; }
-  double energy_unit() const { return energy_unit_; }    // LAMMPS energy unit per eV
-  double femtoseconds() const;                           // in one LAMMPS time unit
+  double energy_unit() const { return energy_unit_; }        // LAMMPS energy unit per eV
+  double femtoseconds() const;                               // in one LAMMPS time unit
+  std::string write_frame(const std::string &name) const;    // collective; returns the name
 
  protected:
   std::unique_ptr<uq::Engine> engine_;
@@ -116,6 +128,8 @@ class PairUQ : public Pair {
   bool mixed_ = false;              // σ_i and grades that no force depends on in single precision
   bool radial_spline_ = false;      // ACE: splines of the reference evaluator
   bool extended_ghosts_ = false;    // networks: ghosts make their messages anew
+  std::string masses_warned_;       // what has been said of them
+  int keep_;                        // atoms whose forward pass the bias keeps
   double epsilon_;                  // of the per-atom quantity "relative", force units
 
   bigint evaluation_ = 0;           // counts compute()
@@ -146,6 +160,7 @@ class PairUQ : public Pair {
   std::vector<int> species_of_types(const uq::Model &) const;
   void print_table(const std::vector<uq::Model> &) const;
   void warn_of_missing_neighbors() const;
+  void warn_of_masses();
   void extend_ghosts();
   void set_atoms(const double *x);    // [nall][3]
   void remember_atoms();
@@ -162,7 +177,6 @@ class PairUQ : public Pair {
   void fill_peratom();
   void check_finite();
   std::string closest_pair() const;
-  std::string write_frame(const std::string &name) const;
 };
 
 }    // namespace LAMMPS_NS

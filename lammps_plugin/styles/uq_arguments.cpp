@@ -47,6 +47,12 @@ double UQArguments::number(bool above) {
   return x;
 }
 
+double UQArguments::factor() {
+  const double x = number(true);
+  if (x <= 1.0) fail(arg_[at_ - 1], "a number above 1");
+  return x;
+}
+
 int UQArguments::integer(const char *expected, const char *zero) {
   const std::string value = word();
   if (zero && value == zero) return 0;

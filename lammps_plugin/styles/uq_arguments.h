@@ -25,6 +25,7 @@ class UQArguments {
   bool choice(const char *no, const char *yes);
   double positive() { return number(true); }
   double not_negative() { return number(false); }
+  double factor();    // above 1
   int count() { return integer("a whole number from 1"); }
   int integer(const char *expected, const char *zero = nullptr);    // zero: a word for 0
   int position(const char *what);    // a count that stands first in the command, without keyword

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from pyuq.io.masses import refuse_wrong_masses
 from pyuq.models.fit import FitSettings, RepulsionSettings, Solver, Weights
 from pyuq.models.run_fit import FAMILIES, basis_from_table
 from pyuq.settings import (
@@ -94,6 +95,7 @@ class Labels:
         choose("kind", self.kind, ("lammps", "ase", "files"))
         choose("atom_style", self.atom_style, ("atomic", "charge"))
         choose("unit_style", self.unit_style, ("metal", "real"))
+        refuse_wrong_masses(list(self.masses), list(self.masses.values()), "masses")
         positive(workers=self.workers)
         limits(timeout=self.timeout, max_force=self.max_force)
         if self.kind == "lammps" and not self.commands:
@@ -172,12 +174,15 @@ class Bias:
     cap: float | None = None
     floor: float | None = None
     bound: float | None = None
+    volume: float | None = None
 
     def __post_init__(self):
         choose("mode", self.mode, ("global", "local"))
         positive(window=self.window)
         if min(ends(self.tau_rel)) < 0:
             raise ValueError(f"tau_rel = {self.tau_rel}; expected 0 (no bias) or more")
+        if self.volume is not None and not self.volume > 1:
+            raise ValueError(f"volume = {self.volume}; expected a factor above 1")
 
 
 @dataclass(frozen=True)

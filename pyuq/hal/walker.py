@@ -216,7 +216,7 @@ def bias_keywords(settings: Settings, c: Conditions) -> str:
         f"eps {stop.epsilon:g}",
         f"mode {bias.mode}",
     ]
-    for name in ("cap", "floor", "bound"):
+    for name in ("cap", "floor", "bound", "volume"):
         if (value := getattr(bias, name)) is not None:
             words.append(f"{name} {value:g}")
     return " ".join(words)

@@ -10,6 +10,7 @@ from ase.data import atomic_masses, atomic_numbers
 
 from pyuq.io.files import write_text
 from pyuq.io.structures import cell_fault
+from pyuq.io.masses import refuse_wrong_masses
 
 COLUMNS = {"atomic": "{id} {type}", "charge": "{id} {type} {charge:.17g}"}
 MARGIN = 1.0  # of the box around a structure that is not periodic, Å
@@ -95,10 +96,16 @@ def write_data(
         By element, e and g/mol; defaults 0 and the standard masses.
     triclinic : bool
         Write tilt factors even where they are zero, for cells that will shear.
+
+    Raises
+    ------
+    ValueError
+        An element of the structure is not among `elements`, or a mass is another element's.
     """
     cell, rotation, origin = box_of(atoms)
     types = type_indices(atoms, elements)
     charges, masses = charges or {}, masses or {}
+    refuse_wrong_masses(list(masses), list(masses.values()), f"masses for {path}")
     lines = ["LAMMPS data file, units of the reference", ""]
     lines += [f"{len(atoms)} atoms", f"{len(elements)} atom types", ""]
     for k, axis in enumerate("xyz"):
@@ -125,7 +132,7 @@ def read_data(path, elements: Sequence[str]) -> Atoms:
     Raises
     ------
     ValueError
-        The file is not complete.
+        The file is not complete, or its masses are not those of `elements`.
     """
     lines = Path(path).read_text().splitlines()
     cell, origin, natoms = np.zeros((3, 3)), np.zeros(3), 0
@@ -153,4 +160,18 @@ def read_data(path, elements: Sequence[str]) -> Atoms:
         raise ValueError(f"{path} is not a complete LAMMPS data file: {error!r}") from error
     if len(rows) != natoms:
         raise ValueError(f"{path} holds {len(rows)} atoms, its header says {natoms}")
+    refuse_wrong_masses(*_masses(lines, elements), str(path))
     return Atoms(symbols, positions=positions, cell=cell, pbc=True)
+
+
+def _masses(lines: Sequence[str], elements: Sequence[str]) -> tuple[list[str], list[float]]:
+    """Elements and masses (g/mol) of the section Masses, where there is one."""
+    names, masses = [], []
+    start = next((i for i, line in enumerate(lines) if line.split()[:1] == ["Masses"]), len(lines))
+    for line in lines[start + 2 :]:
+        words = line.split("#")[0].split()
+        if len(words) != 2:
+            break
+        names.append(words[0] if words[0] in elements else elements[int(words[0]) - 1])
+        masses.append(float(words[1]))
+    return names, masses

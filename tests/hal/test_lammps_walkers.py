@@ -207,6 +207,12 @@ def test_lost_atoms_are_a_blow_up_and_a_wrong_command_is_not(potential):
         run_one(potential, "wrong", **{"thermo_style": "fix x all no/such\nthermo_style"})
 
 
+def test_walker_whose_cell_runs_away_is_discarded(potential):
+    found = run_one(potential, "away", **{"window": "volume 1.0001 window"})
+    assert found.reason == "discarded"
+    assert "the cell has run away: its volume is" in found.message
+
+
 def run_command(toml, *launcher):
     command = [*launcher, sys.executable, "-m", "pyuq", "hal", "run", str(toml)]
     return subprocess.run(command, capture_output=True, text=True, timeout=300)

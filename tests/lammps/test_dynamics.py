@@ -3,7 +3,7 @@
 
 import numpy as np
 import pytest
-from crystal import atoms, forces, held, positions, run
+from crystal import atoms, forces, held, positions, run, set_positions
 
 THERMO = (
     "thermo 1\nthermo_style custom step etotal pe f_h f_h[*]\nthermo_modify format float %.16g\n"
@@ -100,12 +100,71 @@ def test_bound_holds_from_the_first_forces_on(potential, mode, setup):
         assert lmp.get_thermo(key) == pytest.approx(same.get_thermo(key), rel=1e-10)
 
 
-def test_floor_silences(potential):
-    """Below the floor there is no bias at all."""
-    plain = run(atoms(potential) + "run 0")
-    silent = run(atoms(potential) + "fix h all uq/hal tau 5 floor 1000\nrun 0")
-    assert silent.extract_fix("h", 0, 0) == 0.0
-    np.testing.assert_allclose(forces(silent), forces(plain), rtol=1e-10, atol=1e-12)
+@pytest.mark.parametrize("mode", ["global", "local"])
+def test_floor_lowers(model, mode):
+    """S = √(σ² + f²) - f of σ_E, or of each σ_i: bias energy, its share of the energy, and the energy of atoms."""
+    sigma = run(
+        atoms(model, tilt=(0.5, 0.3, -0.4))
+        + f"fix h all uq/hal tau 0 mode {mode}\ncompute s all uq/atom energy\nrun 0"
+    )
+    values = sigma.extract_fix("h", 0, 1, 1)
+    if mode == "local":
+        values = np.array(sigma.gather("c_s", 1, 1))
+    floor = np.mean(values)
+    lowered = np.sum(np.sqrt(values**2 + floor**2) - floor)
+    script = atoms(model, tilt=(0.5, 0.3, -0.4)) + "compute e all pe/atom\n"
+    script += f"fix h all uq/hal tau 2 mode {mode} floor {floor:.17g}\n"
+    script += "compute total all reduce sum c_e\nthermo_style custom step pe c_total f_h\n"
+    lmp = run(script + "run 0")
+    assert lmp.extract_fix("h", 0, 0) == pytest.approx(-2 * lowered, rel=1e-10)
+    expected = sigma.get_thermo("pe") - 2 * lowered
+    thermo = lmp.last_thermo()
+    assert thermo["PotEng"] == pytest.approx(expected, rel=1e-10)
+    assert thermo["c_total"] == pytest.approx(expected, rel=1e-10)
+
+
+@pytest.mark.parametrize("mode", ["global", "local"])
+@pytest.mark.parametrize(("every", "go"), [(1, "run 0"), (1000, "run 1")], ids=["apart", "merged"])
+def test_force_is_smooth_at_the_floor(potential, mode, every, go):
+    """On a line through σ = floor the force is the gradient of the energy printed, and jumps nowhere."""
+    script = held(potential, rattle=0.1) + "thermo_style custom step pe\n"
+    script += "compute s all uq/atom energy\n"
+    start = run(script + f"fix h all uq/hal tau 0 mode {mode}\nrun 0")
+    sigma = start.extract_fix("h", 0, 1, 1)
+    if mode == "local":
+        sigma = np.array(start.gather("c_s", 1, 1))[0]
+    lmp = run(
+        script + f"fix h all uq/hal tau 5 mode {mode} every {every} floor {sigma:.17g}\nrun 0"
+    )
+    x, h = positions(lmp), 1e-4
+    direction = np.random.default_rng(3).normal(size=x.shape)
+    direction /= np.linalg.norm(direction)
+    energies, along = [], []
+    for n in range(-4, 5):  # σ passes the floor at n = 0
+        set_positions(lmp, x + n * h * direction)
+        lmp.command(f"{go} post no")
+        energies.append(lmp.get_thermo("pe"))
+        along.append(np.sum(forces(lmp) * direction))
+    along = np.array(along)
+    energies = np.array(energies)
+    slopes = -(energies[2:] - energies[:-2]) / (2 * h)
+    np.testing.assert_allclose(along[1:-1], slopes, atol=2e-6)
+    steps = np.diff(along)
+    assert np.ptp(steps) < 0.1 * np.abs(steps).max() + 1e-6
+
+
+@pytest.mark.parametrize("mode", ["global", "local"])
+def test_perfect_lattice_has_no_tau(model, mode):
+    """Mean forces of a perfect lattice are rounding, and so would be their ratio."""
+    still = (
+        atoms(model, rattle=0.0) + "set group all type 1\nvelocity all set 0 0 0\nfix n all nve\n"
+    )
+    lmp = run(still + f"fix h all uq/hal tau_rel 0.5 window 2 every 1 mode {mode}\nrun 8 post no")
+    assert np.abs(forces(lmp)).max() < 1e-10
+    assert lmp.extract_fix("h", 0, 1, 0) == 0.0
+    lmp.command("displace_atoms all random 0.05 0.05 0.05 3")
+    lmp.command("run 8 post no")
+    assert lmp.extract_fix("h", 0, 1, 0) > 0.0
 
 
 def test_runs_continue(potential):

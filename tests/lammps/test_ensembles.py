@@ -130,6 +130,61 @@ def test_box_relaxation_finds_stationary_volume(potential):
     assert pressure == pytest.approx(5000, abs=100)
 
 
+def test_bound_limits_the_virial_of_the_bias(potential):
+    """In a cell that moves, τ max_ab |W_σ,ab| / (|W̄_ab| + N ε Å) stays below `bound`, too."""
+    tensor = "compute w all pressure NULL virial\nthermo_style custom step vol c_w[*]\n"
+    base = atoms(potential, tilt=(0.5, 0.3, -0.4), rattle=0.05) + "fix n all npt temp 600 600 0.1 "
+    base += f"tri 0 0 1.0\n{tensor}"
+
+    def virial(lmp) -> np.ndarray:
+        values = [lmp.extract_compute("w", 0, 1)[n] for n in range(6)]
+        return np.array(values) * lmp.get_thermo("vol") / 1.6021765e6
+
+    mean = virial(run(base + "fix h all uq/hal tau 0\nrun 0"))
+    sigma = virial(run(base + "fix h all uq/hal tau 1\nrun 0")) - mean
+    relative = np.max(np.abs(sigma) / (np.abs(mean) + 32 * 0.2))
+    lmp = run(base + "fix h all uq/hal tau 1e4 every 1 bound 0.01\nrun 0 post no")
+    assert lmp.extract_fix("h", 0, 1, 7) == pytest.approx(relative, rel=1e-6)
+    for _ in range(5):  # from the first forces on
+        seen = max(lmp.extract_fix("h", 0, 1, n) for n in (4, 7))
+        lmp.command("run 1 pre no post no")
+        assert lmp.extract_fix("h", 0, 1, 0) * seen == pytest.approx(0.01, rel=1e-6)
+    fixed = run(held(potential) + "fix h all uq/hal tau 1 bound 0.01\nfix n all nve\nrun 1")
+    assert fixed.extract_fix("h", 0, 1, 7) == 0.0  # the cell cannot follow
+
+
+@pytest.mark.parametrize("ensemble", ["npt temp 600 600 0.1 iso 0 0 0.1", "box/relax iso 0"])
+def test_cell_that_runs_away_ends_the_run(potential, ensemble):
+    """A bias without bound tears the cell open; the message says by how much, the frame is on disk."""
+    script = held(potential, rattle=0.05) + f"fix n all {ensemble}\n"
+    steps = "minimize 0 0 3000 9000" if "relax" in ensemble else "run 3000 post no"
+    with pytest.raises(
+        Exception, match=r"the cell has run away: its volume is .* a factor of 1\.2"
+    ):
+        run(script + f"fix h all uq/hal tau 300 volume 1.2\n{steps}")
+    (frame,) = Path.cwd().glob("uq_volume.*.dump")
+    edges = np.array([line.split() for line in frame.read_text().splitlines()[5:8]], dtype=float)
+    volume = np.prod(np.diff(edges[:, :2], axis=1))
+    assert volume > 1.2 * 8.1**3 or volume < 8.1**3 / 1.2
+
+
+def test_volume_counts_from_the_first_run(potential, tmp_path):
+    """Neither further runs nor a restart forget the volume of the start; walls that follow the atoms do not count."""
+    script = held(potential) + "fix h all uq/hal tau 0 volume 1.5\nfix n all nve\nrun 1 post no\n"
+    grow = "change_box all x scale 1.3 remap\nrun 1 post no\n"
+    lmp = run(script + grow + f"write_restart {tmp_path}/r\n")
+    with pytest.raises(Exception, match="the cell has run away"):
+        lmp.commands_string(grow)
+    again = held(potential)
+    again = again[again.index("pair_style") : again.index("thermo_modify")]
+    with pytest.raises(Exception, match="the cell has run away"):
+        run(f"read_restart {tmp_path}/r\n{again}fix h all uq/hal tau 0 volume 1.5\n{grow}")
+    cluster = (
+        "change_box all boundary s s s\nfix h all uq/hal tau 0\nfix n all nve\nrun 1 post no\n"
+    )
+    run(held(potential) + cluster + "displace_atoms all ramp x 0 30 x 0 8.1\nrun 1 post no")
+
+
 @pytest.mark.validate
 def test_barostat_mean_pressure(potential):
     """The mean pressure of a long biased NPT run is the one asked for."""

@@ -5,9 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from crystal import ELEMENTS, atoms, mpirun, posterior_file, run
+from ase import Atoms
+from crystal import ELEMENTS, atoms, forces, mpirun, positions, posterior_file, run
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
 
 from pyuq.models.basis import ACEBasis
+from pyuq.models.evaluator import Evaluator
 
 OUTPUT = """
 compute u all uq
@@ -85,6 +89,57 @@ def test_ranks_agree(families, tmp_path, family, cell, bias):
     for values, atoms_n in others:
         np.testing.assert_allclose(values, one, rtol=1e-10, atol=1e-9)
         np.testing.assert_allclose(atoms_n, atoms_one, rtol=1e-10, atol=1e-10)
+
+
+def test_sigma_does_not_depend_on_the_order_of_atoms(tmp_path):
+    """σ² is what is left of products 10¹¹ times as large: ranks, which add in other orders, agree nevertheless."""
+    potential = posterior_file(tmp_path, "narrow")
+    tensors = load_file(potential)
+    with safe_open(potential, "numpy") as file:
+        metadata = file.metadata()
+    # What is known exactly but for one part in 10^11: the features of the very crystal.
+    lmp = run(atoms(potential, size=(3, 3, 3)) + "run 0 post no")
+    crystal = Atoms(
+        [ELEMENTS[t - 1] for t in lmp.gather_atoms("type", 0, 1)],
+        positions=positions(lmp),
+        cell=[12.15] * 3,
+        pbc=True,
+    )
+    model = Evaluator(potential)
+    total = np.zeros(model.model.nreadout)
+    features = model.features(crystal)
+    for z, element in enumerate(ELEMENTS):
+        offset, count = model.model.blocks[z]
+        rows = features[crystal.symbols == element]
+        total[offset : offset + count] = rows.sum(axis=0)[:count]
+    unit = total / np.linalg.norm(total)
+    covariance = np.eye(len(unit)) - (1 - 1e-11) * np.outer(unit, unit)
+    tensors["covariance"] = (covariance + covariance.T) / 2
+    save_file(tensors, potential, metadata)
+
+    commands = from_file(potential, tmp_path, size=(3, 3, 3)) + "compute u all uq\n"
+    commands += "thermo_style custom step c_u[1]\nthermo_modify format float %.16g\n"
+    commands += "displace_atoms all random 1e-6 1e-6 1e-6 5\nrun 0\n"
+    one, *others = (thermo(mpirun(ranks, commands, tmp_path)) for ranks in (1, 2, 3, 4))
+    assert one[0, 0] < 1e-4 * np.linalg.norm(total)
+    for other in others:
+        np.testing.assert_allclose(other, one, rtol=1e-8)
+
+
+@pytest.mark.parametrize("family", ["ace", "nep", "mtp", "network", "committee"])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_atoms_beyond_those_kept_give_the_same_numbers(families, family, threads):
+    """`keep 5`: all but five atoms go through the forward pass twice; not those of networks."""
+    frames = []
+    for keep in ("", "keep 5"):
+        script = atoms(families[family], size=(3, 3, 4), pair=f"uq {keep}")
+        lmp = run(
+            f"package omp {threads}\n{script}fix h all uq/hal tau 2.0 every 2\n"
+            + OUTPUT.replace("write_dump", "#")
+        )
+        frames.append((forces(lmp), *([value] for value in lmp.last_thermo().values())))
+    for kept, again in zip(*frames, strict=True):
+        np.testing.assert_allclose(again, kept, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("samples", [0, 400])

@@ -126,6 +126,32 @@ def test_build_plugin_refuses_bad_folders(tmp_path):
         build_plugin(tmp_path, tmp_path, output=tmp_path / "uq.so")
 
 
+@pytest.mark.parametrize(("given", "jobs"), [("3", "3"), (None, str(len(os.sched_getaffinity(0))))])
+def test_build_plugin_bounds_its_compilers(tmp_path, monkeypatch, given, jobs):
+    """make starts every compiler at once where it is given no number."""
+    from pyuq import build
+
+    for name in ("pair.h", "mpi.h"):
+        (tmp_path / name).touch()
+    monkeypatch.delenv("PYUQ_BUILD_JOBS", raising=False)
+    if given:
+        monkeypatch.setenv("PYUQ_BUILD_JOBS", given)
+    commands = []
+
+    def note(command):
+        commands.append([str(word) for word in command])
+        if "--build" in command:
+            (Path(command[2]) / "uqplugin.so").touch()
+
+    monkeypatch.setattr(build, "run", note)
+    build.build_plugin(tmp_path, tmp_path, tmp_path / "uqplugin.so")
+    assert commands[-1][-2:] == ["-j", jobs]
+    for wrong in ("0", "all", "2.5"):
+        monkeypatch.setenv("PYUQ_BUILD_JOBS", wrong)
+        with pytest.raises(ValueError, match=f"PYUQ_BUILD_JOBS is '{wrong}'"):
+            build.build_plugin(tmp_path, tmp_path, tmp_path / "uqplugin.so")
+
+
 @pytest.mark.validate
 def test_build_plugin_and_its_version_gate(tmp_path):
     """Built for another version of the same headers, the plugin loads, refuses to work, and can be forced."""

@@ -7,10 +7,11 @@
 namespace uq {
 
 struct MatrixKernels {
-  // y[n] = A x for symmetric A [n][n]; reads the upper triangle once. Of several `parts`, which add
-  // up to y, the one that is asked for takes every parts-th of the rows.
-  void (*symmetric_times_vector)(int n, const double *a, const double *x, double *y, int part,
-                                 int parts);
+  // y[n] = UᵀU x for an upper triangle U, its rows one after the other without what is left of the
+  // diagonal; reads U once. Of several `parts`, which add up to y, the one that is asked for takes
+  // every parts-th of the rows.
+  void (*gram_times_vector)(int n, const double *u, const double *x, double *y, int part,
+                            int parts);
   // y[n] = A x, A [n][m]; reads A once.
   void (*times_vector)(int n, int m, const double *a, const double *x, double *y);
   // C [n][m] = A [n][k] B [k][m] with row strides lda, ldb, ldc.

@@ -41,47 +41,37 @@ void times_vector(int n, int m, const double *a, const double *x, double *y) {
   }
 }
 
-// Four rows at a time: their dots with x to the right of the diagonal, and their multiples added to
-// y.
-void symmetric_times_vector(int n, const double *a, const double *x, double *y, int part,
-                            int parts) {
+// Four rows at a time: their dots with x, then their multiples added to y while they are in cache.
+void gram_times_vector(int n, const double *u, const double *x, double *y, int part, int parts) {
   constexpr int R = 4;
   memset(y, 0, n * sizeof(double));
   for (int i = R * part; i < n; i += R * parts) {
-    const int rows = n - i < R ? n - i : R;
-    const double *row = a + static_cast<int64_t>(i) * n;
-    for (int q = 0; q < rows; q++) {    // the corner on the diagonal
-      y[i + q] += row[q * static_cast<int64_t>(n) + i + q] * x[i + q];
-      for (int p = q + 1; p < rows; p++) {
-        const double value = row[q * static_cast<int64_t>(n) + i + p];
-        y[i + q] += value * x[i + p];
-        y[i + p] += value * x[i + q];
-      }
+    const int rows = n - i < R ? n - i : R, behind = i + rows;
+    const double *row[R];    // column j of row i + q at row[q][j]
+    double p[R] = {};
+    for (int q = 0; q < rows; q++) {
+      const int64_t k = i + q;
+      row[q] = u + k * n - k * (k + 1) / 2;
+      for (int j = i + q; j < behind; j++) p[q] += row[q][j] * x[j];
     }
-    if (rows < R) return;
-    Vec s[R], w[R];
-    for (int q = 0; q < R; q++) {
-      s[q] = fill(0.0);
-      w[q] = fill(x[i + q]);
-    }
-    int j = i + R;
-    for (; j + LANES <= n; j += LANES) {
+    Vec s[R];
+    for (int q = 0; q < R; q++) s[q] = fill(0.0);
+    int j = behind;
+    for (; j + LANES <= n; j += LANES) {    // none is left of the last rows
       const Vec xj = load_loose(x + j);
+      for (int q = 0; q < R; q++) s[q] += load_loose(row[q] + j) * xj;
+    }
+    for (int q = 0; q < rows; q++) {
+      p[q] += sum(s[q]);
+      for (int l = j; l < n; l++) p[q] += row[q][l] * x[l];
+      for (int l = i + q; l < behind; l++) y[l] += p[q] * row[q][l];
+      for (int l = j; l < n; l++) y[l] += p[q] * row[q][l];
+    }
+    for (j = behind; j + LANES <= n; j += LANES) {
       Vec yj = load_loose(y + j);
-      for (int q = 0; q < R; q++) {
-        const Vec value = load_loose(row + q * static_cast<int64_t>(n) + j);
-        s[q] += value * xj;
-        yj += value * w[q];
-      }
+      for (int q = 0; q < R; q++) yj += fill(p[q]) * load_loose(row[q] + j);
       *reinterpret_cast<Simd<double>::Loose *>(y + j) = yj;
     }
-    for (int q = 0; q < R; q++) y[i + q] += sum(s[q]);
-    for (; j < n; j++)
-      for (int q = 0; q < R; q++) {
-        const double value = row[q * static_cast<int64_t>(n) + j];
-        y[i + q] += value * x[j];
-        y[j] += value * x[i + q];
-      }
   }
 }
 
@@ -187,8 +177,8 @@ void raise_to_largest(int n, int m, const float *c, int ldc, double *out) {
 }    // namespace
 
 extern const MatrixKernels matrix_kernels;
-const MatrixKernels matrix_kernels = {symmetric_times_vector, times_vector, multiply<double>,
-                                      multiply<float>,        add_squares,  raise_to_largest};
+const MatrixKernels matrix_kernels = {gram_times_vector, times_vector, multiply<double>,
+                                      multiply<float>,   add_squares,  raise_to_largest};
 
 }    // namespace UQ_SIMD_LEVEL
 }    // namespace uq
