@@ -28,6 +28,26 @@ static std::string read_bytes(const std::string &path) {
   return bytes;
 }
 
+ModelName uq::split_model_name(const std::string &argument) {
+  static constexpr std::string_view version = "gpumd=";
+  ModelName name;
+  const size_t colon = argument.rfind(':');
+  name.path = argument.substr(0, colon);
+  if (colon == argument.npos) return name;
+  const std::string rest = argument.substr(colon + 1);
+  if (rest.substr(0, version.size()) == version) {
+    name.gpumd = rest.substr(version.size());
+  } else if (rest.find_first_of("/.") != rest.npos) {
+    name.path = argument;
+  } else {
+    for (size_t from = 0, comma = 0; comma != rest.npos; from = comma + 1) {
+      comma = rest.find(',', from);
+      name.elements.push_back(rest.substr(from, comma - from));
+    }
+  }
+  return name;
+}
+
 ModelFiles uq::read_model_files(const std::string &path) {
   ModelFiles files;
   files.name = path;
@@ -43,11 +63,23 @@ ModelFiles uq::read_model_files(const std::string &path) {
   return files;
 }
 
-// The feature map of a native file, recognised by how its first line of content starts.
-static std::unique_ptr<const FeatureMap> load_map(const std::string &name, std::string_view text,
-                                                  const LoadOptions &options) {
-  if (network::recognises_network(text))
-    return std::make_unique<network::Network>(network::read_network(name, text));
+static void refuse_version(const std::string &name, const LoadOptions &options) {
+  if (!options.gpumd.empty())
+    throw Error(name + ": gpumd=" + options.gpumd +
+                " names the version that wrote a nep.txt, which this file is not: leave it out");
+}
+
+// The feature map of a native file, recognised by how its first line of content starts, and what is
+// to be told of it.
+static void load_map(const std::string &name, std::string_view text, const LoadOptions &options,
+                     Model &model) {
+  const auto add = [&](std::vector<std::string> warnings) {
+    for (std::string &warning : warnings) model.warnings.push_back(std::move(warning));
+  };
+  const auto load_ace = [&](ace::Potential potential) {
+    add(ace::warnings(name, potential, options.radial));
+    model.map = std::make_unique<ace::Ace>(std::move(potential), options);
+  };
   size_t start = 0;
   const auto line_at = [&](size_t from) { return text.substr(from, text.find('\n', from) - from); };
   while (start < text.size()) {
@@ -58,16 +90,29 @@ static std::unique_ptr<const FeatureMap> load_map(const std::string &name, std::
   }
   const std::string_view first = text.substr(std::min(start, text.size()));
   const auto starts = [&](std::string_view key) { return first.substr(0, key.size()) == key; };
-  if (starts("nelements")) return std::make_unique<ace::Ace>(ace::read_ace(name, text), options);
+  const bool network = network::recognises_network(text),
+             nep = !network && starts("nep") && first.size() > 3 && first[3] >= '0' &&
+                   first[3] <= '9';
+  if (!nep) refuse_version(name, options);
+  if (network) {
+    model.map = std::make_unique<network::Network>(network::read_network(name, text));
+    return;
+  }
+  if (nep) {
+    nep::Potential potential = nep::read_nep(name, text, options.gpumd);
+    add(std::move(potential.warnings));
+    model.map = std::make_unique<nep::Nep>(potential);
+    return;
+  }
+  if (starts("nelements")) return load_ace(ace::read_ace(name, text));
   for (const char *key : {"elements:", "E0:", "deltaSplineBins:", "embeddings:", "bonds:",
                           "functions:", "global:", "species:", "metadata:", "auxdata:", "lmax:"})
-    if (starts(key)) return std::make_unique<ace::Ace>(ace::read_yace(name, text), options);
-  if (starts("nep") && first.size() > 3 && first[3] >= '0' && first[3] <= '9')
-    return std::make_unique<nep::Nep>(nep::read_nep(name, text));
-  if (starts("MTP")) return std::make_unique<mtp::Mtp>(mtp::read_mtp(name, text, options.elements));
-  throw Error(name +
-              ":1: not a potential of a known format; expected .yace, .ace, nep.txt or .mtp, a "
-              "pyuq network or a pyuq posterior (.uq)");
+    if (starts(key)) return load_ace(ace::read_yace(name, text));
+  if (!starts("MTP"))
+    throw Error(name +
+                ":1: not a potential of a known format; expected .yace, .ace, nep.txt or .mtp, a "
+                "pyuq network or a pyuq posterior (.uq)");
+  model.map = std::make_unique<mtp::Mtp>(mtp::read_mtp(name, text, options.elements));
 }
 
 static std::string joined(const std::vector<std::string> &words) {
@@ -100,7 +145,7 @@ static Model load_posterior(const std::string &name, std::string_view bytes,
   LoadOptions named = options;
   const std::vector<std::string> elements = words(file.metadata("elements"));
   if (!elements.empty()) named.elements = elements;    // else: unnamed, as in the model's own file
-  model.map = load_map(name + "(model)", native.bytes, named);
+  load_map(name + "(model)", native.bytes, named, model);
   if (file.metadata("family") != model.map->family() ||
       (!elements.empty() && elements != model.map->elements()))
     file.fail("metadata says " + file.metadata("family") + " of " + file.metadata("elements") +
@@ -161,7 +206,7 @@ Model uq::load_model(const ModelFiles &files, const LoadOptions &options) {
   }
   Model model;
   model.name = files.name;
-  model.map = load_map(files.name, files.model, options);
+  load_map(files.name, files.model, options, model);
   model.readout = Readout(model.map->weights());
   if (network) add_samples(static_cast<const network::Network &>(*model.map), model.readout);
   return model;
@@ -177,6 +222,7 @@ static void check_names(const std::vector<Model> &members, const std::vector<std
 std::vector<Model> uq::load_members(const ModelFiles &files, const LoadOptions &options) {
   std::vector<Model> members;
   if (network::recognises_network(files.model) && files.posterior_name.empty()) {
+    refuse_version(files.name, options);
     const network::Potential potential = network::read_network(files.name, files.model);
     for (size_t k = 0; k < potential.samples.size(); k++) {
       Model member;

@@ -19,18 +19,37 @@ struct Model {
   std::unique_ptr<const FeatureMap> map;
   Readout readout;
   ActiveSet active;    // of a linear fit; empty: none
+  // What a user should know of how the file was read, each with its name; who loads a model tells
+  // them.
+  std::vector<std::string> warnings;
 
   bool has_grades() const { return !active.empty() || map->has_grades(); }
 };
 
+// Radial functions of an ACE: exact ones; the splines of the reference evaluator; or splines only
+// for functions that do not vanish at their cutoff, where the energy would jump.
+enum class Radial { Automatic, Direct, Spline };
+
 struct LoadOptions {
-  bool radial_spline =
-      false;    // ACE: reproduce the reference evaluator's splines instead of exact radials
+  Radial radial = Radial::Automatic;
   // Names of the species, in file order, for formats that store none (MTP); others ignore it.
   std::vector<std::string> elements;
   // They were given for this very file: other names in it are an error.
   bool named = false;
+  // Version of GPUMD that wrote a nep.txt, such as "5.3"; empty: the file tells.
+  std::string gpumd;
 };
+
+// A model as users name it: FILE, FILE:El1,El2 with the names of its species, FILE:gpumd=5.3 with
+// the version that wrote it.
+struct ModelName {
+  std::string path;
+  std::vector<std::string> elements;
+  std::string gpumd;
+};
+
+// Splits at the last colon; what follows it belongs to the path where it cannot be one of the above.
+ModelName split_model_name(const std::string &argument);
 
 // The bytes of a model: the file that was named and, where one lies beside it, its posterior
 // (NAME.uq beside NAME.yace). Kept apart from parsing so that one MPI rank can read and broadcast.

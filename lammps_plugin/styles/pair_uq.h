@@ -115,7 +115,7 @@ class PairUQ : public Pair {
   int driver_ = 0;                  // 0: mean of all members, else member number
   int every_ = 1;                   // steps between two evaluations of the other members
   bool mixed_ = false;              // σ_i and grades that no force depends on in single precision
-  bool radial_spline_ = false;      // ACE: splines of the reference evaluator
+  uq::Radial radial_ = uq::Radial::Automatic;
   bool extended_ghosts_ = false;    // networks: ghosts make their messages anew
   double epsilon_;                  // of the per-atom quantity "relative", force units
 

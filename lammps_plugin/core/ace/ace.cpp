@@ -27,7 +27,7 @@ Ace::Ace(Potential potential, const LoadOptions &options)
   const int ne = potential_.nelements();
   int nreadout = 0;
   for (int i = 0; i < ne; i++) {
-    compile(potential_, i, options.radial_spline ? potential_.spline_step : 0.0, plans_[i]);
+    compile(potential_, i, options.radial, plans_[i]);
     offsets_.push_back(nreadout);
     nreadout += plans_[i].nfeatures;
     inner_cutoffs_.emplace_back();
@@ -38,6 +38,24 @@ Ace::Ace(Potential potential, const LoadOptions &options)
     }
   }
   weights_.assign(nreadout, 1.0);
+}
+
+std::vector<std::string> ace::warnings(const std::string &file, const Potential &potential,
+                                       Radial mode) {
+  std::string bonds;
+  for (int i = 0; i < potential.nelements(); i++)
+    for (int j = 0; j < potential.nelements(); j++)
+      if (!vanishes_at_cutoff(potential.bond(i, j)))
+        bonds += " " + potential.elements[i] + "-" + potential.elements[j];
+  if (bonds.empty()) return {};
+  const bool direct = mode == Radial::Direct;
+  return {file + ": radial functions of" + bonds +
+          " do not vanish at their cutoff, where the energy of a pair that crosses it jumps; " +
+          (direct ? "`radial direct` lets it jump"
+                  : "they are evaluated as the reference's splines, which fall to zero within the "
+                    "last bin of " + std::to_string(potential.spline_step) +
+                        " Å, with large forces there") +
+          ": energy is not conserved by dynamics; ChebExpCos, ChebPow and SBessel vanish"};
 }
 
 bool Bond::operator==(const Bond &other) const {

@@ -18,6 +18,9 @@
 namespace uq {
 namespace ace {
 
+// What a user should know of a potential: radial functions that do not vanish at their cutoff.
+std::vector<std::string> warnings(const std::string &file, const Potential &potential, Radial mode);
+
 struct AceState;
 struct Environment;
 
