@@ -97,10 +97,11 @@ cdef extern from "readout.h" namespace "uq":
         int size()
         int nsamples()
         cbool has_posterior()
+        size_t memory()
         const vector[double] &mean()
         double variance(const double *phi, double *v) nogil
         void variances(int n, int stride, int offset, int count, const double *phi, double *v,
-                       double *var) nogil
+                       double *var) except + nogil
 
 
 cdef extern from "model.h" namespace "uq":
@@ -114,6 +115,7 @@ cdef extern from "model.h" namespace "uq":
         vector[string] elements
         cbool named
         string gpumd
+        vector[string] occurring
 
     cdef struct ModelName:
         string path
@@ -274,6 +276,8 @@ cdef class Model:
         Names of the species, in file order, for formats that store none (MTP).
     gpumd : str
         Version of GPUMD that wrote a nep.txt which does not tell it, such as ``"5.3"``.
+    occurring : iterable of str
+        The only elements that will be asked for: of a posterior, their blocks alone are kept. Default: all.
     posterior : bool
         Use the posterior that lies beside a native file.
 
@@ -286,12 +290,15 @@ cdef class Model:
     cdef CModel model
     cdef unique_ptr[State] state
 
-    def __init__(self, path, radial_spline=None, elements=(), posterior=True, gpumd=""):
+    def __init__(self, path, radial_spline=None, elements=(), posterior=True, gpumd="",
+                 occurring=()):
         cdef LoadOptions options
         cdef ModelFiles files = read_model_files(str(path).encode())
         if radial_spline is not None:
             options.radial = Radial.Spline if radial_spline else Radial.Direct
         options.gpumd = str(gpumd).encode()
+        for element in occurring:
+            options.occurring.push_back(str(element).encode())
         for element in elements:
             options.elements.push_back(str(element).encode())
         if not posterior:
@@ -344,6 +351,11 @@ cdef class Model:
     def has_posterior(self):
         """Whether the readout has a covariance or samples."""
         return self.model.readout.has_posterior()
+
+    @property
+    def posterior_memory(self):
+        """Bytes of the covariance or the samples that are kept."""
+        return self.model.readout.memory()
 
     @property
     def min_distance(self):

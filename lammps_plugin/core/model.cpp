@@ -4,6 +4,7 @@
 
 #include "ace/ace.h"
 #include "error.h"
+#include "files/npz.h"
 #include "files/safetensors.h"
 #include "files/sha256.h"
 #include "mtp/mtp.h"
@@ -14,6 +15,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <map>
 #include <sstream>
 
 using namespace uq;
@@ -60,6 +62,12 @@ ModelFiles uq::read_model_files(const std::string &path) {
     files.posterior_name = posterior;
     files.posterior = read_bytes(posterior);
   }
+  const std::string suffix = fs::path(path).extension().string(),
+                    active = fs::path(path).replace_extension(".asi").string();
+  if ((suffix == ".yaml" || suffix == ".yml") && fs::exists(active, error)) {
+    files.active_name = active;
+    files.active = read_bytes(active);
+  }
   return files;
 }
 
@@ -69,16 +77,46 @@ static void refuse_version(const std::string &name, const LoadOptions &options) 
                 " names the version that wrote a nep.txt, which this file is not: leave it out");
 }
 
+// The active set of pacemaker that lies beside a B-basis.
+static void add_active_set(const std::string &name, std::string_view text, const ModelFiles &files,
+                           const LoadOptions &options, ace::Ace &map) {
+  auto functions = std::make_unique<ace::Ace>(ace::read_projections(name, text), options);
+  std::map<std::string, NpzArray> arrays = read_npz(files.active_name, files.active);
+  std::vector<double> inverses;
+  for (size_t z = 0; z < map.elements().size(); z++) {
+    const std::string &element = map.elements()[z];
+    const uint64_t n = functions->count(static_cast<int>(z));
+    const auto found = arrays.find(element);
+    if (found == arrays.end())
+      throw Error(files.active_name + ": it has no array " + element + ", an element of " + name);
+    const std::vector<uint64_t> &shape = found->second.shape;
+    if (shape != std::vector<uint64_t>{n, n}) {
+      std::string text;
+      for (uint64_t length : shape) text += (text.empty() ? "" : " x ") + std::to_string(length);
+      throw Error(files.active_name + ": the active set of " + element + " is " + text +
+                  ", expected " + std::to_string(n) + " x " + std::to_string(n) +
+                  ", the functions of " + name +
+                  "; a larger one is that of the full non-linear energy, which pyuq does not "
+                  "evaluate: make a linear one with `pace_activeset`, without -f");
+    }
+    inverses.insert(inverses.end(), found->second.values.begin(), found->second.values.end());
+  }
+  ActiveSet active(*functions, std::move(inverses));
+  map.set_active(std::move(functions), std::move(active));
+}
+
 // The feature map of a native file, recognised by how its first line of content starts, and what is
 // to be told of it.
-static void load_map(const std::string &name, std::string_view text, const LoadOptions &options,
-                     Model &model) {
+static void load_map(const std::string &name, std::string_view text, const ModelFiles &files,
+                     const LoadOptions &options, Model &model) {
   const auto add = [&](std::vector<std::string> warnings) {
     for (std::string &warning : warnings) model.warnings.push_back(std::move(warning));
   };
   const auto load_ace = [&](ace::Potential potential) {
     add(ace::warnings(name, potential, options.radial));
-    model.map = std::make_unique<ace::Ace>(std::move(potential), options);
+    auto map = std::make_unique<ace::Ace>(std::move(potential), options);
+    if (!files.active_name.empty()) add_active_set(name, text, files, options, *map);
+    model.map = std::move(map);
   };
   size_t start = 0;
   const auto line_at = [&](size_t from) { return text.substr(from, text.find('\n', from) - from); };
@@ -90,9 +128,9 @@ static void load_map(const std::string &name, std::string_view text, const LoadO
   }
   const std::string_view first = text.substr(std::min(start, text.size()));
   const auto starts = [&](std::string_view key) { return first.substr(0, key.size()) == key; };
-  const bool network = network::recognises_network(text),
-             nep = !network && starts("nep") && first.size() > 3 && first[3] >= '0' &&
-                   first[3] <= '9';
+  const bool network = network::recognises_network(text), nep = !network && starts("nep") &&
+                                                                first.size() > 3 &&
+                                                                first[3] >= '0' && first[3] <= '9';
   if (!nep) refuse_version(name, options);
   if (network) {
     model.map = std::make_unique<network::Network>(network::read_network(name, text));
@@ -126,10 +164,26 @@ static std::vector<std::string> words(const std::string &text) {
   return {std::istream_iterator<std::string>(stream), {}};
 }
 
+// The weights of the species that occur, ascending; empty: all.
+static std::vector<int> occurring_weights(const FeatureMap &map,
+                                          const std::vector<std::string> &occurring) {
+  std::vector<bool> used(map.nreadout(), occurring.empty());
+  for (size_t z = 0; z < map.elements().size(); z++)
+    if (std::count(occurring.begin(), occurring.end(), map.elements()[z])) {
+      const int species = static_cast<int>(z), first = map.offset(species);
+      std::fill(used.begin() + first, used.begin() + first + map.count(species), true);
+    }
+  std::vector<int> kept;
+  for (int i = 0; i < map.nreadout(); i++)
+    if (used[i]) kept.push_back(i);
+  if (static_cast<int>(kept.size()) == map.nreadout()) kept.clear();
+  return kept;
+}
+
 // A posterior carries its own feature map (ACE: with unit coefficients) and the names of its
 // species.
 static Model load_posterior(const std::string &name, std::string_view bytes,
-                            const LoadOptions &options) {
+                            const ModelFiles &files, const LoadOptions &options) {
   const SafeTensors file(name, bytes);
   if (file.metadata("format") != "pyuq-posterior" || file.metadata("format_version") != "1")
     file.fail("format " + file.metadata("format") + " version " + file.metadata("format_version") +
@@ -145,7 +199,7 @@ static Model load_posterior(const std::string &name, std::string_view bytes,
   LoadOptions named = options;
   const std::vector<std::string> elements = words(file.metadata("elements"));
   if (!elements.empty()) named.elements = elements;    // else: unnamed, as in the model's own file
-  load_map(name + "(model)", native.bytes, named, model);
+  load_map(name + "(model)", native.bytes, files, named, model);
   if (file.metadata("family") != model.map->family() ||
       (!elements.empty() && elements != model.map->elements()))
     file.fail("metadata says " + file.metadata("family") + " of " + file.metadata("elements") +
@@ -166,15 +220,22 @@ static Model load_posterior(const std::string &name, std::string_view bytes,
     }
     model.active = ActiveSet(*model.map, file.doubles("active_inverse", {n}));
   }
+  const std::vector<int> kept = occurring_weights(*model.map, options.occurring);
   if (file.has("covariance")) {
-    model.readout.set_covariance(file.doubles("covariance", {m, m}));
+    if (kept.empty())
+      model.readout.set_covariance(file.doubles("covariance", {m, m}));
+    else
+      model.readout.set_covariance(file.doubles("covariance", m, m, kept, kept), kept);
   } else {
     const SafeTensors::Tensor &samples = file.tensor("samples");
     if (samples.shape.size() != 2 || samples.shape[0] < 1 || samples.shape[0] > 1'000'000)
       file.fail("the tensor 'samples' must have shape [number of samples, " + std::to_string(m) +
                 "]");
-    model.readout.set_samples(static_cast<int>(samples.shape[0]),
-                              file.doubles("samples", {samples.shape[0], m}));
+    const int k = static_cast<int>(samples.shape[0]);
+    if (kept.empty())
+      model.readout.set_samples(k, file.doubles("samples", {samples.shape[0], m}));
+    else
+      model.readout.set_samples(k, file.doubles("samples", samples.shape[0], m, {}, kept), kept);
   }
   return model;
 }
@@ -194,7 +255,7 @@ static void add_samples(const network::Network &map, Readout &readout) {
 Model uq::load_model(const ModelFiles &files, const LoadOptions &options) {
   const bool network = network::recognises_network(files.model);
   if (SafeTensors::recognises(files.model) && !network)
-    return load_posterior(files.name, files.model, options);
+    return load_posterior(files.name, files.model, files, options);
   if (!files.posterior_name.empty()) {
     const SafeTensors posterior(files.posterior_name, files.posterior);
     const std::string expected = posterior.metadata("model_sha256"), found = sha256(files.model);
@@ -202,11 +263,11 @@ Model uq::load_model(const ModelFiles &files, const LoadOptions &options) {
       posterior.fail("the posterior of another model: it wants sha256 " + expected.substr(0, 12) +
                      "..., " + files.name + " has " + found.substr(0, 12) +
                      "...; refit, or remove the .uq file");
-    return load_posterior(files.posterior_name, files.posterior, options);
+    return load_posterior(files.posterior_name, files.posterior, files, options);
   }
   Model model;
   model.name = files.name;
-  load_map(files.name, files.model, options, model);
+  load_map(files.name, files.model, files, options, model);
   model.readout = Readout(model.map->weights());
   if (network) add_samples(static_cast<const network::Network &>(*model.map), model.readout);
   return model;

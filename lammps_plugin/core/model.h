@@ -38,6 +38,8 @@ struct LoadOptions {
   bool named = false;
   // Version of GPUMD that wrote a nep.txt, such as "5.3"; empty: the file tells.
   std::string gpumd;
+  // The species that will occur: of a posterior only their blocks are kept. Empty: all.
+  std::vector<std::string> occurring;
 };
 
 // A model as users name it: FILE, FILE:El1,El2 with the names of its species, FILE:gpumd=5.3 with
@@ -48,16 +50,20 @@ struct ModelName {
   std::string gpumd;
 };
 
-// Splits at the last colon; what follows it belongs to the path where it cannot be one of the above.
+// Splits at the last colon; what follows it belongs to the path where it cannot be one of the
+// above.
 ModelName split_model_name(const std::string &argument);
 
 // The bytes of a model: the file that was named and, where one lies beside it, its posterior
-// (NAME.uq beside NAME.yace). Kept apart from parsing so that one MPI rank can read and broadcast.
+// (NAME.uq beside NAME.yace) and its active set by pacemaker (NAME.asi beside NAME.yaml). Kept
+// apart from parsing so that one MPI rank can read and broadcast.
 struct ModelFiles {
   std::string name;
   std::string model;
   std::string posterior_name;    // empty: none
   std::string posterior;
+  std::string active_name;    // empty: none
+  std::string active;
 };
 
 // Reads the bytes. Throws uq::Error.

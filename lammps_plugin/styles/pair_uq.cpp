@@ -107,8 +107,7 @@ void PairUQ::settings(int narg, char **arg) {
     else if (arguments.is("every"))
       every_ = arguments.count();
     else if (arguments.is("radial"))
-      radial_ =
-          arguments.choice("direct", "spline") ? uq::Radial::Spline : uq::Radial::Direct;
+      radial_ = arguments.choice("direct", "spline") ? uq::Radial::Spline : uq::Radial::Direct;
     else if (arguments.is("precision"))
       mixed_ = arguments.choice("double", "mixed");
     else if (arguments.is("ghosts"))
@@ -154,6 +153,7 @@ void PairUQ::coeff(int narg, char **arg) {
   const std::vector<std::string> named(elements, elements + nelements);
   uq::LoadOptions options;
   options.radial = radial_;
+  options.occurring = named;
   std::vector<uq::Model> models;
   std::vector<std::vector<int>> species;
   try {

@@ -40,7 +40,8 @@ static uq::ModelFiles read_one(LAMMPS *lmp, const std::string &path, const std::
   }
   broadcast(failure, lmp->world);
   if (!failure.empty()) lmp->error->all(FLERR, failure);
-  for (std::string *part : {&files.name, &files.model, &files.posterior_name, &files.posterior})
+  for (std::string *part : {&files.name, &files.model, &files.posterior_name, &files.posterior,
+                            &files.active_name, &files.active})
     broadcast(*part, lmp->world);
   return files;
 }

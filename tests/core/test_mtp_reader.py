@@ -35,7 +35,11 @@ def load(tmp_path, text, name="a.mtp", elements=NAMES):
         ("min_dist = 1.5", "min_dist = 5.5", "expected min_dist < max_dist"),
         ("max_dist = 4.5", "max_dist = 1e4", "max_dist <= 1000"),
         ("max_dist = 4.5", "max_dist = nan", r":9: found 'nan', expected a finite number"),
-        ("radial_basis_size = 2", "radial_basis_size = 3", "of '0-0' has 2 entries, expected radial_basis_size = 3"),
+        (
+            "radial_basis_size = 2",
+            "radial_basis_size = 3",
+            "of '0-0' has 2 entries, expected radial_basis_size = 3",
+        ),
         ("radial_basis_size = 2", "radial_basis_size = 99999", "an integer between 1 and 64"),
         (
             "radial_funcs_count = 2",
@@ -80,7 +84,11 @@ def load(tmp_path, text, name="a.mtp", elements=NAMES):
         ("\tmin_dist = 1.5\n", "", "the entry min_dist is missing"),
         ("\tmin_dist = 1.5\n", "\tmin_dist = 1.5\n\tmin_val = 1.2\n", "'min_dist' appears twice"),
         ("\tmax_dist = 4.5\n", "\tmax_dist = 4.5\n\tmax = 4.6\n", "'max_dist' appears twice"),
-        ("alpha_moments_count", "size = 8\nalpha_moments_count", "'radial_basis_size' appears twice"),
+        (
+            "alpha_moments_count",
+            "size = 8\nalpha_moments_count",
+            "'radial_basis_size' appears twice",
+        ),
         ("potential_tag =", "species_coeffs = {}", "'species_coeffs' appears twice"),
         ("potential_tag =", "species_count = 2", "'species_count' appears twice"),
         ("species_count = 2\n", "", "the entry species_count is missing"),

@@ -61,8 +61,8 @@ struct SpeciesPlan {
 // Whether the radial functions are zero at the cutoff, so that energies do not jump there.
 bool vanishes_at_cutoff(const Bond &bond);
 
-// Radial::Spline: radial functions and core repulsion from cubic Hermite tables of about the file's bin
-// width (Å), as the reference evaluator has them. Throws uq::Error.
+// Radial::Spline: radial functions and core repulsion from cubic Hermite tables of about the file's
+// bin width (Å), as the reference evaluator has them. Throws uq::Error.
 void compile(const Potential &potential, int species, Radial mode, SpeciesPlan &plan);
 
 const Legendre &legendre();

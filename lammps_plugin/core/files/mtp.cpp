@@ -206,12 +206,9 @@ void Reader::entry(std::string_view given) {
 // Entries that hold one integer.
 bool Reader::count(std::string_view key) {
   static const std::map<std::string_view, std::pair<int, int>> limits = {
-      {"species_count", {1, max_species}},
-      {"radial_basis_size", {1, max_radial}},
-      {"radial_funcs_count", {1, max_radial}},
-      {"alpha_moments_count", {1, max_moments}},
-      {"alpha_index_basic_count", {1, max_moments}},
-      {"alpha_index_times_count", {0, max_products}},
+      {"species_count", {1, max_species}},           {"radial_basis_size", {1, max_radial}},
+      {"radial_funcs_count", {1, max_radial}},       {"alpha_moments_count", {1, max_moments}},
+      {"alpha_index_basic_count", {1, max_moments}}, {"alpha_index_times_count", {0, max_products}},
       {"alpha_scalar_moments", {0, max_moments}}};
   const auto found = limits.find(key);
   if (found == limits.end()) return false;
@@ -233,7 +230,8 @@ void Reader::radial_table() {
     Pair pair;
     pair.label = words_.next();
     pair.line = words_.line();
-    while (words_.peek() == "{") pair.rows.push_back(numbers("radial_coeffs of " + excerpt(pair.label)));
+    while (words_.peek() == "{")
+      pair.rows.push_back(numbers("radial_coeffs of " + excerpt(pair.label)));
     pairs_.push_back(std::move(pair));
   }
 }
@@ -277,11 +275,10 @@ void Reader::check_presence() const {
   for (const char *key : {"radial_coeffs", "species_coeffs", "moment_coeffs"})
     if (!lines_.count(key))
       words_.fail(std::string("the potential is untrained: it has no ") + key + "; train it first");
-  for (const char *key :
-       {"species_count", "radial_basis_type", "min_dist", "max_dist", "radial_basis_size",
-        "radial_funcs_count", "alpha_moments_count", "alpha_index_basic_count", "alpha_index_basic",
-        "alpha_index_times_count", "alpha_index_times", "alpha_scalar_moments",
-        "alpha_moment_mapping"})
+  for (const char *key : {"species_count", "radial_basis_type", "min_dist", "max_dist",
+                          "radial_basis_size", "radial_funcs_count", "alpha_moments_count",
+                          "alpha_index_basic_count", "alpha_index_basic", "alpha_index_times_count",
+                          "alpha_index_times", "alpha_scalar_moments", "alpha_moment_mapping"})
     if (!lines_.count(key)) words_.fail(std::string("the entry ") + key + " is missing");
 }
 
@@ -319,9 +316,10 @@ void Reader::check_radial() {
     if (i == 0) labels.push_back(new_label(pair, labels));
     if (pair.label != labels[i] + "-" + labels[j])
       fail(pair.line, "found " + excerpt(pair.label) + ", expected " + labels[i] + "-" + labels[j]);
-    compare("radial_coeffs of " + excerpt(pair.label), pair.line, pair.rows.size(), "radial_funcs_count");
+    compare("radial_coeffs of " + excerpt(pair.label), pair.line, pair.rows.size(),
+            "radial_funcs_count");
     for (const Entry &row : pair.rows) {
-      compare("a list of radial_coeffs of " + pair.label, row.line, row.values.size(),
+      compare("a list of radial_coeffs of " + excerpt(pair.label), row.line, row.values.size(),
               "radial_basis_size");
       p.radial.insert(p.radial.end(), row.values.begin(), row.values.end());
     }
@@ -356,9 +354,9 @@ void Reader::check_moments() {
                                  std::to_string(p.nradial - 1));
   p.nmoments = count_of("alpha_moments_count");
   if (static_cast<size_t>(p.nmoments) < p.basic.size())
-    fail(line("alpha_moments_count"),
-         "found " + std::to_string(p.basic.size()) + " basic moments and alpha_moments_count = " +
-             std::to_string(p.nmoments) + ", expected basic <= count");
+    fail(line("alpha_moments_count"), "found " + std::to_string(p.basic.size()) +
+                                          " basic moments and alpha_moments_count = " +
+                                          std::to_string(p.nmoments) + ", expected basic <= count");
   compare("alpha_moment_mapping", mapping_.line, mapping_.values.size(), "alpha_scalar_moments");
   for (double moment : mapping_.values) {
     if (moment != std::floor(moment) || moment < 0.0 || moment >= p.nmoments)

@@ -219,8 +219,9 @@ int gpumd_version(const std::string &file, const std::string &text) {
 }
 
 // What the fourth flag means, by who wrote `l_max L a b c d`. GPUMD 5.3 (May 2026) writes always
-// five numbers, a = 1 or 0 (2 of a training input of before) and d for 1122. From 5.4 on a = 2 or 0,
-// numbers behind the third only where they are needed, and d for 123. Earlier versions write three.
+// five numbers, a = 1 or 0 (2 of a training input of before) and d for 1122. From 5.4 on a = 2 or
+// 0, numbers behind the third only where they are needed, and d for 123. Earlier versions write
+// three.
 Higher fourth_flag(const Lines &lines, const Header &header, Potential &potential) {
   if (header.gpumd) return header.gpumd == 503 ? Q1122 : Q123;
   const int a = lines.integer(2, 0, 2);
@@ -231,7 +232,8 @@ Higher fourth_flag(const Lines &lines, const Header &header, Potential &potentia
                "later for q_123, and nothing in this file tells which" +
                hint);
   lines.warn("'l_max' has 1 as its second number and a fourth flag, as GPUMD 5.3 writes it: the "
-             "flag is read as q_1122" + hint + " (q_123)",
+             "flag is read as q_1122" +
+                 hint + " (q_123)",
              potential);
   return Q1122;
 }
