@@ -33,7 +33,8 @@ class UQCalculator(Calculator):
     files : str, Path or sequence of these
         Model files of any family, or their posteriors (``NAME.uq``; one that lies beside its model is found).
         Several are a committee, and so are the samples of a network. ``"FILE:Mg,Bi,Sb"`` names the species of a
-        format that stores none (MTP).
+        format that stores none (MTP), ``"FILE:gpumd=5.3"`` the version of GPUMD that wrote a nep.txt which does not
+        tell it.
     elements : sequence of str
         Names of the species of files that neither store nor are given names.
     forces_uncertainty : bool
