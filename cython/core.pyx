@@ -112,17 +112,30 @@ cdef extern from "readout.h" namespace "uq":
         int size()
         int nsamples()
         cbool has_posterior()
+        size_t memory()
         const vector[double] &mean()
         double variance(const double *phi, double *v) nogil
         void variances(int n, int stride, int offset, int count, const double *phi, double *v,
-                       double *var) nogil
+                       double *var) except + nogil
 
 
 cdef extern from "model.h" namespace "uq":
+    cdef enum class Radial:
+        Automatic
+        Direct
+        Spline
+
     cdef struct LoadOptions:
-        cbool radial_spline
+        Radial radial
         vector[string] elements
         cbool named
+        string gpumd
+        vector[string] occurring
+
+    cdef struct ModelName:
+        string path
+        vector[string] elements
+        string gpumd
 
     cdef struct ModelFiles:
         string name
@@ -139,8 +152,10 @@ cdef extern from "model.h" namespace "uq":
         shared_ptr[const FeatureMap] map
         Readout readout
         ActiveSet active
+        vector[string] warnings
         cbool has_grades()
 
+    ModelName split_model_name(const string &argument) except +
     ModelFiles read_model_files(const string &path) except +
     CModel load_model(const ModelFiles &files, const LoadOptions &options) except +
     vector[CModel] load_members(const ModelFiles &files, const LoadOptions &options) except +
@@ -343,10 +358,15 @@ cdef class Model:
     ----------
     path : str
         Native model file or posterior (``NAME.uq``). A posterior beside a native file is used.
-    radial_spline : bool
-        ACE only: reproduce the reference evaluator's radial splines.
+    radial_spline : bool, optional
+        ACE only: evaluate the reference evaluator's radial splines, or the functions themselves. Default: splines
+        where the functions do not vanish at their cutoff.
     elements : iterable of str
         Names of the species, in file order, for formats that store none (MTP).
+    gpumd : str
+        Version of GPUMD that wrote a nep.txt which does not tell it, such as ``"5.3"``.
+    occurring : iterable of str
+        The only elements that will be asked for: of a posterior, their blocks alone are kept. Default: all.
     posterior : bool
         Use the posterior that lies beside a native file.
 
@@ -366,10 +386,15 @@ cdef class Model:
         if self.map != NULL:
             self.state = deref(self.map).new_state()
 
-    def __init__(self, path, radial_spline=False, elements=(), posterior=True):
+    def __init__(self, path, radial_spline=None, elements=(), posterior=True, gpumd="",
+                 occurring=()):
         cdef LoadOptions options
         cdef ModelFiles files = read_model_files(str(path).encode())
-        options.radial_spline = radial_spline
+        if radial_spline is not None:
+            options.radial = Radial.Spline if radial_spline else Radial.Direct
+        options.gpumd = str(gpumd).encode()
+        for element in occurring:
+            options.occurring.push_back(str(element).encode())
         for element in elements:
             options.elements.push_back(str(element).encode())
         if not posterior:
@@ -387,6 +412,12 @@ cdef class Model:
         """Chemical symbols in the species order of the model."""
         cdef vector[string] names = deref(self.map).elements()
         return [name.decode() for name in names]
+
+    @property
+    def warnings(self):
+        """What a user should know of how the file was read, texts with its name."""
+        cdef string warning
+        return [warning.decode() for warning in deref(self.model).warnings]
 
     @property
     def cutoff(self):
@@ -416,6 +447,11 @@ cdef class Model:
     def has_posterior(self):
         """Whether the readout has a covariance or samples."""
         return deref(self.model).readout.has_posterior()
+
+    @property
+    def posterior_memory(self):
+        """Bytes of the covariance or the samples that are kept."""
+        return deref(self.model).readout.memory()
 
     @property
     def min_distance(self):
@@ -702,7 +738,21 @@ cdef class Model:
         return variances, v
 
 
-def members(path, elements=(), named=False):
+def split_name(argument):
+    """Path, names of the species and version of GPUMD out of ``FILE``, ``FILE:El1,El2`` or ``FILE:gpumd=5.3``.
+
+    Returns
+    -------
+    path : str
+    elements : list of str
+    gpumd : str
+    """
+    cdef ModelName name = split_model_name(str(argument).encode())
+    cdef vector[string] names = name.elements
+    return name.path.decode(), [element.decode() for element in names], name.gpumd.decode()
+
+
+def members(path, elements=(), named=False, gpumd=""):
     """Models of a file by which a committee counts it: of a network one for each sample.
 
     Parameters
@@ -713,6 +763,8 @@ def members(path, elements=(), named=False):
         As of :class:`Model`.
     named : bool
         They were given for this very file: other names in it are an error.
+    gpumd : str
+        As of :class:`Model`.
 
     Returns
     -------
@@ -720,6 +772,7 @@ def members(path, elements=(), named=False):
     """
     cdef LoadOptions options
     options.named = named
+    options.gpumd = str(gpumd).encode()
     for element in elements:
         options.elements.push_back(str(element).encode())
     cdef vector[CModel] loaded = load_members(read_model_files(str(path).encode()), options)

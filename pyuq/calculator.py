@@ -35,7 +35,8 @@ class UQCalculator(Calculator):
     files : str, Path or sequence of these
         Model files of any family, or their posteriors (``NAME.uq``; one that lies beside its model is found).
         Several are a committee, and so are the samples of a network. ``"FILE:Mg,Bi,Sb"`` names the species of a
-        format that stores none (MTP).
+        format that stores none (MTP), ``"FILE:gpumd=5.3"`` the version of GPUMD that wrote a nep.txt which does not
+        tell it.
     elements : sequence of str
         Names of the species of files that neither store nor are given names.
     forces_uncertainty : bool
@@ -117,7 +118,7 @@ class UQCalculator(Calculator):
         files = [files] if isinstance(files, str | Path) else list(files)
         if not files:
             raise ValueError("a calculator needs at least one model file")
-        loaded = [_members(file, elements) for file in files]
+        loaded = [Evaluator.members(file, elements) for file in files]
         _refuse_repetition(loaded)
         self.committee = Committee([member for members in loaded for member in members])
         self.forces_uncertainty = forces_uncertainty
@@ -254,14 +255,6 @@ def force_deviations(results: dict) -> np.ndarray:
     """Standard deviation of each force component's error against a label, (N, 3): uncertainty and learned noise."""
     noise = results.get("forces_noise", np.zeros(len(results["forces"])))
     return np.hypot(results["forces_uncertainty"], noise[:, None])
-
-
-def _members(file, elements: Sequence[str]) -> list[Evaluator]:
-    """Evaluators of ``FILE`` or ``FILE:El1,El2``."""
-    name, separator, names = str(file).rpartition(":")
-    if separator and not Path(file).exists():
-        return Evaluator.members(name, names.split(","), named=True)
-    return Evaluator.members(file, elements)
 
 
 def _refuse_repetition(files: Sequence[Sequence[Evaluator]]) -> None:

@@ -9,6 +9,7 @@ from scipy.special import eval_chebyt, eval_legendre, sph_harm_y
 
 DEGREES = {"222": (2, 2, 2), "112": (1, 1, 2), "123": (1, 2, 3), "233": (2, 3, 3), "134": (1, 3, 4)}
 FLAGS = ["222", "1111", "112", "123", "233", "134"]
+FLAGS_53 = ["222", "1111", "112", "1122"]  # of GPUMD 5.3, which writes all four
 UNIVERSAL = [(0.18175, 3.1998), (0.50986, 0.94229), (0.28022, 0.4029), (0.02817, 0.20162)]
 
 # Keywords of `nep_text`, one for every branch of the format.
@@ -37,7 +38,8 @@ CASES = {
         "basis_size": (8, 12),
         "l_max": "4 2 1",
     },
-    "l_max_8": {"elements": ("W",), "l_max": "8 1 0 0 1", "neurons": 17},
+    "l_max_8": {"elements": ("W",), "l_max": "8 2 0 0 1", "neurons": 17},
+    "gpumd_5.3": {"elements": ("Te", "Pb"), "l_max": "3 1 1 1 1", "n_max": (3, 8)},
     "l_max_0": {"elements": ("Ar", "Xe"), "l_max": "0"},
     "zbl_beyond": {"elements": ("Ne",), "zbl": "1 5.2", "cutoff": "4 4.5", "l_max": "2"},
 }
@@ -54,9 +56,8 @@ def shape(text):
         if key == "ANN":
             break
     flags = [int(f) for f in header["l_max"][1:]]
-    if flags and flags[0] == 2:
-        flags[0] = 1
-    header["flags"] = [name for name, flag in zip(FLAGS, flags, strict=False) if flag]
+    names = FLAGS_53 if len(flags) == 4 and flags[0] == 1 else FLAGS
+    header["flags"] = [name for name, flag in zip(names, flags, strict=False) if flag]
     header["numbers"] = [float(line) for line in lines]
     radial, angular = (int(n) + 1 for n in header["n_max"])
     header["blocks"] = int(header["l_max"][0]) + len(header["flags"])
@@ -169,6 +170,16 @@ def gaunt(l1, l2, l3, m1, m2, m3):
     return 2 * pi * (w * y[0] * y[1] * y[2]).sum() / scale
 
 
+def invariant_1122(q1, q2, channels, directions):
+    """q_1122 of GPUMD 5.3, from Cartesian moments v = Σ g r̂ and M = Σ g (r̂ r̂ - 1/3)."""
+    v = channels.T @ directions
+    m = np.einsum("an,ai,aj->nij", channels, directions, directions)
+    m -= np.eye(3) / 3 * channels.sum(0)[:, None, None]
+    square = (np.einsum("nij,nj->ni", m, v) ** 2).sum(-1)
+    product = 1 / sqrt(15) - 2 * sqrt(21) / 105
+    return product * q1 * q2 + sqrt(21) / 35 * 3 / (4 * pi) * 15 / (4 * pi) * square
+
+
 def descriptors(p, i, neighbors):
     """q of an atom of species i; neighbors: (species, vector) of each."""
     c_radial, c_angular = p["c"]
@@ -194,6 +205,9 @@ def descriptors(p, i, neighbors):
     for name in p["flags"]:
         if name == "1111":
             q.append(7 / 15 * q[1] ** 2)
+            continue
+        if name == "1122":
+            q.append(invariant_1122(q[1], q[2], channels, directions))
             continue
         l1, l2, l3 = DEGREES[name]
 

@@ -4,6 +4,7 @@
 
 #include "ace/ace.h"
 #include "error.h"
+#include "files/npz.h"
 #include "files/safetensors.h"
 #include "files/sha256.h"
 #include "mtp/mtp.h"
@@ -14,6 +15,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <map>
 #include <sstream>
 
 using namespace uq;
@@ -28,6 +30,26 @@ static std::string read_bytes(const std::string &path) {
   return bytes;
 }
 
+ModelName uq::split_model_name(const std::string &argument) {
+  static constexpr std::string_view version = "gpumd=";
+  ModelName name;
+  const size_t colon = argument.rfind(':');
+  name.path = argument.substr(0, colon);
+  if (colon == argument.npos) return name;
+  const std::string rest = argument.substr(colon + 1);
+  if (rest.substr(0, version.size()) == version) {
+    name.gpumd = rest.substr(version.size());
+  } else if (rest.find_first_of("/.") != rest.npos) {
+    name.path = argument;
+  } else {
+    for (size_t from = 0, comma = 0; comma != rest.npos; from = comma + 1) {
+      comma = rest.find(',', from);
+      name.elements.push_back(rest.substr(from, comma - from));
+    }
+  }
+  return name;
+}
+
 ModelFiles uq::read_model_files(const std::string &path) {
   ModelFiles files;
   files.name = path;
@@ -40,14 +62,62 @@ ModelFiles uq::read_model_files(const std::string &path) {
     files.posterior_name = posterior;
     files.posterior = read_bytes(posterior);
   }
+  const std::string suffix = fs::path(path).extension().string(),
+                    active = fs::path(path).replace_extension(".asi").string();
+  if ((suffix == ".yaml" || suffix == ".yml") && fs::exists(active, error)) {
+    files.active_name = active;
+    files.active = read_bytes(active);
+  }
   return files;
 }
 
-// The feature map of a native file, recognised by how its first line of content starts.
-static std::unique_ptr<const FeatureMap> load_map(const std::string &name, std::string_view text,
-                                                  const LoadOptions &options) {
-  if (network::recognises_network(text))
-    return std::make_unique<network::Network>(network::read_network(name, text));
+static void refuse_version(const std::string &name, const LoadOptions &options) {
+  if (!options.gpumd.empty())
+    throw Error(name + ": gpumd=" + options.gpumd +
+                " names the version that wrote a nep.txt, which this file is not: leave it out");
+}
+
+// The active set of pacemaker that lies beside a B-basis.
+static void add_active_set(const std::string &name, std::string_view text, const ModelFiles &files,
+                           const LoadOptions &options, ace::Ace &map) {
+  auto functions = std::make_unique<ace::Ace>(ace::read_projections(name, text), options);
+  std::map<std::string, NpzArray> arrays = read_npz(files.active_name, files.active);
+  std::vector<double> inverses;
+  for (size_t z = 0; z < map.elements().size(); z++) {
+    const std::string &element = map.elements()[z];
+    const uint64_t n = functions->count(static_cast<int>(z));
+    const auto found = arrays.find(element);
+    if (found == arrays.end())
+      throw Error(files.active_name + ": it has no array " + element + ", an element of " + name);
+    const std::vector<uint64_t> &shape = found->second.shape;
+    if (shape != std::vector<uint64_t>{n, n}) {
+      std::string text;
+      for (uint64_t length : shape) text += (text.empty() ? "" : " x ") + std::to_string(length);
+      throw Error(files.active_name + ": the active set of " + element + " is " + text +
+                  ", expected " + std::to_string(n) + " x " + std::to_string(n) +
+                  ", the functions of " + name +
+                  "; a larger one is that of the full non-linear energy, which pyuq does not "
+                  "evaluate: make a linear one with `pace_activeset`, without -f");
+    }
+    inverses.insert(inverses.end(), found->second.values.begin(), found->second.values.end());
+  }
+  ActiveSet active(*functions, std::move(inverses));
+  map.set_active(std::move(functions), std::move(active));
+}
+
+// The feature map of a native file, recognised by how its first line of content starts, and what is
+// to be told of it.
+static void load_map(const std::string &name, std::string_view text, const ModelFiles &files,
+                     const LoadOptions &options, Model &model) {
+  const auto add = [&](std::vector<std::string> warnings) {
+    for (std::string &warning : warnings) model.warnings.push_back(std::move(warning));
+  };
+  const auto load_ace = [&](ace::Potential potential) {
+    add(ace::warnings(name, potential, options.radial));
+    auto map = std::make_unique<ace::Ace>(std::move(potential), options);
+    if (!files.active_name.empty()) add_active_set(name, text, files, options, *map);
+    model.map = std::move(map);
+  };
   size_t start = 0;
   const auto line_at = [&](size_t from) { return text.substr(from, text.find('\n', from) - from); };
   while (start < text.size()) {
@@ -58,16 +128,29 @@ static std::unique_ptr<const FeatureMap> load_map(const std::string &name, std::
   }
   const std::string_view first = text.substr(std::min(start, text.size()));
   const auto starts = [&](std::string_view key) { return first.substr(0, key.size()) == key; };
-  if (starts("nelements")) return std::make_unique<ace::Ace>(ace::read_ace(name, text), options);
+  const bool network = network::recognises_network(text), nep = !network && starts("nep") &&
+                                                                first.size() > 3 &&
+                                                                first[3] >= '0' && first[3] <= '9';
+  if (!nep) refuse_version(name, options);
+  if (network) {
+    model.map = std::make_unique<network::Network>(network::read_network(name, text));
+    return;
+  }
+  if (nep) {
+    nep::Potential potential = nep::read_nep(name, text, options.gpumd);
+    add(std::move(potential.warnings));
+    model.map = std::make_unique<nep::Nep>(potential);
+    return;
+  }
+  if (starts("nelements")) return load_ace(ace::read_ace(name, text));
   for (const char *key : {"elements:", "E0:", "deltaSplineBins:", "embeddings:", "bonds:",
                           "functions:", "global:", "species:", "metadata:", "auxdata:", "lmax:"})
-    if (starts(key)) return std::make_unique<ace::Ace>(ace::read_yace(name, text), options);
-  if (starts("nep") && first.size() > 3 && first[3] >= '0' && first[3] <= '9')
-    return std::make_unique<nep::Nep>(nep::read_nep(name, text));
-  if (starts("MTP")) return std::make_unique<mtp::Mtp>(mtp::read_mtp(name, text, options.elements));
-  throw Error(name +
-              ":1: not a potential of a known format; expected .yace, .ace, nep.txt or .mtp, a "
-              "pyuq network or a pyuq posterior (.uq)");
+    if (starts(key)) return load_ace(ace::read_yace(name, text));
+  if (!starts("MTP"))
+    throw Error(name +
+                ":1: not a potential of a known format; expected .yace, .ace, nep.txt or .mtp, a "
+                "pyuq network or a pyuq posterior (.uq)");
+  model.map = std::make_unique<mtp::Mtp>(mtp::read_mtp(name, text, options.elements));
 }
 
 static std::string joined(const std::vector<std::string> &words) {
@@ -81,10 +164,26 @@ static std::vector<std::string> words(const std::string &text) {
   return {std::istream_iterator<std::string>(stream), {}};
 }
 
+// The weights of the species that occur, ascending; empty: all.
+static std::vector<int> occurring_weights(const FeatureMap &map,
+                                          const std::vector<std::string> &occurring) {
+  std::vector<bool> used(map.nreadout(), occurring.empty());
+  for (size_t z = 0; z < map.elements().size(); z++)
+    if (std::count(occurring.begin(), occurring.end(), map.elements()[z])) {
+      const int species = static_cast<int>(z), first = map.offset(species);
+      std::fill(used.begin() + first, used.begin() + first + map.count(species), true);
+    }
+  std::vector<int> kept;
+  for (int i = 0; i < map.nreadout(); i++)
+    if (used[i]) kept.push_back(i);
+  if (static_cast<int>(kept.size()) == map.nreadout()) kept.clear();
+  return kept;
+}
+
 // A posterior carries its own feature map (ACE: with unit coefficients) and the names of its
 // species.
 static Model load_posterior(const std::string &name, std::string_view bytes,
-                            const LoadOptions &options) {
+                            const ModelFiles &files, const LoadOptions &options) {
   const SafeTensors file(name, bytes);
   if (file.metadata("format") != "pyuq-posterior" || file.metadata("format_version") != "1")
     file.fail("format " + file.metadata("format") + " version " + file.metadata("format_version") +
@@ -100,7 +199,7 @@ static Model load_posterior(const std::string &name, std::string_view bytes,
   LoadOptions named = options;
   const std::vector<std::string> elements = words(file.metadata("elements"));
   if (!elements.empty()) named.elements = elements;    // else: unnamed, as in the model's own file
-  model.map = load_map(name + "(model)", native.bytes, named);
+  load_map(name + "(model)", native.bytes, files, named, model);
   if (file.metadata("family") != model.map->family() ||
       (!elements.empty() && elements != model.map->elements()))
     file.fail("metadata says " + file.metadata("family") + " of " + file.metadata("elements") +
@@ -121,21 +220,28 @@ static Model load_posterior(const std::string &name, std::string_view bytes,
     }
     model.active = ActiveSet(*model.map, file.doubles("active_inverse", {n}));
   }
+  const std::vector<int> kept = occurring_weights(*model.map, options.occurring);
   if (file.has("covariance")) {
-    std::vector<double> covariance = file.doubles("covariance", {m, m});
+    std::vector<double> covariance = kept.empty()
+                                         ? file.doubles("covariance", {m, m})
+                                         : file.doubles("covariance", m, m, kept, kept);
     // A file with a checksum was checked whole when it was written.
-    const std::string fault = covariance_fault(m, covariance, !file.has_checksum());
+    const size_t width = kept.empty() ? m : kept.size();
+    const std::string fault = covariance_fault(width, covariance, !file.has_checksum());
     if (!fault.empty())
       file.fail("the tensor 'covariance' " + fault +
                 ": no covariance; write the file with `pyuq fit` or `pyuq posterior`");
-    model.readout.set_covariance(std::move(covariance));
+    model.readout.set_covariance(std::move(covariance), kept);
   } else {
     const SafeTensors::Tensor &samples = file.tensor("samples");
     if (samples.shape.size() != 2 || samples.shape[0] < 1 || samples.shape[0] > 1'000'000)
       file.fail("the tensor 'samples' must have shape [number of samples, " + std::to_string(m) +
                 "]");
-    model.readout.set_samples(static_cast<int>(samples.shape[0]),
-                              file.doubles("samples", {samples.shape[0], m}));
+    const int k = static_cast<int>(samples.shape[0]);
+    if (kept.empty())
+      model.readout.set_samples(k, file.doubles("samples", {samples.shape[0], m}));
+    else
+      model.readout.set_samples(k, file.doubles("samples", samples.shape[0], m, {}, kept), kept);
   }
   return model;
 }
@@ -155,7 +261,7 @@ static void add_samples(const network::Network &map, Readout &readout) {
 Model uq::load_model(const ModelFiles &files, const LoadOptions &options) {
   const bool network = network::recognises_network(files.model);
   if (SafeTensors::recognises(files.model) && !network)
-    return load_posterior(files.name, files.model, options);
+    return load_posterior(files.name, files.model, files, options);
   if (!files.posterior_name.empty()) {
     const SafeTensors posterior(files.posterior_name, files.posterior);
     const std::string expected = posterior.metadata("model_sha256"), found = sha256(files.model);
@@ -163,11 +269,11 @@ Model uq::load_model(const ModelFiles &files, const LoadOptions &options) {
       posterior.fail("the posterior of another model: it wants sha256 " + expected.substr(0, 12) +
                      "..., " + files.name + " has " + found.substr(0, 12) +
                      "...; refit, or remove the .uq file");
-    return load_posterior(files.posterior_name, files.posterior, options);
+    return load_posterior(files.posterior_name, files.posterior, files, options);
   }
   Model model;
   model.name = files.name;
-  model.map = load_map(files.name, files.model, options);
+  load_map(files.name, files.model, files, options, model);
   model.readout = Readout(model.map->weights());
   if (network) add_samples(static_cast<const network::Network &>(*model.map), model.readout);
   return model;
@@ -183,6 +289,7 @@ static void check_names(const std::vector<Model> &members, const std::vector<std
 std::vector<Model> uq::load_members(const ModelFiles &files, const LoadOptions &options) {
   std::vector<Model> members;
   if (network::recognises_network(files.model) && files.posterior_name.empty()) {
+    refuse_version(files.name, options);
     const network::Potential potential = network::read_network(files.name, files.model);
     for (size_t k = 0; k < potential.samples.size(); k++) {
       Model member;

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <random>
 #include <string>
@@ -15,10 +16,36 @@ using namespace uq;
 
 Readout::Readout(std::vector<double> mean) : mean_(std::move(mean)) {}
 
-void Readout::set_covariance(std::vector<double> covariance) {
-  if (covariance.size() != mean_.size() * mean_.size())
+void Readout::keep(std::vector<int> kept) {
+  const bool rising =
+      std::adjacent_find(kept.begin(), kept.end(), std::greater_equal<int>()) == kept.end();
+  if (!kept.empty() && (!rising || kept.front() < 0 || kept.back() >= size()))
+    throw Error("the weights that are kept do not rise from 0 to " + std::to_string(size() - 1));
+  kept_ = std::move(kept);
+}
+
+bool Readout::keeps(int offset, int count) const {
+  if (kept_.empty() || count == 0) return true;
+  const auto first = std::lower_bound(kept_.begin(), kept_.end(), offset);
+  return count <= kept_.end() - first && first[0] == offset &&
+         first[count - 1] == offset + count - 1;
+}
+
+// Where the block of a species begins among what is kept. Throws where it is not kept.
+int Readout::place(int offset, int count) const {
+  if (kept_.empty()) return offset;
+  const auto first = std::lower_bound(kept_.begin(), kept_.end(), offset);
+  if (!keeps(offset, count))
+    throw Error("the posterior was read without the block of weights " + std::to_string(offset) +
+                " to " + std::to_string(offset + count - 1) + ", whose species was not named");
+  return static_cast<int>(first - kept_.begin());
+}
+
+void Readout::set_covariance(std::vector<double> covariance, std::vector<int> kept) {
+  keep(std::move(kept));
+  if (covariance.size() != static_cast<size_t>(width()) * width())
     throw Error("the covariance has " + std::to_string(covariance.size()) + " numbers, expected " +
-                std::to_string(mean_.size()) + " squared");
+                std::to_string(width()) + " squared");
   covariance_ = std::move(covariance);
   present_.clear();
   root_.clear();
@@ -26,13 +53,17 @@ void Readout::set_covariance(std::vector<double> covariance) {
   nsamples_ = 0;
 }
 
-void Readout::set_samples(int k, std::vector<double> samples) {
-  if (k < 1 || samples.size() != mean_.size() * static_cast<size_t>(k))
+void Readout::set_samples(int k, std::vector<double> samples, std::vector<int> kept) {
+  keep(std::move(kept));
+  const size_t n = width();
+  if (k < 1 || samples.size() != n * static_cast<size_t>(k))
     throw Error("the samples have " + std::to_string(samples.size()) + " numbers, expected " +
-                std::to_string(k) + " times " + std::to_string(mean_.size()));
+                std::to_string(k) + " times " + std::to_string(n));
   deviations_ = std::move(samples);
-  for (size_t i = 0; i < deviations_.size(); i++)
-    deviations_[i] = (deviations_[i] - mean_[i % mean_.size()]) / std::sqrt(static_cast<double>(k));
+  for (size_t i = 0; i < deviations_.size(); i++) {
+    const double mean = mean_[kept_.empty() ? i % n : kept_[i % n]];
+    deviations_[i] = (deviations_[i] - mean) / std::sqrt(static_cast<double>(k));
+  }
   covariance_.clear();
   nsamples_ = k;
 }
@@ -73,9 +104,21 @@ static double cholesky(int n, std::vector<double> &a) {
   return least;
 }
 
+// Φ of the weights that are kept.
+std::vector<double> Readout::gather(const double *phi) const {
+  std::vector<double> some;
+  some.reserve(kept_.size());
+  for (const int i : kept_) some.push_back(phi[i]);
+  return some;
+}
+
 void Readout::prepare(const double *phi) {
   if (covariance_.empty()) return;
-  const int m = size();
+  prepare_kept(kept_.empty() ? phi : gather(phi).data());
+}
+
+void Readout::prepare_kept(const double *phi) {
+  const int m = width();
   std::vector<char> known(m, 0);
   for (const int i : present_) known[i] = 1;
   bool more = false;
@@ -100,7 +143,15 @@ void Readout::prepare(const double *phi) {
 }
 
 void Readout::product(const double *phi, double *v, int part, int parts) const {
-  const int m = size();
+  if (kept_.empty()) return product_of_kept(phi, v, part, parts);
+  std::vector<double> result(kept_.size());
+  product_of_kept(gather(phi).data(), result.data(), part, parts);
+  std::fill(v, v + size(), 0.0);
+  for (size_t i = 0; i < kept_.size(); i++) v[kept_[i]] = result[i];
+}
+
+void Readout::product_of_kept(const double *phi, double *v, int part, int parts) const {
+  const int m = width();
   std::fill(v, v + m, 0.0);
   if (nsamples_) {
     const int first = static_cast<int>(static_cast<long>(nsamples_) * part / parts),
@@ -145,7 +196,8 @@ void Readout::variances(int n, int stride, int offset, int count, const double *
     for (int i = 0; i < n; i++)
       std::fill(v + static_cast<size_t>(i) * stride, v + static_cast<size_t>(i + 1) * stride, 0.0);
   if (!has_posterior()) return;
-  const size_t m = mean_.size();
+  const size_t m = width();
+  offset = place(offset, count);
   if (nsamples_) {
     // P = φ Dᵀ, v = P D
     std::vector<double> transposed(static_cast<size_t>(count) * nsamples_);
@@ -225,8 +277,10 @@ std::string uq::covariance_fault(size_t m, const std::vector<double> &s, bool wh
 }
 
 std::vector<double> Readout::root(int offset, int count) const {
-  const size_t m = mean_.size(), columns = nsamples_ ? nsamples_ : count;
+  const size_t m = width(), columns = nsamples_ ? nsamples_ : count;
   std::vector<double> root(count * columns, 0.0);
+  if (!keeps(offset, count)) return root;    // of a species that does not occur
+  offset = place(offset, count);
   for (int i = 0; i < count; i++)
     for (size_t j = 0; j < (nsamples_ ? columns : i + 1); j++)
       root[i * columns + j] =
@@ -235,12 +289,22 @@ std::vector<double> Readout::root(int offset, int count) const {
   return root;
 }
 
+// Rows [..][width] as rows of all weights, zero in what is not kept.
+std::vector<double> Readout::spread_out(std::vector<double> rows) const {
+  if (kept_.empty()) return rows;
+  const size_t n = kept_.size(), m = mean_.size();
+  std::vector<double> all(rows.size() / n * m, 0.0);
+  for (size_t i = 0; i < rows.size(); i++) all[i / n * m + kept_[i % n]] = rows[i];
+  return all;
+}
+
 std::vector<double> Readout::factor(int draws, unsigned seed) const {
-  if (nsamples_) return deviations_;
+  if (nsamples_) return spread_out(deviations_);
   if (covariance_.empty() || draws == 0) return {};
-  const int m = size();
+  const int m = width();
   std::vector<double> rows(static_cast<size_t>(draws) * m, 0.0), z(m);
-  const std::vector<double> lower = root(0, m);
+  std::vector<double> lower = covariance_;
+  cholesky(m, lower);
   std::mt19937_64 generator(seed);
   std::normal_distribution<double> normal(0.0, 1.0 / std::sqrt(static_cast<double>(draws)));
   for (int s = 0; s < draws; s++) {
@@ -249,5 +313,5 @@ std::vector<double> Readout::factor(int draws, unsigned seed) const {
       for (int q = 0; q <= i; q++)
         rows[static_cast<size_t>(s) * m + i] += lower[static_cast<size_t>(i) * m + q] * z[q];
   }
-  return rows;
+  return spread_out(std::move(rows));
 }

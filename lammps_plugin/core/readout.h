@@ -5,6 +5,7 @@
 #ifndef UQ_READOUT_H
 #define UQ_READOUT_H
 
+#include <cstddef>
 #include <string>
 #include <vector>
 
@@ -16,15 +17,18 @@ class Readout {
   // mean [m]
   explicit Readout(std::vector<double> mean);
 
-  // Exact covariance, [m][m], symmetric.
-  void set_covariance(std::vector<double> covariance);
+  // Exact covariance, [m][m], symmetric. kept: the weights that it is of, ascending, where those of
+  // the other species are left out: then m is their number, and the others must never be asked for.
+  void set_covariance(std::vector<double> covariance, std::vector<int> kept = {});
   // Samples of the weights, [k][m]; deviations are taken from the mean: Σ = (1/k) Σ_s (w_s -
   // mean)(w_s - mean)ᵀ.
-  void set_samples(int k, std::vector<double> samples);
+  void set_samples(int k, std::vector<double> samples, std::vector<int> kept = {});
 
   int size() const { return static_cast<int>(mean_.size()); }
   int nsamples() const { return nsamples_; }
   bool has_posterior() const { return nsamples_ > 0 || !covariance_.empty(); }
+  // Bytes of what is known of the weights.
+  size_t memory() const { return (covariance_.size() + deviations_.size()) * sizeof(double); }
   const std::vector<double> &mean() const { return mean_; }
 
   // v = ΣΦ, or one of several `parts` that add up to it, for ranks to share the work. σ² is a small
@@ -42,7 +46,7 @@ class Readout {
                  double *var) const;
 
   // R [count][columns] of a block of the weights, Σ_block = R Rᵀ: lower triangular for a covariance
-  // (columns = count), the deviations of samples as columns.
+  // (columns = count), the deviations of samples as columns; zeros of a block that is not kept.
   std::vector<double> root(int offset, int count) const;
 
   // Rows d_s, [rows][m], with Σ = Σ_s d_s d_sᵀ: of samples their deviations; of a covariance
@@ -51,11 +55,21 @@ class Readout {
 
  private:
   std::vector<double> mean_;
-  std::vector<double> covariance_;    // [m][m]
+  std::vector<int> kept_;             // weights that the posterior is of; empty: all
+  std::vector<double> covariance_;    // [n][n], n: all or those kept
   int nsamples_ = 0;
-  std::vector<double> deviations_;       // [k][m], (w_s - mean)/sqrt(k)
+  std::vector<double> deviations_;       // [k][n], (w_s - mean)/sqrt(k)
   std::vector<int> present_, absent_;    // weights in the root and those that are not
   std::vector<double> root_;             // U of those present, rows from the diagonal on
+
+  int width() const { return static_cast<int>(kept_.empty() ? mean_.size() : kept_.size()); }
+  void keep(std::vector<int> kept);
+  std::vector<double> gather(const double *phi) const;
+  void prepare_kept(const double *phi);
+  bool keeps(int offset, int count) const;
+  int place(int offset, int count) const;
+  void product_of_kept(const double *phi, double *v, int part, int parts) const;
+  std::vector<double> spread_out(std::vector<double> rows) const;
 };
 
 // What keeps s [m][m] from being a covariance, empty if nothing does: a variance below 0, an

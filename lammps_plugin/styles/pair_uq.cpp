@@ -22,6 +22,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstring>
+#include <set>
 #include <tuple>
 
 using namespace LAMMPS_NS;
@@ -131,7 +132,8 @@ void PairUQ::settings(int narg, char **arg) {
   check_units();
   driver_ = 0;
   every_ = 1;
-  mixed_ = radial_spline_ = extended_ghosts_ = false;
+  mixed_ = extended_ghosts_ = false;
+  radial_ = uq::Radial::Automatic;
   epsilon_ = EPSILON * energy_unit_;
   keep_ = uq::Evaluator::KEEP;
   UQArguments arguments(lmp, "pair_style uq", "driver every radial precision ghosts keep eps", 0,
@@ -142,7 +144,7 @@ void PairUQ::settings(int narg, char **arg) {
     else if (arguments.is("every"))
       every_ = arguments.count();
     else if (arguments.is("radial"))
-      radial_spline_ = arguments.choice("direct", "spline");
+      radial_ = arguments.choice("direct", "spline") ? uq::Radial::Spline : uq::Radial::Direct;
     else if (arguments.is("precision"))
       mixed_ = arguments.choice("double", "mixed");
     else if (arguments.is("ghosts"))
@@ -189,13 +191,15 @@ void PairUQ::coeff(int narg, char **arg) {
   map_element2type(ntypes, arg + narg - ntypes);
   const std::vector<std::string> named(elements, elements + nelements);
   uq::LoadOptions options;
-  options.radial_spline = radial_spline_;
+  options.radial = radial_;
+  options.occurring = named;
   std::vector<uq::Model> models;
   std::vector<std::vector<int>> species;
   try {
     for (const UQModelFile &file : files) {
-      options.named = !file.elements.empty();
-      options.elements = options.named ? file.elements : named;
+      options.named = !file.name.elements.empty();
+      options.elements = options.named ? file.name.elements : named;
+      options.gpumd = file.name.gpumd;
       for (uq::Model &model : uq::load_members(file.files, options))
         models.push_back(std::move(model));
     }
@@ -229,7 +233,8 @@ std::string PairUQ::rule_of_coeff() const {
 void PairUQ::refuse_repetition(const std::vector<UQModelFile> &files) const {
   const auto what = [](const UQModelFile &file) {
     const uq::ModelFiles &f = file.files;
-    return std::tie(f.posterior.empty() ? f.model : f.posterior, file.elements);
+    return std::tie(f.posterior.empty() ? f.model : f.posterior, file.name.elements,
+                    file.name.gpumd);
   };
   for (size_t k = 1; k < files.size(); k++)
     for (size_t n = 0; n < k; n++)
@@ -260,6 +265,10 @@ std::vector<int> PairUQ::species_of_types(const uq::Model &model) const {
 
 void PairUQ::print_table(const std::vector<uq::Model> &models) const {
   if (comm->me) return;
+  std::set<std::string> told;    // once for all samples of a file
+  for (const uq::Model &m : models)
+    for (const std::string &warning : m.warnings)
+      if (told.insert(warning).second) error->warning(FLERR, "pair uq: " + warning);
   std::string text = "pair uq: " + std::to_string(models.size()) + " model(s)\n";
   for (const uq::Model &m : models) {
     const int samples = m.readout.nsamples();

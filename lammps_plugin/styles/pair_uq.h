@@ -123,10 +123,10 @@ class PairUQ : public Pair {
   std::weak_ptr<UQBias> bias_;
   double energy_unit_ = 1.0;
 
-  int driver_ = 0;                  // 0: mean of all members, else member number
-  int every_ = 1;                   // steps between two evaluations of the other members
-  bool mixed_ = false;              // σ_i and grades that no force depends on in single precision
-  bool radial_spline_ = false;      // ACE: splines of the reference evaluator
+  int driver_ = 0;        // 0: mean of all members, else member number
+  int every_ = 1;         // steps between two evaluations of the other members
+  bool mixed_ = false;    // σ_i and grades that no force depends on in single precision
+  uq::Radial radial_ = uq::Radial::Automatic;
   bool extended_ghosts_ = false;    // networks: ghosts make their messages anew
   std::string masses_warned_;       // what has been said of them
   int keep_;                        // atoms whose forward pass the bias keeps

@@ -23,24 +23,6 @@ static void broadcast(std::string &text, MPI_Comm world) {
     MPI_Bcast(&text[at], static_cast<int>(std::min(CHUNK, text.size() - at)), MPI_CHAR, 0, world);
 }
 
-// Splits FILE:El1,El2. What follows the last colon names elements unless it can be part of a path.
-static UQModelFile parse(const std::string &argument) {
-  UQModelFile model;
-  const size_t colon = argument.rfind(':');
-  model.files.name = argument.substr(0, colon);
-  if (colon == argument.npos) return model;
-  const std::string names = argument.substr(colon + 1);
-  if (names.find_first_of("/.") != names.npos) {
-    model.files.name = argument;
-    return model;
-  }
-  for (size_t from = 0, comma = 0; comma != names.npos; from = comma + 1) {
-    comma = names.find(',', from);
-    model.elements.push_back(names.substr(from, comma - from));
-  }
-  return model;
-}
-
 static uq::ModelFiles read_one(LAMMPS *lmp, const std::string &path, const std::string &rule) {
   uq::ModelFiles files;
   std::string failure;
@@ -58,7 +40,8 @@ static uq::ModelFiles read_one(LAMMPS *lmp, const std::string &path, const std::
   }
   broadcast(failure, lmp->world);
   if (!failure.empty()) lmp->error->all(FLERR, failure);
-  for (std::string *part : {&files.name, &files.model, &files.posterior_name, &files.posterior})
+  for (std::string *part : {&files.name, &files.model, &files.posterior_name, &files.posterior,
+                            &files.active_name, &files.active})
     broadcast(*part, lmp->world);
   return files;
 }
@@ -67,8 +50,10 @@ std::vector<UQModelFile> LAMMPS_NS::uq_read_files(LAMMPS *lmp, int n, char **arg
                                                   const std::string &rule) {
   std::vector<UQModelFile> models;
   for (int k = 0; k < n; k++) {
-    models.push_back(parse(arguments[k]));
-    models.back().files = read_one(lmp, models.back().files.name, rule);
+    UQModelFile model;
+    model.name = uq::split_model_name(arguments[k]);
+    model.files = read_one(lmp, model.name.path, rule);
+    models.push_back(std::move(model));
   }
   return models;
 }

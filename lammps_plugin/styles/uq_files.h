@@ -13,10 +13,10 @@ namespace LAMMPS_NS {
 
 class LAMMPS;
 
-// What pair_coeff says of a model: FILE, or FILE:El1,El2 with the names of its species.
+// A model as pair_coeff names it, and its bytes.
 struct UQModelFile {
+  uq::ModelName name;
   uq::ModelFiles files;
-  std::vector<std::string> elements;    // empty: not given
 };
 
 // Collective. Ends in a LAMMPS error on all ranks where a file cannot be read; rule: what the error

@@ -15,6 +15,17 @@ from pyuq.io.files import read_tensors, write_tensors
 from pyuq.io.identity import hash_file
 from pyuq.settings import check_elements, positive
 
+# What a file may ask for, as the native reader has it: far beyond any network, and a bound on what is made of a header.
+MOST = {
+    "cutoff": 1000.0,
+    "layers": 64,
+    "channels": 4096,
+    "hidden": 4096,
+    "bessels": 4096,
+    "envelope": 64,
+    "noise_hidden": 4096,
+}
+
 
 @dataclass(frozen=True)
 class Architecture:
@@ -61,6 +72,9 @@ class Architecture:
             raise ValueError(f"noise_hidden = {self.noise_hidden}; expected 0 (no head) or more")
         if self.envelope < 2:
             raise ValueError(f"envelope = {self.envelope}; expected a power from 2")
+        for name, most in MOST.items():
+            if not (value := getattr(self, name)) <= most:
+                raise ValueError(f"{name} = {value}; expected at most {most}")
         if not self.elements or len(set(self.elements)) != len(self.elements):
             raise ValueError(f"elements = {self.elements}; expected different chemical symbols")
         check_elements(self.elements)
@@ -172,14 +186,26 @@ def read_network(path) -> NetworkFile:
     Raises
     ------
     ValueError
-        Another format, or tensors that do not fit.
+        Another format, metadata that make no network, or tensors that do not fit; the message names the file.
     """
     tensors, found = read_tensors(path, ("pyuq-network", "1"))
-    architecture = Architecture(
-        tuple(found["elements"].split()),
-        float(found["cutoff"]),
-        **{name: int(found[name]) for name in INTEGERS},
-    )
+
+    def number(name, kind, expected):
+        if name not in found:
+            raise ValueError(f"the metadata entry {name} is missing")
+        try:
+            return kind(found[name])
+        except ValueError:
+            raise ValueError(f"{name} = {found[name]!r}; expected {expected}") from None
+
+    try:
+        architecture = Architecture(
+            tuple(found.get("elements", "").split()),
+            number("cutoff", float, "a distance in Å"),
+            **{name: number(name, int, "a whole number") for name in INTEGERS},
+        )
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
     check(architecture, tensors, str(path))
     return NetworkFile(architecture, tensors)
 

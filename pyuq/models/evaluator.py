@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Evaluate a model on periodic structures: energies, forces, virials, features and design-matrix rows."""
 
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,18 @@ from pyuq.io.identity import hash_file
 from pyuq.io.structures import COINCIDENT, cell_fault
 
 VOIGT = (0, 1, 2, 5, 4, 3)  # xx yy zz yz xz xy out of xx yy zz xy xz yz yx zx zy
+
+
+def split_name(path) -> tuple[str, dict]:
+    """Path of a model, and what stands behind a colon: options of :class:`pyuq._core.Model`.
+
+    A file whose name itself holds the colon is taken as it is.
+    """
+    if Path(path).exists():
+        return str(path), {}
+    name, elements, gpumd = _core.split_name(path)
+    given = {"elements": tuple(elements)} if elements else {}
+    return name, given | ({"gpumd": gpumd} if gpumd else {})
 
 
 @dataclass(frozen=True)
@@ -92,9 +105,11 @@ class Evaluator:
     Parameters
     ----------
     path : str or Path
-        Native model file or posterior; see :class:`pyuq._core.Model`.
-    radial_spline : bool
-        ACE only: reproduce the reference evaluator's radial splines.
+        Native model file or posterior; see :class:`pyuq._core.Model`. ``FILE:El1,El2`` names the species of a file
+        that stores no names, ``FILE:gpumd=5.3`` the version of GPUMD that wrote a nep.txt.
+    radial_spline : bool, optional
+        ACE only: evaluate the reference evaluator's radial splines, or the functions themselves. Default: splines
+        where the functions do not vanish at their cutoff.
     elements : sequence of str
         Names of the species, in file order, for formats that store none (MTP).
     posterior : bool
@@ -104,11 +119,12 @@ class Evaluator:
     def __init__(
         self,
         path,
-        radial_spline: bool = False,
+        radial_spline: bool | None = None,
         elements: Sequence[str] = (),
         posterior: bool = True,
     ):
-        options = {"radial_spline": radial_spline, "elements": tuple(elements)}
+        path, named = split_name(path)
+        options = {"radial_spline": radial_spline, "elements": tuple(elements)} | named
         options["posterior"] = posterior
         self._hold(_core.Model(path, **options), path, options)
 
@@ -121,10 +137,12 @@ class Evaluator:
     def members(cls, path, elements: Sequence[str] = (), named: bool = False) -> list["Evaluator"]:
         """Evaluators of what a committee counts as its members: of a network one for each sample.
 
-        named: the elements were given for this very file, and other names in it are an error.
+        named: the elements were given for this very file, and other names in it are an error, as they are where the
+        path itself has them behind a colon.
         """
         found = []
-        options = {"elements": tuple(elements), "named": named}
+        path, given = split_name(path)
+        options = {"elements": tuple(elements), "named": named or "elements" in given} | given
         for k, model in enumerate(_core.members(path, **options)):
             member = cls.__new__(cls)
             member._hold(model, path, options | {"member": k})
@@ -134,6 +152,8 @@ class Evaluator:
     def _hold(self, model: _core.Model, path, options: dict) -> None:
         self.model, self.path, self._options = model, Path(path), options
         self.elements, self.nreadout = model.elements, model.nreadout
+        for text in model.warnings:
+            warnings.warn(text, stacklevel=3)
 
     def __deepcopy__(self, memo) -> "Evaluator":
         return self  # a model does not change

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """ACE files other than pacemaker's .yace: its B-basis, radial splines of ACEpotentials.jl."""
 
+import io
 import re
+import warnings
 
 import numpy as np
 import pytest
@@ -207,11 +209,11 @@ RCUT, NBINS = 5.0, 40
 RADIAL = [np.polynomial.Polynomial([1, -1]) ** 3, np.polynomial.Polynomial([0, 1, -2, 1])]
 
 
-def splined():
-    """Text of a file of ACEpotentials.jl: one element, g_0 = (1 - r/R)³, g_1 = r/R (1 - r/R)²."""
+def splined(radial=RADIAL):
+    """Text of a file of ACEpotentials.jl: one element, by default g_0 = (1 - r/R)³, g_1 = r/R (1 - r/R)²."""
     x = np.linspace(0, 1, NBINS + 1)
-    values = [flow(p(x)) for p in RADIAL]
-    slopes = [flow(p.deriv()(x) / RCUT) for p in RADIAL]
+    values = [flow(p(x)) for p in radial]
+    slopes = [flow(p.deriv()(x) / RCUT) for p in radial]
     return f"""elements: [Si]
 E0: [-1.5]
 embeddings:
@@ -288,6 +290,183 @@ species:
       - {{type: Si Si, nr: [1], nl: [0], c: [0.4]}}
       - {{type: Si Si Si Si, nr: [1, 1, 2], nl: [1, 1, 2], lint: [2], c: [0.1]}}
 """
+
+
+def energy(path):
+    atoms = Atoms("Si3", positions=[[0, 0, 0], [1.9, 0.4, 0.2], [-0.3, 2.1, 1.1]])
+    return Evaluator(path).compute(atoms)["energy"]
+
+
+def test_flat_radial_coefficients(tmp_path):
+    """Early files have one list in the order k, n, l; later ones [n][l][k]."""
+    crad = np.random.default_rng(3).normal(size=(2, 4, 3)).round(6)  # [n][l][k]
+    flat = crad.transpose(2, 0, 1).ravel().tolist()
+    default = str([[[0.5, 0.1, 0.2]] * 4] * 2)
+    assert default in SMALL_BBASIS
+    for name, value in (("nested", crad.tolist()), ("flat", flat)):
+        (tmp_path / f"{name}.yaml").write_text(SMALL_BBASIS.replace(default, str(value)))
+    assert energy(tmp_path / "flat.yaml") == energy(tmp_path / "nested.yaml")
+    (tmp_path / "short.yaml").write_text(SMALL_BBASIS.replace(default, str(flat[:-1])))
+    with pytest.raises(
+        RuntimeError, match=r"short\.yaml:\d+: radcoefficients has 23 numbers, .* = 24"
+    ):
+        Evaluator(tmp_path / "short.yaml")
+
+
+# ---------------------------------------------------------------------- active sets of pacemaker
+
+
+def asi_bytes(**arrays):
+    file = io.BytesIO()
+    np.savez(file, **arrays)
+    return file.getvalue()
+
+
+@pytest.fixture
+def with_active_set(tmp_path):
+    """A B-basis of several ranks, its active set in the reference's order of functions, and that order."""
+    functions = [
+        ("Si Si Si", [2, 1], [1, 1], None),
+        ("Si Si", [2], [0], None),
+        ("Si Si Si", [1, 1], [0, 0], None),
+        ("Si Si", [1], [0], None),
+        ("Si Si Si Si", [1, 1, 2], [1, 1, 2], [2]),
+        ("Si Si Si Si", [1, 1, 1], [0, 1, 1], [1]),
+    ]
+    order = [3, 1, 2, 0, 5, 4]  # rank, then n, then l
+    nbody = "".join(
+        f"      - {{type: {type_}, nr: {n}, nl: {l}"
+        + (f", lint: {lint}" if lint else "")
+        + f", c: [{0.3 + 0.1 * k}, {-0.2 * k}]}}\n"
+        for k, (type_, n, l, lint) in enumerate(functions)
+    )
+    head, _ = SMALL_BBASIS.split("    nbody:\n")
+    text = head.replace("ndensityi: 1", "ndensityi: 2").replace("[1, 0.5]", "[1, 1, 0.4, 0.5]")
+    inverse = np.random.default_rng(8).normal(size=(6, 6))
+    (tmp_path / "si.yaml").write_text(f"{text}    nbody:\n{nbody}")
+    (tmp_path / "si.asi").write_bytes(asi_bytes(Si=inverse))
+    # The projections: the functions with coefficient 1 and one linear density.
+    single = head.replace("[1, 0.5]", "[1, 1]").replace(
+        "core-repulsion: [10, 2]", "core-repulsion: [0, 2]"
+    )
+    bare = re.sub(r"c: \[.*?\]", "c: [1]", nbody)
+    (tmp_path / "bare.yaml").write_text(f"{single}    nbody:\n{bare}")
+    return tmp_path, inverse, order
+
+
+def test_grades_of_an_active_set(with_active_set):
+    """γ = max |B A⁻¹| of the functions without coefficients, whatever densities and repulsion do with them."""
+    folder, inverse, order = with_active_set
+    atoms = Atoms("Si3", positions=[[0, 0, 0], [1.9, 0.4, 0.2], [-0.3, 2.1, 1.1]])
+    evaluator, bare = Evaluator(folder / "si.yaml"), Evaluator(folder / "bare.yaml")
+    assert evaluator.model.has_grades and not bare.model.has_grades
+    grades = evaluator.model.grades(evaluator.neighbors(atoms)[0])[:3]
+    projections = bare.features(atoms)[:, order]
+    np.testing.assert_allclose(grades, np.abs(projections @ inverse).max(1), rtol=1e-12)
+
+
+def test_active_set_is_that_of_the_yaml(with_active_set):
+    """Of other formats, which do not have the functions of the B-basis, the file beside is not read."""
+    folder, _, _ = with_active_set
+    (folder / "si.yace").write_text(splined())
+    assert not Evaluator(folder / "si.yace").model.has_grades
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda a, b: asi_bytes(Si=a[:5, :5]), "the active set of Si is 5 x 5, expected 6 x 6"),
+        (lambda a, b: asi_bytes(Si=np.eye(12)), "full non-linear energy, which pyuq does not"),
+        (lambda a, b: asi_bytes(Al=a), "it has no array Si, an element of"),
+        (lambda a, b: asi_bytes(Si=a.astype(np.float32)), "type ''<f4'', expected '<f8'"),
+        (lambda a, b: asi_bytes(Si=a * np.inf), "holds a number that is not finite"),
+        (lambda a, b: b[:-30], "no zip directory"),
+        (lambda a, b: b[:200] + bytes([b[200] ^ 1]) + b[201:], "does not have the checksum"),
+        (lambda a, b: b"", "no zip directory"),
+    ],
+)
+def test_faults_of_active_sets_are_named(with_active_set, change, message):
+    folder, inverse, _ = with_active_set
+    path = folder / "si.asi"
+    path.write_bytes(change(inverse, path.read_bytes()))
+    with pytest.raises(RuntimeError, match=rf"si\.asi: .*{message}"):
+        Evaluator(folder / "si.yaml")
+
+
+def test_compressed_active_sets_are_refused(with_active_set):
+    folder, inverse, _ = with_active_set
+    with (folder / "si.asi").open("wb") as file:
+        np.savez_compressed(file, Si=inverse)
+    with pytest.raises(RuntimeError, match=r"'Si\.npy' is compressed; expected it as numpy"):
+        Evaluator(folder / "si.yaml")
+
+
+def test_rows_and_columns_of_an_active_set(with_active_set):
+    """numpy writes either order; both are the same matrix."""
+    folder, inverse, _ = with_active_set
+    atoms = Atoms("Si2", positions=[[0, 0, 0], [1.9, 0.4, 0.2]])
+    grades = []
+    for matrix in (inverse, np.asfortranarray(inverse)):
+        (folder / "si.asi").write_bytes(asi_bytes(Si=matrix))
+        evaluator = Evaluator(folder / "si.yaml")
+        grades.append(evaluator.model.grades(evaluator.neighbors(atoms)[0]))
+    np.testing.assert_array_equal(*grades)
+
+
+ASI = asi_bytes(Si=np.random.default_rng(8).normal(size=(2, 2)))
+
+
+@FUZZ
+@given(data=damage(ASI))
+def test_damaged_active_set(tmp_path_factory, data):
+    path = tmp_path_factory.getbasetemp() / "damaged_asi.yaml"
+    path.write_text(SMALL_BBASIS)
+    path.with_suffix(".asi").write_bytes(data)
+    try:
+        evaluator = Evaluator(path)
+    except RuntimeError as error:
+        assert "damaged_asi" in str(error)
+    else:  # what was damaged is no number: names in the archive and dates stand there twice
+        grades = evaluator.model.grades(evaluator.neighbors(dimer(2.0))[0])
+        path.with_suffix(".asi").write_bytes(ASI)
+        evaluator = Evaluator(path)
+        whole = evaluator.model.grades(evaluator.neighbors(dimer(2.0))[0])
+        np.testing.assert_array_equal(grades, whole)
+
+
+# ---------------------------------------------------------------------- functions that do not vanish at the cutoff
+
+
+def dimer(distance):
+    return Atoms("Si2", positions=[[0, 0, 0], [0, 0, distance]])
+
+
+@pytest.mark.parametrize("mode", [None, True, False])
+def test_cheblinear_is_continuous_unless_asked(tmp_path, mode):
+    """The reference's splines take it to zero within the last bin; the functions themselves jump."""
+    path = tmp_path / "linear.yaml"
+    path.write_text(SMALL_BBASIS.replace("ChebPow", "ChebLinear"))
+    with pytest.warns(UserWarning, match=r"linear\.yaml: radial functions of Si-Si do not vanish"):
+        evaluator = Evaluator(path, radial_spline=mode)
+    below, beyond = (evaluator.compute(dimer(4.0 + d))["energy"] for d in (-1e-9, 1e-9))
+    if mode is False:
+        assert abs(below - beyond) > 0.05
+    else:
+        assert below == pytest.approx(beyond, abs=1e-9)
+
+
+def test_splines_that_end_above_zero(tmp_path):
+    """A table of ACEpotentials.jl whose last node is not zero jumps, whatever the mode."""
+    path = tmp_path / "table.yace"
+    path.write_text(splined([RADIAL[0] + 0.1, RADIAL[1]]))
+    with pytest.warns(
+        UserWarning, match=r"table\.yace: the splines of Si-Si in the file do not vanish"
+    ):
+        Evaluator(path)
+    path.write_text(splined())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Evaluator(path)
 
 
 @FUZZ

@@ -183,7 +183,7 @@ np.savez(sys.argv[3], energies=r["energies"], forces=r["forces"], virial=r["viri
 """
 SETS = {
     "ace": ["identity", "three_densities", "zbl"],
-    "nep": ["nep4", "all_flags", "many_elements", "l_max_8"],
+    "nep": ["nep4", "all_flags", "many_elements", "l_max_8", "gpumd_5.3"],
     "mtp": ["plain", "many_radial", "sparse", "repulsive"],
 }
 

@@ -7,6 +7,7 @@ import naive_mtp as naive
 import numpy as np
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 from test_readers import FUZZ, damage
 
 from pyuq import _core
@@ -34,12 +35,16 @@ def load(tmp_path, text, name="a.mtp", elements=NAMES):
         ("min_dist = 1.5", "min_dist = 5.5", "expected min_dist < max_dist"),
         ("max_dist = 4.5", "max_dist = 1e4", "max_dist <= 1000"),
         ("max_dist = 4.5", "max_dist = nan", r":9: found 'nan', expected a finite number"),
-        ("radial_basis_size = 2", "radial_basis_size = 3", "0-0 has 2 numbers, expected 3"),
+        (
+            "radial_basis_size = 2",
+            "radial_basis_size = 3",
+            "of '0-0' has 2 entries, expected radial_basis_size = 3",
+        ),
         ("radial_basis_size = 2", "radial_basis_size = 99999", "an integer between 1 and 64"),
         (
             "radial_funcs_count = 2",
             "radial_funcs_count = 1",
-            r"found '\{', expected 0- and another species",
+            "radial_coeffs of '0-0' has 2 entries, expected radial_funcs_count = 1",
         ),
         ("\t\t0-1\n", "\t\t1-0\n", r"found '1-0', expected 0- and another species"),
         ("\t\t0-1\n", "\t\t2-1\n", r"found '2-1', expected 0-1"),
@@ -52,7 +57,7 @@ def load(tmp_path, text, name="a.mtp", elements=NAMES):
             "alpha_index_basic_count = 15",
             "has 14 entries, expected",
         ),
-        ("{{0, 0, 0, 0}", "{{2, 0, 0, 0}", "an integer between 0 and 1"),
+        ("{{0, 0, 0, 0}", "{{2, 0, 0, 0}", "an integer between 0 and radial_funcs_count - 1 = 1"),
         ("{{0, 0, 0, 0}", "{{0, 9, 9, 0}", "degree 18, expected at most 16"),
         (
             "alpha_index_times_count = ",
@@ -64,15 +69,29 @@ def load(tmp_path, text, name="a.mtp", elements=NAMES):
         (
             "species_coeffs = {",
             "species_coeffs = {1.0, ",
-            "species_coeffs has 3 numbers, expected 2",
+            "species_coeffs has 3 entries, expected species_count = 2",
         ),
         (
             "scaling = 0.3",
-            "scaling = 0.3\nscaling = 1e300\nscaling = 1e300",
-            "scaling is not finite",
+            "scaling = 0.3\nscaling = 0.3",
+            r":5: the entry 'scaling' appears twice, here and on line 4",
         ),
+        (
+            "\tmin_dist = 1.5",
+            "\tscaling = 1\n\tscaling = 1\n\tmin_dist = 1.5",
+            "'scaling of the radial basis' appears twice",
+        ),
+        ("\tmin_dist = 1.5\n", "", "the entry min_dist is missing"),
+        ("\tmin_dist = 1.5\n", "\tmin_dist = 1.5\n\tmin_val = 1.2\n", "'min_dist' appears twice"),
+        ("\tmax_dist = 4.5\n", "\tmax_dist = 4.5\n\tmax = 4.6\n", "'max_dist' appears twice"),
+        (
+            "alpha_moments_count",
+            "size = 8\nalpha_moments_count",
+            "'radial_basis_size' appears twice",
+        ),
+        ("potential_tag =", "species_coeffs = {}", "'species_coeffs' appears twice"),
         ("potential_tag =", "species_count = 2", "'species_count' appears twice"),
-        ("species_count = 2\n", "", "radial_coeffs stands before species_count"),
+        ("species_count = 2\n", "", "the entry species_count is missing"),
         (
             "potential_tag =",
             "magnetic_basis_type = BChebyshev",
@@ -85,6 +104,24 @@ def test_faults_are_named_with_their_line(tmp_path, old, new, message):
     with pytest.raises(RuntimeError, match=message) as error:
         load(tmp_path, SMALL.replace(old, new, 1))
     assert re.match(rf"{re.escape(str(tmp_path))}/a\.mtp:\d+: ", str(error.value))
+
+
+def blocks(text):
+    """The entries behind the first two lines, each with the lines that belong to it."""
+    return re.findall(r"^[ \t]*[a-z]\w*.*\n(?:\t\t.*\n)*", text.split("\n", 2)[2], re.M)
+
+
+@FUZZ
+@given(order=st.permutations(range(len(blocks(SMALL)))))
+def test_entries_in_any_order(tmp_path_factory, order):
+    """Sizes are compared when all is read, so that no order is wrong, and none writes beyond a list."""
+    folder = tmp_path_factory.getbasetemp()
+    entries = [e for e in blocks(SMALL) if not e.startswith("scaling")]
+    order = [k for k in order if k < len(entries)]
+    shuffled = "MTP\nversion = 1.1.0\nscaling = 0.3\n" + "".join(entries[k] for k in order)
+    view = _core.NeighborView([[0, 0, 0], [1, 1.5, 2]], [0, 1], [0, 1], [0, 1, 2], [1, 0])
+    a, b = load(folder, SMALL, "a.mtp"), load(folder, shuffled, "b.mtp")
+    np.testing.assert_array_equal(a.evaluate(view)["energies"], b.evaluate(view)["energies"])
 
 
 @pytest.mark.parametrize("key", ["radial_coeffs", "species_coeffs", "moment_coeffs"])

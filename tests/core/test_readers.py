@@ -13,7 +13,7 @@ from ase.build import bulk
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save
-from synthetic import yace
+from synthetic import CASES, yace
 
 from pyuq import _core
 from pyuq.models.evaluator import Evaluator
@@ -310,6 +310,66 @@ def test_damaged_posterior(tmp_path_factory, data):
     check_survival(tmp_path_factory.getbasetemp() / "damaged_posterior.uq", data)
 
 
+# ---------------------------------------------------------------------- one potential in many dialects
+
+
+def dialect(draw, text):
+    """The same .yace otherwise: order of its entries, line ends, comments, quotes, a mark of its beginning."""
+    entries = re.findall(r"^\S.*\n(?:[ \t].*\n)*", text, re.M)
+    text = "".join(draw(st.permutations(entries)))
+    if draw(st.booleans()):
+        text = re.sub(r"(FinnisSinclair\w*|Cheb\w+|SBessel)", r"'\1'", text)
+    if draw(st.booleans()):
+        text = re.sub(r"(?m)^(\S+:)$", r"\1   # a comment", text)
+    if draw(st.booleans()):
+        text = re.sub(r", (?=[a-z]\w+:)", ",\n      ", text)
+    if draw(st.booleans()):
+        text = "---\n" + text
+    return text.replace("\n", "\r\n") if draw(st.booleans()) else text
+
+
+@FUZZ
+@given(data=st.data(), case=st.sampled_from(sorted(CASES)))
+def test_same_potential_in_every_dialect(tmp_path_factory, data, case):
+    folder, view = tmp_path_factory.getbasetemp(), None
+    text = yace(**CASES[case])
+    models = []
+    for name, content in (("plain", text), ("dialect", dialect(data.draw, text))):
+        path = folder / f"{name}.yace"
+        path.write_bytes(content.encode())
+        models.append(_core.Model(path))
+        view = _core.NeighborView([[0, 0, 0], [1, 1.5, 2]], [0, 0], [0, 1], [0, 1, 2], [1, 0])
+    a, b = (model.evaluate(view)["energies"] for model in models)
+    np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("old", ["embeddings:", "deltaSplineBins:", "  0:", "ndensity: 1"])
+def test_keys_that_stand_twice(tmp_path, old):
+    """Readers take one or the other: neither is right."""
+    text = yace(**SMALL)
+    assert old in text
+    key = old.split(":")[0].strip()
+    twice = {
+        "ndensity: 1": ("ndensity: 1", "ndensity: 1, ndensity: 1"),
+        "  0:": ("functions:\n", "functions:\n  0:\n    - {}\n"),
+    }.get(old, (old, f"{old} 1\n{old}"))
+    with pytest.raises(
+        RuntimeError, match=rf":\d+: the key '{key}' appears twice, here and on line \d+"
+    ):
+        load(tmp_path, text.replace(*twice, 1))
+
+
+@pytest.mark.parametrize("exponent", ["0", "-0.5", "1e3"])
+def test_exponents_of_the_embedding(tmp_path, exponent):
+    text = yace(**(SMALL | {"fs": (1.0, 0.5)}))
+    changed = re.sub(r"(FS_parameters: \[[^,]*, )[^\],]*", rf"\g<1>{exponent}", text)
+    assert changed != text
+    with pytest.raises(
+        RuntimeError, match=r"the embedding of .* has the exponent .*, expected one above 0"
+    ):
+        load(tmp_path, changed)
+
+
 NETWORK = (Path(__file__).parents[1] / "data" / "network" / "agi.safetensors").read_bytes()
 
 
@@ -382,6 +442,25 @@ functions:
     a, b = (Evaluator(tmp_path / name).compute(atoms) for name in ("a.ace", "b.yace"))
     assert a["energy"] == b["energy"] != 0.0
     np.testing.assert_array_equal(a["forces"], b["forces"])
+
+
+def test_legacy_files_without_what_is_zero(tmp_path):
+    """Without E0, which is zero then, and without the name of an embedding that is linear."""
+    text = LEGACY.decode().replace("1.0 0.5", "1.0 1.0")
+    view = _core.NeighborView([[0, 0, 0], [1, 1.5, 2]], [0, 0], [0, 1], [0, 1, 2], [1, 0])
+    energies = load(tmp_path, text, "full.ace").evaluate(view)["energies"]
+    for line, shift in (
+        ("E0: -0.5\n", -0.5),
+        ("embedding-function: FinnisSinclairShiftedScaled\n", 0.0),
+    ):
+        assert line in text
+        found = load(tmp_path, text.replace(line, ""), "short.ace").evaluate(view)["energies"]
+        np.testing.assert_allclose(found, energies - shift, rtol=1e-13)
+    bent = LEGACY.decode().replace("embedding-function: FinnisSinclairShiftedScaled\n", "")
+    with pytest.raises(
+        RuntimeError, match=r"bent.ace:5: the embedding is not linear, but no line 'embedding-f"
+    ):
+        load(tmp_path, bent, "bent.ace")
 
 
 @FUZZ

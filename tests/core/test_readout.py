@@ -5,6 +5,7 @@ import hashlib
 
 import numpy as np
 import pytest
+from naive_nep import nep_text
 from safetensors.numpy import save
 from synthetic import yace
 
@@ -14,20 +15,22 @@ FUNCTIONS = (5, 20, 35)
 M = 2 * sum(FUNCTIONS)
 
 
+METADATA = {
+    "format": "pyuq-posterior",
+    "format_version": "1",
+    "family": "ace",
+    "elements": "Al Si",
+    "units": "metal",
+}
+
+
 @pytest.fixture(scope="module")
 def native():
     return yace(functions_per_rank=FUNCTIONS).encode()
 
 
 def build(path, native, **tensors):
-    metadata = {
-        "format": "pyuq-posterior",
-        "format_version": "1",
-        "family": "ace",
-        "elements": "Al Si",
-        "units": "metal",
-        "model_sha256": hashlib.sha256(native).hexdigest(),
-    }
+    metadata = METADATA | {"model_sha256": hashlib.sha256(native).hexdigest()}
     path.write_bytes(save({"model": np.frombuffer(native, np.uint8)} | tensors, metadata=metadata))
     return _core.Model(path)
 
@@ -83,3 +86,53 @@ def test_variance_with_absent_species(model_and_covariance):
     variance, product = model.variance(phi)
     assert variance == pytest.approx(phi @ covariance @ phi, rel=1e-12)
     np.testing.assert_allclose(product, covariance @ phi, rtol=1e-11, atol=1e-10)
+
+
+# ---------------------------------------------------------------------- blocks of the species that occur
+
+
+def build_wide(folder, kind):
+    """A NEP of twelve elements with a posterior, as those of NEP89 have 89; its covariance or samples."""
+    elements = ("H", "C", "N", "O", "Al", "Si", "P", "S", "Cu", "Zn", "Ag", "I")
+    text = nep_text(elements=elements, n_max=(1, 1), basis_size=(2, 2), l_max="2 0 0", neurons=6)
+    native, m = text.encode(), 7 * len(elements)
+    rng = np.random.default_rng(4)
+    mean, factor = rng.normal(size=m), rng.normal(size=(m, m))
+    tensors = {"covariance": factor @ factor.T} if kind == "covariance" else {"samples": factor[:5]}
+    metadata = METADATA | {"family": "nep", "elements": " ".join(elements)}
+    metadata["model_sha256"] = hashlib.sha256(native).hexdigest()
+    tensors |= {"model": np.frombuffer(native, np.uint8), "mean": mean}
+    (folder / "wide.uq").write_bytes(save(tensors, metadata=metadata))
+    return folder / "wide.uq"
+
+
+@pytest.mark.parametrize("kind", ["covariance", "samples"])
+def test_only_blocks_of_species_that_occur_are_kept(tmp_path, kind):
+    path = build_wide(tmp_path, kind)
+    whole, part = _core.Model(path), _core.Model(path, occurring=["Cu", "O"])
+    power = 2 if kind == "covariance" else 1
+    assert part.posterior_memory == whole.posterior_memory // 6**power
+    np.testing.assert_array_equal(part.weights, whole.weights)
+    rng, total = np.random.default_rng(5), np.zeros(whole.nreadout)
+    for name in ("Cu", "O"):
+        z = whole.elements.index(name)
+        offset, count = whole.blocks[z]
+        phi = rng.normal(size=(4, count))
+        total[offset : offset + count] = phi.sum(0)
+        for wanted, found in zip(whole.variances(z, phi), part.variances(z, phi), strict=True):
+            np.testing.assert_allclose(found, wanted, rtol=1e-12, atol=1e-12)
+    wanted, product = whole.variance(total)
+    found, kept = part.variance(total)
+    assert found == pytest.approx(wanted, rel=1e-12)
+    chosen = total != 0
+    np.testing.assert_allclose(kept[chosen], product[chosen], rtol=1e-11, atol=1e-11)
+    with pytest.raises(
+        RuntimeError, match="without the block of weights 0 to 6, whose species was not"
+    ):
+        part.variances(0, np.ones((1, 7)))
+
+
+def test_all_species_keep_everything(tmp_path):
+    path = build_wide(tmp_path, "covariance")
+    model = _core.Model(path)
+    assert _core.Model(path, occurring=model.elements).posterior_memory == model.posterior_memory

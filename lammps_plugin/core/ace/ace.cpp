@@ -27,7 +27,7 @@ Ace::Ace(Potential potential, const LoadOptions &options)
   const int ne = potential_.nelements();
   int nreadout = 0;
   for (int i = 0; i < ne; i++) {
-    compile(potential_, i, options.radial_spline ? potential_.spline_step : 0.0, plans_[i]);
+    compile(potential_, i, options.radial, plans_[i]);
     offsets_.push_back(nreadout);
     nreadout += plans_[i].nfeatures;
     inner_cutoffs_.emplace_back();
@@ -38,6 +38,33 @@ Ace::Ace(Potential potential, const LoadOptions &options)
     }
   }
   weights_.assign(nreadout, 1.0);
+}
+
+std::vector<std::string> ace::warnings(const std::string &file, const Potential &potential,
+                                       Radial mode) {
+  std::string functions, tables;    // pairs whose functions, or whose splines in the file, do not
+  for (int i = 0; i < potential.nelements(); i++)
+    for (int j = 0; j < potential.nelements(); j++) {
+      const Bond &bond = potential.bond(i, j);
+      if (!vanishes_at_cutoff(bond))
+        (bond.basis == RadialBasis::Table ? tables : functions) +=
+            " " + potential.elements[i] + "-" + potential.elements[j];
+    }
+  const std::string jump =
+      " do not vanish at their cutoff: the energy of a pair that crosses it jumps";
+  std::vector<std::string> warnings;
+  if (!tables.empty())
+    warnings.push_back(file + ": the splines of" + tables + " in the file" + jump);
+  if (!functions.empty() && mode == Radial::Direct)
+    warnings.push_back(file + ": radial functions of" + functions + jump +
+                       "; `radial spline` falls to zero in the last bin as the reference does");
+  else if (!functions.empty())
+    warnings.push_back(
+        file + ": radial functions of" + functions + jump + ", within the last bin of " +
+        std::to_string(potential.spline_step) +
+        " Å, as the reference's splines do, which are used here; fit with ChebExpCos, "
+        "ChebPow or SBessel for energies that are conserved");
+  return warnings;
 }
 
 bool Bond::operator==(const Bond &other) const {
@@ -81,6 +108,31 @@ Ace::fuse_with(const std::vector<const FeatureMap *> &maps) const {
     }
   }
   return std::make_unique<const Ace>(std::move(joint), options_);
+}
+
+void Ace::set_active(std::unique_ptr<const Ace> projections, ActiveSet active) {
+  projections_ = std::move(projections);
+  active_ = std::move(active);
+}
+
+void Ace::grades(const Neighbors &nb, State &state, double *grades) const {
+  if (!has_grades()) return FeatureMap::grades(nb, state, grades);
+  const size_t width = projections_->max_features();
+  std::vector<double> features(nb.ncenters * width), rows, values;
+  projections_->forward(nb, *projections_->new_state(), nullptr, features.data());
+  for (int z = 0; z < potential_.nelements(); z++) {
+    std::vector<int> centers;
+    rows.clear();
+    for (int i = 0; i < nb.ncenters; i++)
+      if (nb.species[nb.centers[i]] == z) {
+        centers.push_back(i);
+        rows.insert(rows.end(), features.begin() + i * width, features.begin() + (i + 1) * width);
+      }
+    values.resize(centers.size());
+    active_.grades(z, static_cast<int>(centers.size()), static_cast<int>(width), rows.data(),
+                   values.data());
+    for (size_t i = 0; i < centers.size(); i++) grades[centers[i]] = values[i];
+  }
 }
 
 std::unique_ptr<FeatureMap::State> Ace::new_state() const {

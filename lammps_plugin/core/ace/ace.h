@@ -18,6 +18,9 @@
 namespace uq {
 namespace ace {
 
+// What a user should know of a potential: radial functions that do not vanish at their cutoff.
+std::vector<std::string> warnings(const std::string &file, const Potential &potential, Radial mode);
+
 struct AceState;
 struct Environment;
 
@@ -46,11 +49,18 @@ class Ace : public FeatureMap {
   void jacobian(const Neighbors &nb, State &state, int nowners, const int *owner,
                 double *rows) const override;
 
+  // An active set of pacemaker, and the functions that it selects from.
+  void set_active(std::unique_ptr<const Ace> projections, ActiveSet active);
+  bool has_grades() const override { return projections_ != nullptr; }
+  void grades(const Neighbors &nb, State &state, double *grades) const override;
+
  private:
   struct Block;
 
   Potential potential_;
   LoadOptions options_;
+  std::unique_ptr<const Ace> projections_;
+  ActiveSet active_;
   std::vector<SpeciesPlan> plans_;
   std::vector<int> offsets_;
   std::vector<double> weights_;

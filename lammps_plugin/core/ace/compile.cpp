@@ -90,9 +90,10 @@ bool is_identity(const Bond &bond) {
   return true;
 }
 
-BondPlan compile_bond(const Potential &potential, int i, int j, double spline_step,
-                      SpeciesPlan &plan) {
+BondPlan compile_bond(const Potential &potential, int i, int j, Radial mode, SpeciesPlan &plan) {
   const Bond &bond = potential.bond(i, j);
+  const bool splines =
+      mode == Radial::Spline || (mode == Radial::Automatic && !vanishes_at_cutoff(bond));
   BondPlan out;
   for (const Function &f : potential.species[i].functions)
     for (int t = 0; t < f.rank; t++) {
@@ -126,9 +127,9 @@ BondPlan compile_bond(const Potential &potential, int i, int j, double spline_st
     plan.numbers.push_back(first_functions(bond.table, bond.nbase, radial.nbase));
     radial.nbins = static_cast<int>(bond.table.size()) / (2 * bond.nbase) - 1;
     radial.table = plan.numbers.back().data();
-  } else if (spline_step > 0.0) {
-    plan.numbers.push_back(radial_table(radial, spline_step));
-    radial.nbins = static_cast<int>(bond.rcut / spline_step);
+  } else if (splines) {
+    plan.numbers.push_back(radial_table(radial, potential.spline_step));
+    radial.nbins = static_cast<int>(bond.rcut / potential.spline_step);
     radial.table = plan.numbers.back().data();
   }
   for (int l = 0; l <= out.lmax; l++) {
@@ -708,7 +709,19 @@ int ace::scratch_size(const BondPlan &bond, int lanes) {
   return lanes * (bundle * (2 * bond.radial.nbase + 2 * bond.nradial + 2 * nlm) + bond.ncomp);
 }
 
-void ace::compile(const Potential &potential, int species, double spline_step, SpeciesPlan &plan) {
+bool ace::vanishes_at_cutoff(const Bond &bond) {
+  if (bond.basis == RadialBasis::ChebLinear) return false;
+  if (bond.basis != RadialBasis::Table) return true;
+  double largest = 0.0, last = 0.0;    // of values, which stand in front of the slopes
+  const size_t end = bond.table.size() - 2 * static_cast<size_t>(bond.nbase);
+  for (size_t k = 0; k < bond.table.size(); k += 2) {
+    largest = std::max(largest, std::abs(bond.table[k]));
+    if (k >= end) last = std::max(last, std::abs(bond.table[k]));
+  }
+  return last <= 1e-6 * largest;
+}
+
+void ace::compile(const Potential &potential, int species, Radial mode, SpeciesPlan &plan) {
   const Species &file = potential.species[species];
   plan.embedding = file.embedding;
   plan.e0 = file.e0;
@@ -716,7 +729,7 @@ void ace::compile(const Potential &potential, int species, double spline_step, S
   plan.drho_core_cutoff = file.drho_core_cutoff;
   int ncomp = 0;
   for (int j = 0; j < potential.nelements(); j++) {
-    BondPlan bond = compile_bond(potential, species, j, spline_step, plan);
+    BondPlan bond = compile_bond(potential, species, j, mode, plan);
     bond.comp0 = bond.comp1 = ncomp;
     ncomp += bond.nrank1;
     for (int l = 0; l <= bond.lmax; l++) {
@@ -725,7 +738,8 @@ void ace::compile(const Potential &potential, int species, double spline_step, S
     }
     bond.ncomp = ncomp - bond.comp0;
     plan.bonds.push_back(bond);
-    plan.core.emplace_back(potential, species, j, spline_step);
+    plan.core.emplace_back(potential, species, j,
+                           mode == Radial::Spline ? potential.spline_step : 0.0);
   }
   plan.products.ncomp = ncomp;
   const ProductTable table = collect_products(file);

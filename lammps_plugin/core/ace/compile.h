@@ -6,6 +6,7 @@
 
 #include "core_repulsion.h"
 #include "math/aligned.h"
+#include "model.h"
 #include "plan.h"
 #include "potential.h"
 
@@ -57,9 +58,12 @@ struct SpeciesPlan {
   std::vector<double> sign_a, sign_b;
 };
 
-// spline_step > 0: radial functions and core repulsion from cubic Hermite tables of about this bin
-// width (Å), as the reference evaluator has them. Throws uq::Error.
-void compile(const Potential &potential, int species, double spline_step, SpeciesPlan &plan);
+// Whether the radial functions are zero at the cutoff, so that energies do not jump there.
+bool vanishes_at_cutoff(const Bond &bond);
+
+// Radial::Spline: radial functions and core repulsion from cubic Hermite tables of about the file's
+// bin width (Å), as the reference evaluator has them. Throws uq::Error.
+void compile(const Potential &potential, int species, Radial mode, SpeciesPlan &plan);
 
 const Legendre &legendre();
 

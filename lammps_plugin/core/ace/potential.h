@@ -70,6 +70,10 @@ struct Potential {
 Potential read_yace(const std::string &file, std::string_view text);    // .yace, B-basis .yaml
 Potential read_ace(const std::string &file, std::string_view text);     // legacy plain text
 
+// The functions of a B-basis .yaml with coefficients 1, in the order in which pacemaker's active
+// sets have them.
+Potential read_projections(const std::string &file, std::string_view text);
+
 // Checks shared by the readers: every function uses radial functions that its bonds have, and so
 // on.
 void check(const std::string &file, const Potential &potential);

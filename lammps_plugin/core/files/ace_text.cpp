@@ -36,6 +36,14 @@ class Words {
     }
   }
 
+  // Whether the next word is this one.
+  bool at(std::string_view word) {
+    skip();
+    const std::string_view rest = text_.substr(pos_);
+    return rest.substr(0, word.size()) == word &&
+           (rest.size() == word.size() || separator(rest[word.size()]));
+  }
+
   double number() { return (skip(), to_number(file_, line_, next())); }
   int integer(int low, int high) { return (skip(), to_integer(file_, line_, next(), low, high)); }
   int line() const { return line_; }
@@ -141,23 +149,36 @@ Potential ace::read_ace(const std::string &file, std::string_view text) {
   for (int i = 0; i < ne; i++) potential.elements.emplace_back(words.next());
   words.expect("lmax");
   const int lmax = words.integer(0, max_l);
-  words.expect("embedding-function");
-  Species species;
-  const std::string name(words.next());
-  species.embedding = embedding(file, words.line(), name);
+  Species species;    // without a name of its embedding, which only a linear one may leave out
+  const bool named = words.at("embedding-function");
+  if (named) {
+    words.expect("embedding-function");
+    const std::string name(words.next());
+    species.embedding = embedding(file, words.line(), name);
+  }
   const int nparameters = words.integer(2, 2 * max_densities);
   words.expect("FS parameters");
   for (int p = 0; p < nparameters / 2; p++) {
     species.densities.emplace_back();
     species.densities.back().weight = words.number();
     species.densities.back().exponent = words.number();
+    if (!named && species.densities.back().exponent != 1.0)
+      fail_at(file, words.line(),
+              "the embedding is not linear, but no line 'embedding-function:' names it; expected "
+              "FinnisSinclair or FinnisSinclairShiftedScaled");
   }
   words.expect("core energy-cutoff parameters");
-  species.rho_core_cutoff = words.number();
-  species.drho_core_cutoff = words.number();
   potential.species.assign(ne, species);
-  words.expect("E0");
-  for (Species &s : potential.species) s.e0 = words.number();
+  for (int i = 0; i < ne; i++) {    // one pair of numbers for each element, or for all
+    Species &s = potential.species[i];
+    const bool all = i > 0 && (words.at("E0") || words.at("radbasename"));
+    s.rho_core_cutoff = all ? potential.species[0].rho_core_cutoff : words.number();
+    s.drho_core_cutoff = all ? potential.species[0].drho_core_cutoff : words.number();
+  }
+  if (words.at("E0")) {    // else all are zero
+    words.expect("E0");
+    for (Species &s : potential.species) s.e0 = words.number();
+  }
   read_bonds(file, words, lmax, potential);
   words.expect("rankmax");
   words.integer(1, max_rank);

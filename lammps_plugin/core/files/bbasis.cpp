@@ -14,6 +14,7 @@
 #include <map>
 #include <set>
 #include <sstream>
+#include <tuple>
 
 using namespace uq;
 using namespace uq::ace;
@@ -31,7 +32,9 @@ std::vector<std::string> words(const YamlView &node) {
 
 class Reader {
  public:
-  Reader(const std::string &file, const YamlView &top) : file_(file), blocks_(top["species"]) {
+  // projections: the functions alone, in the reference's order, for its active sets.
+  Reader(const std::string &file, const YamlView &top, bool projections)
+      : file_(file), blocks_(top["species"]), projections_(projections) {
     if (top.has("global"))
       potential_.spline_step = number_or(top["global"], "DeltaSplineBins", potential_.spline_step);
   }
@@ -40,7 +43,10 @@ class Reader {
     find_elements();
     const int ne = potential_.nelements();
     potential_.species.resize(ne);
-    for (int i = 0; i < ne; i++) read_embedding(pair_block(i, i, blocks_), potential_.species[i]);
+    for (int i = 0; i < ne; i++) {
+      read_embedding(pair_block(i, i, blocks_), potential_.species[i]);
+      ndensity_.push_back(potential_.species[i].densities.size());
+    }
     for (int i = 0; i < ne; i++)
       for (int j = 0; j < ne; j++) potential_.bonds.push_back(read_bond(i, j));
     for (size_t b = 0; b < blocks_.size(); b++) {
@@ -48,6 +54,11 @@ class Reader {
       if (!block.has("nbody")) continue;
       const YamlView functions = block["nbody"];
       for (size_t k = 0; k < functions.size(); k++) read_function(functions.item(k));
+      if (projections_) sort_functions();    // after each block, as the reference does
+    }
+    if (projections_) {
+      sort_functions();
+      leave_functions_only();
     }
     check(file_, potential_);
     return std::move(potential_);
@@ -59,9 +70,34 @@ class Reader {
 
   const std::string &file_;
   const YamlView blocks_;
+  const bool projections_;
+  std::vector<size_t> ndensity_;    // of the elements
   Potential potential_;
   std::map<std::pair<int, int>, size_t> pairs_;    // (centre, neighbour) → block
   double nproducts_ = 0.0;
+
+  // By rank, species, n, l and products. Functions that differ in `lint` alone may tie; the same
+  // algorithm on the same sequence leaves them in the same order.
+  void sort_functions() {
+    for (Species &species : potential_.species)
+      std::sort(species.functions.begin(), species.functions.end(),
+                [](const Function &a, const Function &b) {
+                  const size_t na = a.coefficients.size(), nb = b.coefficients.size();
+                  return std::tie(a.rank, a.mus, a.ns, a.ls, na, a.ms) <
+                         std::tie(b.rank, b.mus, b.ns, b.ls, nb, b.ms);
+                });
+  }
+
+  // Linear, without repulsion and its switch.
+  void leave_functions_only() {
+    for (Species &species : potential_.species) {
+      species.densities = {{1.0, 1.0}};
+      species.rho_core_cutoff = 100000.0;
+      species.drho_core_cutoff = 250.0;
+    }
+    for (Bond &bond : potential_.bonds) bond.prehc = 0.0;
+    if (potential_.inner == InnerCutoff::Zbl) potential_.inner = InnerCutoff::Density;
+  }
 
   int element(const YamlView &node, const std::string &name) const {
     const auto &elements = potential_.elements;
@@ -129,7 +165,11 @@ class Reader {
     const std::vector<double> parameters = radial["radparameters"].numbers();
     if (parameters.empty()) radial["radparameters"].fail("expected one number");
     bond.lambda = parameters[0];
-    read_radial_coefficients(radial["radcoefficients"], bond);
+    const YamlView coefficients = radial["radcoefficients"];
+    if (coefficients.size() > 0 && coefficients.item(0).is_scalar())
+      read_flat_coefficients(coefficients, bond);
+    else
+      read_radial_coefficients(coefficients, bond);
     bond.rcut = radial["rcutij"].number();
     bond.dcut = radial["dcutij"].number();
     bond.rcut_in = number_or(core, "r_in", 0.0);
@@ -147,6 +187,19 @@ class Reader {
       core.fail("bonds with different inner_cutoff_type; expected one type in the whole file");
     potential_.inner = inner;
     return bond;
+  }
+
+  // Of early files: one list in the order k, n, l.
+  static void read_flat_coefficients(const YamlView &node, Bond &bond) {
+    const std::vector<double> flat = node.numbers();
+    const size_t nl = bond.lmax + 1, size = nl * bond.nradmax * bond.nbase;
+    if (flat.size() != size)
+      node.fail("radcoefficients has " + std::to_string(flat.size()) +
+                " numbers, expected nradbaseij nradmaxi (lmaxi + 1) = " + std::to_string(size));
+    for (int n = 0; n < bond.nradmax; n++)
+      for (size_t l = 0; l < nl; l++)
+        for (int k = 0; k < bond.nbase; k++)
+          bond.crad.push_back(flat[(static_cast<size_t>(k) * bond.nradmax + n) * nl + l]);
   }
 
   void read_function(const YamlView &node) {
@@ -168,13 +221,20 @@ class Reader {
       node.fail("nr, nl have " + std::to_string(f.ns.size()) + ", " + std::to_string(f.ls.size()) +
                 " entries, expected " + std::to_string(rank));
     for (int &n : f.ns) n--;
-    const std::vector<double> coefficients =
+    std::vector<double> coefficients =
         node["c"].is_scalar() ? std::vector<double>{node["c"].number()} : node["c"].numbers();
-    if (coefficients.size() != species.densities.size())
+    const size_t ndensity = ndensity_[&species - potential_.species.data()];
+    if (coefficients.size() != ndensity)
       node["c"].fail("found " + std::to_string(coefficients.size()) +
-                     " coefficients, expected one for each density, " +
-                     std::to_string(species.densities.size()));
-    for (const Coupled &product : couple(node, f)) {
+                     " coefficients, expected one for each density, " + std::to_string(ndensity));
+    std::vector<Coupled> products = couple(node, f);
+    if (projections_) {
+      coefficients.assign(1, 1.0);
+      std::sort(products.begin(), products.end(), [](const Coupled &a, const Coupled &b) {
+        return std::lexicographical_compare(a.ms.rbegin(), a.ms.rend(), b.ms.rbegin(), b.ms.rend());
+      });
+    }
+    for (const Coupled &product : products) {
       f.ms.insert(f.ms.end(), product.ms.begin(), product.ms.end());
       for (double c : coefficients) f.coefficients.push_back(c * product.coefficient);
     }
@@ -207,5 +267,13 @@ class Reader {
 }    // namespace
 
 Potential ace::read_bbasis(const std::string &file, const YamlView &top) {
-  return Reader(file, top).read();
+  return Reader(file, top, false).read();
+}
+
+Potential ace::read_projections(const std::string &file, std::string_view text) {
+  const YamlNode root = parse_yaml(file, text);
+  const YamlView top(file, root);
+  if (top.has("functions") || !top.has("species"))
+    fail_at(file, 1, "not a B-basis (.yaml), to whose functions an active set (.asi) belongs");
+  return Reader(file, top, true).read();
 }

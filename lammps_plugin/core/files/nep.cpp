@@ -4,11 +4,13 @@
 
 #include "nep/potential.h"
 
+#include "error.h"
 #include "math/elements.h"
 #include "text.h"
 
 #include <algorithm>
 #include <cmath>
+#include <sstream>
 #include <tuple>
 
 using namespace uq;
@@ -76,6 +78,9 @@ class Lines {
   }
 
   [[noreturn]] void fail(const std::string &message) const { fail_at(file_, line_, message); }
+  void warn(const std::string &message, Potential &potential) const {
+    potential.warnings.push_back(file_ + ":" + std::to_string(line_) + ": " + message);
+  }
 
  private:
   const std::string &file_;
@@ -97,6 +102,7 @@ class Lines {
 
 struct Header {
   int version = 0;
+  int gpumd = 0;    // 100 major + minor of the GPUMD that wrote the file; 0: not told
   bool zbl = false, flexible = false;
   double zbl_factor = 0.0;           // typewise: r_out = min((R_i + R_j) factor, r_out)
   double zbl_inner = 0.0;            // and r_in = this times r_out
@@ -199,17 +205,53 @@ void read_cutoffs(Lines &lines, Header &header, Potential &potential) {
   }
 }
 
-// `l_max L` and flags of the higher invariants; before 2025 `l_max L 2 1` for 222 and 1111.
-void read_angular(Lines &lines, Potential &potential) {
-  lines.expect("l_max", 1, 1 + nhigher);
+// MAJOR.MINOR, and what may follow behind a further dot, as 100 major + minor.
+int gpumd_version(const std::string &file, const std::string &text) {
+  if (text.empty()) return 0;
+  int parts[2] = {-1, -1};
+  std::istringstream stream(text);
+  char dot = 0;
+  if (!(stream >> parts[0] >> dot >> parts[1]) || dot != '.' || parts[0] < 2 || parts[0] > 99 ||
+      parts[1] < 0 || parts[1] > 99 || (!stream.eof() && stream.peek() != '.'))
+    throw Error(file + ": gpumd = " + excerpt(text) +
+                ", expected the version of GPUMD that wrote the file, such as 5.3");
+  return 100 * parts[0] + parts[1];
+}
+
+// What the fourth flag means, by who wrote `l_max L a b c d`. GPUMD 5.3 (May 2026) writes always
+// five numbers, a = 1 or 0 (2 of a training input of before) and d for 1122. From 5.4 on a = 2 or
+// 0, numbers behind the third only where they are needed, and d for 123. Earlier versions write
+// three.
+Higher fourth_flag(const Lines &lines, const Header &header, Potential &potential) {
+  if (header.gpumd) return header.gpumd == 503 ? Q1122 : Q123;
+  const int a = lines.integer(2, 0, 2);
+  if (lines.size() != 5 || a == 2 || lines.integer(5, 0, 1) == 0) return Q123;
+  const std::string hint = "; name the version behind the file, FILE:gpumd=5.3 or FILE:gpumd=5.4";
+  if (a == 0)
+    lines.fail("the fourth flag of 'l_max' is 1: GPUMD 5.3 writes it for q_1122, GPUMD 5.4 and "
+               "later for q_123, and nothing in this file tells which" +
+               hint);
+  lines.warn("'l_max' has 1 as its second number and a fourth flag, as GPUMD 5.3 writes it: the "
+             "flag is read as q_1122" +
+                 hint + " (q_123)",
+             potential);
+  return Q1122;
+}
+
+// `l_max L` and flags of the higher invariants; that of 222 is 1 or 2.
+void read_angular(Lines &lines, const Header &header, Potential &potential) {
+  lines.expect("l_max", 1, 7);
   potential.lmax = lines.integer(1, 0, max_l);
-  const bool old = lines.size() > 1 && lines.integer(2, 0, 2) == 2;
-  if (old && lines.size() > 3)
-    lines.fail("'l_max' has " + std::to_string(lines.size()) +
-               " numbers, expected at most three where the second is 2");
-  for (size_t n = 2; n <= lines.size(); n++)
-    potential.higher[n - 2] = n == 2 && old ? true : lines.integer(n, 0, 1) == 1;
-  static constexpr int needs[nhigher] = {2, 1, 2, 3, 3, 4};
+  const size_t most = header.gpumd == 0 || header.gpumd >= 504 ? 7 : header.gpumd == 503 ? 5 : 3;
+  if (lines.size() > most)
+    lines.fail("'l_max' has " + std::to_string(lines.size()) + " numbers, expected at most " +
+               std::to_string(most) + " of the version of GPUMD that you named");
+  for (size_t n = 2; n <= lines.size(); n++) {
+    const bool set = lines.integer(n, 0, n == 2 ? 2 : 1) > 0;
+    const Higher invariant = n == 5 ? fourth_flag(lines, header, potential) : Higher(n - 2);
+    potential.higher[invariant] = set;
+  }
+  static constexpr int needs[nhigher] = {2, 1, 2, 3, 3, 4, 2};
   for (int h = 0; h < nhigher; h++)
     if (potential.higher[h] && potential.lmax < needs[h])
       lines.fail("l_max is " + excerpt(lines.word(1)) + ", expected " + std::to_string(needs[h]) +
@@ -277,10 +319,11 @@ bool Hyperparameters::operator==(const Hyperparameters &other) const {
   return all(*this) == all(other);
 }
 
-Potential nep::read_nep(const std::string &file, std::string_view text) {
+Potential nep::read_nep(const std::string &file, std::string_view text, const std::string &gpumd) {
   Lines lines(file, text);
   Potential potential;
   Header header;
+  header.gpumd = gpumd_version(file, gpumd);
   read_species(lines, header, potential);
   if (header.zbl) read_zbl(lines, header, potential);
   read_cutoffs(lines, header, potential);
@@ -290,10 +333,12 @@ Potential nep::read_nep(const std::string &file, std::string_view text) {
   lines.expect("basis_size", 2, 2);
   potential.radial_base = lines.integer(1, 0, max_channels - 1) + 1;
   potential.angular_base = lines.integer(2, 0, max_channels - 1) + 1;
-  read_angular(lines, potential);
+  read_angular(lines, header, potential);
   lines.expect("ANN", 2, 2);
   potential.neurons = lines.integer(1, 1, max_neurons);
-  lines.integer(2, 0, 0);    // one hidden layer
+  if (lines.integer(2, 0, max_neurons) > 0)
+    lines.fail("ANN has a second hidden layer of " + std::string(lines.word(2)) +
+               " neurons, which pyuq does not evaluate; expected 0, one hidden layer");
 
   read_networks(lines, header.version, potential);
   const size_t pairs = static_cast<size_t>(potential.nspecies()) * potential.nspecies();

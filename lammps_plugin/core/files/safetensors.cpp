@@ -171,8 +171,9 @@ const SafeTensors::Tensor &SafeTensors::tensor(const std::string &name) const {
   return found->second;
 }
 
-std::vector<double> SafeTensors::doubles(const std::string &name,
-                                         const std::vector<uint64_t> &shape) const {
+// A tensor of doubles of this shape.
+const SafeTensors::Tensor &SafeTensors::check(const std::string &name,
+                                              const std::vector<uint64_t> &shape) const {
   const Tensor &t = tensor(name);
   if (t.dtype != "F64") fail("the tensor '" + name + "' has dtype " + t.dtype + ", expected F64");
   if (t.shape != shape) {
@@ -181,6 +182,33 @@ std::vector<double> SafeTensors::doubles(const std::string &name,
     for (uint64_t n : shape) wanted += " " + std::to_string(n);
     fail("the tensor '" + name + "' has shape [" + found + " ], expected [" + wanted + " ]");
   }
+  return t;
+}
+
+std::vector<double> SafeTensors::doubles(const std::string &name, uint64_t rows, uint64_t columns,
+                                         const std::vector<int> &some_rows,
+                                         const std::vector<int> &some_columns) const {
+  const Tensor &t = check(name, {rows, columns});
+  std::vector<double> values;
+  const uint64_t nrows = some_rows.empty() ? rows : some_rows.size();
+  values.reserve(nrows * some_columns.size());
+  for (uint64_t i = 0; i < nrows; i++) {
+    const uint64_t row = some_rows.empty() ? i : some_rows[i];
+    for (const int column : some_columns) {
+      double value;
+      std::memcpy(&value, t.bytes.data() + (row * columns + column) * sizeof(double),
+                  sizeof(double));
+      if (!std::isfinite(value))
+        fail("the tensor '" + name + "' holds a number that is not finite");
+      values.push_back(value);
+    }
+  }
+  return values;
+}
+
+std::vector<double> SafeTensors::doubles(const std::string &name,
+                                         const std::vector<uint64_t> &shape) const {
+  const Tensor &t = check(name, shape);
   std::vector<double> values(t.bytes.size() / sizeof(double));
   if (!values.empty()) std::memcpy(values.data(), t.bytes.data(), t.bytes.size());
   for (double value : values)

@@ -36,6 +36,11 @@ class SafeTensors {
   const Tensor &tensor(const std::string &name) const;
   // A finite F64 tensor of exactly this shape.
   std::vector<double> doubles(const std::string &name, const std::vector<uint64_t> &shape) const;
+  // The same, of a matrix that has `rows` rows and `columns` columns: the given rows (empty: all)
+  // and columns of it.
+  std::vector<double> doubles(const std::string &name, uint64_t rows, uint64_t columns,
+                              const std::vector<int> &some_rows,
+                              const std::vector<int> &some_columns) const;
   std::string metadata(const std::string &key) const;    // must exist
 
   [[noreturn]] void fail(const std::string &message) const;
@@ -43,6 +48,7 @@ class SafeTensors {
  private:
   void read(std::string_view header, std::string_view data);
   void check_sum(std::string_view head, std::string_view data);
+  const Tensor &check(const std::string &name, const std::vector<uint64_t> &shape) const;
 
   std::string file_;
   bool has_checksum_ = false;

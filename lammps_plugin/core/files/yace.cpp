@@ -202,6 +202,10 @@ void ace::check(const std::string &file, const Potential &potential) {
       fail("inner_cutoff_type zbl needs chemical elements; found " + excerpt(element));
   }
   for (int i = 0; i < potential.nelements(); i++) {
+    for (const Density &density : potential.species[i].densities)
+      if (density.exponent <= 0.0 || density.exponent > 100.0)
+        fail("the embedding of " + potential.elements[i] + " has the exponent " +
+             std::to_string(density.exponent) + ", expected one above 0, up to 100");
     for (int j = 0; j < potential.nelements(); j++) {
       const Bond &bond = potential.bond(i, j);
       const std::string name = potential.elements[i] + "-" + potential.elements[j];

@@ -4,6 +4,8 @@
 
 #include "text.h"
 
+#include <map>
+
 using namespace uq;
 
 namespace {
@@ -144,6 +146,7 @@ class Parser {
       }
       skip_blank_lines();
     }
+    refuse_duplicates(node);
     return node;
   }
 
@@ -158,6 +161,20 @@ class Parser {
     line_start_ = start;
     line_ = line;
     return found;
+  }
+
+  // A key given twice has two values, of which readers take different ones.
+  void refuse_duplicates(const YamlNode &mapping) const {
+    std::map<std::string_view, int> lines;
+    for (size_t i = 0; i < mapping.items.size(); i += 2) {
+      const YamlNode &key = mapping.items[i];
+      if (key.kind != YamlNode::Kind::Scalar) continue;
+      const auto [at, first] = lines.emplace(key.text, key.line);
+      if (!first)
+        fail_at(file_, key.line,
+                "the key " + excerpt(key.text) + " appears twice, here and on line " +
+                    std::to_string(at->second));
+    }
   }
 
   YamlNode key() {
@@ -237,6 +254,7 @@ class Parser {
       }
     }
     pos_++;
+    if (mapping) refuse_duplicates(node);
     return node;
   }
 };

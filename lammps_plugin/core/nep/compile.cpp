@@ -82,16 +82,49 @@ std::vector<Cubic> nep::cubic_terms(int l1, int l2, int l3) {
   return terms;
 }
 
+std::vector<Quartic> nep::quartic_terms() {
+  // Components: v = (1, 2, 0); M as sums of components 3 .. 7.
+  using Sum = std::vector<std::pair<int, double>>;
+  const double third = std::sqrt(1.0 / 3.0);
+  const int v[3] = {1, 2, 0};
+  const Sum xx = {{6, 1.0}, {3, -third}}, yy = {{6, -1.0}, {3, -third}}, zz = {{3, 2.0 * third}},
+            xy = {{7, 1.0}}, xz = {{4, 1.0}}, yz = {{5, 1.0}};
+  const Sum matrix[3][3] = {{xx, xy, xz}, {xy, yy, yz}, {xz, yz, zz}};
+  const double product = std::sqrt(1.0 / 15.0) - 2.0 * std::sqrt(21.0) / 105.0,
+               square = std::sqrt(21.0) / 35.0;
+  std::map<std::array<int, 4>, double> sums;
+  const auto add = [&](double factor, std::array<int, 4> key) {
+    std::sort(key.begin(), key.end());
+    sums[key] += factor;
+  };
+  for (int i = 0; i < 3; i++)
+    for (int c = 3; c < 8; c++) add(product, {i, i, c, c});
+  for (int row = 0; row < 3; row++)
+    for (int i = 0; i < 3; i++)
+      for (int j = 0; j < 3; j++)
+        for (const auto &[c, a] : matrix[row][i])
+          for (const auto &[d, b] : matrix[row][j]) add(square * a * b, {v[i], v[j], c, d});
+  std::vector<Quartic> terms;
+  for (const auto &[key, factor] : sums)
+    if (std::abs(factor) > 1e-13) terms.push_back({factor, key[0], key[1], key[2], key[3]});
+  return terms;
+}
+
 InvariantPlan::InvariantPlan(const Hyperparameters &shape) {
-  static constexpr int degrees[nhigher][3] = {{2, 2, 2}, {},        {1, 1, 2},
-                                              {1, 2, 3}, {2, 3, 3}, {1, 3, 4}};
+  static constexpr int degrees[nhigher][3] = {{2, 2, 2}, {},        {1, 1, 2}, {1, 2, 3},
+                                              {2, 3, 3}, {1, 3, 4}, {}};
   plan_.lmax = shape.lmax;
   plan_.count = shape.lmax;
   for (int h = 0; h < nhigher; h++) {
     if (!shape.higher[h]) continue;
     const int place = plan_.count++;
     if (h == Q1111) {
-      plan_.quartic = place;
+      plan_.q1111 = place;
+      continue;
+    }
+    if (h == Q1122) {
+      plan_.q1122 = place;
+      quartic_ = quartic_terms();
       continue;
     }
     const auto terms = cubic_terms(degrees[h][0], degrees[h][1], degrees[h][2]);
@@ -103,6 +136,8 @@ InvariantPlan::InvariantPlan(const Hyperparameters &shape) {
   plan_.place = place_.data();
   plan_.first = first_.data();
   plan_.terms = terms_.data();
+  plan_.nquartic = static_cast<int>(quartic_.size());
+  plan_.quartic = quartic_.data();
 }
 
 Member::Member(const Potential &potential) : neurons_(potential.neurons) {

@@ -19,6 +19,12 @@ Harmonics harmonics(int lmax);
 // q_{l1 l2 l3} = Σ (l1 l2 l3; m1 m2 m3) A_{l1 m1} A_{l2 m2} A_{l3 m3} in the real components.
 std::vector<Cubic> cubic_terms(int l1, int l2, int l3);
 
+// q_1122 = Σ_L Σ (1 1 L; m1 m2 M) (2 2 L; m3 m4 -M) A_{1 m1} A_{1 m2} A_{2 m3} A_{2 m4}, L = 0 and
+// 2, signed so that the coefficient of q_1 q_2 is 1/√15 in L = 0: (1/√15 - 2√21/105) q_1 q_2 +
+// (√21/35) |M v|², where v is s_1 as a vector and M is s_2 as a symmetric matrix without trace,
+// tr M² = 2 q_2.
+std::vector<Quartic> quartic_terms();
+
 // Invariants with the arrays that they point into.
 class InvariantPlan {
  public:
@@ -30,6 +36,7 @@ class InvariantPlan {
  private:
   std::vector<int> place_, first_ = {0};
   std::vector<Cubic> terms_;
+  std::vector<Quartic> quartic_;
   Invariants plan_;
 };
 

@@ -309,9 +309,18 @@ void invariants(const Invariants &plan, int width, const double *s, double *q) {
       }
       store(q + plan.place[h] * width + n, total);
     }
-    if (plan.quartic >= 0) {
+    if (plan.q1111 >= 0) {
       const Vec q1 = load(q + n);
-      store(q + plan.quartic * width + n, (7.0 / 15.0) * q1 * q1);
+      store(q + plan.q1111 * width + n, (7.0 / 15.0) * q1 * q1);
+    }
+    if (plan.q1122 >= 0) {
+      Vec total = fill(0.0);
+      for (int t = 0; t < plan.nquartic; t++) {
+        const Quartic &term = plan.quartic[t];
+        total += term.factor * component(term.i) * component(term.j) * component(term.k) *
+                 component(term.l);
+      }
+      store(q + plan.q1122 * width + n, total);
     }
   }
 }
@@ -323,10 +332,10 @@ void invariant_slopes(const Invariants &plan, int width, const double *s, const 
     const auto add = [&](int c, Vec v) { store(d + c * width + n, load(d + c * width + n) + v); };
     for (int l = 1; l <= plan.lmax; l++) {
       Vec slope = load(dq + (l - 1) * width + n);
-      if (l == 1 && plan.quartic >= 0) {
+      if (l == 1 && plan.q1111 >= 0) {
         Vec q1 = fill(0.0);
         for (int c = 0; c < 3; c++) q1 += component(c) * component(c);
-        slope += (14.0 / 15.0) * q1 * load(dq + plan.quartic * width + n);
+        slope += (14.0 / 15.0) * q1 * load(dq + plan.q1111 * width + n);
       }
       slope *= 2.0;
       for (int c = l * l - 1; c < (l + 1) * (l + 1) - 1; c++)
@@ -342,6 +351,15 @@ void invariant_slopes(const Invariants &plan, int width, const double *s, const 
         add(term.j, w * a * c);
         add(term.k, w * a * b);
       }
+    }
+    for (int t = 0; t < plan.nquartic; t++) {
+      const Quartic &term = plan.quartic[t];
+      const Vec w = term.factor * load(dq + plan.q1122 * width + n), a = component(term.i),
+                b = component(term.j), c = component(term.k), e = component(term.l);
+      add(term.i, w * b * c * e);
+      add(term.j, w * a * c * e);
+      add(term.k, w * a * b * e);
+      add(term.l, w * a * b * c);
     }
   }
 }

@@ -33,14 +33,24 @@ struct Cubic {
   int i, j, k;    // components
 };
 
-// Invariants of one channel: q_l = Σ_c s_c², then sums of cubic terms, q_1111 = 7/15 q_1².
+// factor · s_i s_j s_k s_l
+struct Quartic {
+  double factor;
+  int i, j, k, l;
+};
+
+// Invariants of one channel: q_l = Σ_c s_c², then sums of cubic terms, q_1111 = 7/15 q_1², and the
+// quartic terms of q_1122.
 struct Invariants {
   int lmax = 0, count = 0;
   int ncubic = 0;
   const int *place = nullptr;    // [ncubic], which invariant
   const int *first = nullptr;    // [ncubic + 1], its terms
   const Cubic *terms = nullptr;
-  int quartic = -1;    // place of q_1111; -1: none
+  int q1111 = -1;    // its place; -1: none
+  int q1122 = -1;
+  int nquartic = 0;
+  const Quartic *quartic = nullptr;    // [nquartic]
 };
 
 // A matrix read element by element: element (i, j) at data[i * row + j * column].

@@ -20,9 +20,9 @@ constexpr int max_channels = 64;    // n_max + 1, basis_size + 1
 constexpr int max_l = 8;
 constexpr int max_neurons = 4096;
 
-// Invariants beyond the power spectrum, in the order of the file's flags.
-constexpr int nhigher = 6;
-enum Higher { Q222, Q1111, Q112, Q123, Q233, Q134 };
+// Invariants beyond the power spectrum, in the order in which a file holds them.
+constexpr int nhigher = 7;
+enum Higher { Q222, Q1111, Q112, Q123, Q233, Q134, Q1122 };
 
 // The network of one species: e = Σ_ν w1_ν tanh(Σ_d w0_νd q_d - b0_ν) - bias.
 struct Network {
@@ -54,10 +54,13 @@ struct Potential : Hyperparameters {
   std::vector<double> radial_coefficients;     // [nradial][radial_base][i][j]
   std::vector<double> angular_coefficients;    // [nangular][angular_base][i][j]
   std::vector<double> scaler;                  // [dim]
+  std::vector<std::string> warnings;           // what a user should know of how the file was read
 };
 
-// Throws uq::Error with file, line, value found and what was expected.
-Potential read_nep(const std::string &file, std::string_view text);
+// gpumd: the version of GPUMD that wrote the file, such as "5.3"; empty: told by the file itself,
+// which fails where it cannot tell. Throws uq::Error with file, line, value found and what was
+// expected.
+Potential read_nep(const std::string &file, std::string_view text, const std::string &gpumd = "");
 
 }    // namespace nep
 }    // namespace uq
