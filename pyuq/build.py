@@ -7,6 +7,7 @@ import tempfile
 from importlib import metadata
 from pathlib import Path
 
+from pyuq.errors import InputError, RunError
 from pyuq.io.files import atomic_write, check_folder
 
 INSTALLED_SOURCES = "plugin_sources"
@@ -80,7 +81,7 @@ def build_plugin(
     """
     output = Path(output).resolve()
     if not output.name.endswith("plugin.so"):
-        raise ValueError(f"output {output.name}: LAMMPS loads only names that end in plugin.so")
+        raise InputError(f"output {output.name}: LAMMPS loads only names that end in plugin.so")
     for folder, header in ((lammps_headers, "pair.h"), (mpi_include, "mpi.h")):
         if not (Path(folder) / header).is_file():
             raise FileNotFoundError(f"{folder} does not contain {header}")
@@ -109,4 +110,4 @@ def run(command: list) -> None:
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode:
         tail = "\n".join(done.stdout.splitlines()[-30:])
-        raise RuntimeError(f"{command[0]} failed with exit code {done.returncode}:\n{tail}")
+        raise RunError(f"{command[0]} failed with exit code {done.returncode}:\n{tail}")

@@ -18,6 +18,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 
 from pyuq.calibration import Recalibration
+from pyuq.errors import InputError
 from pyuq.models.evaluator import VOIGT, Evaluator
 
 _BLOCK = 512  # rows whose variances are made at a time
@@ -114,7 +115,7 @@ class UQCalculator(Calculator):
         super().__init__(**kwargs)
         files = [files] if isinstance(files, str | Path) else list(files)
         if not files:
-            raise ValueError("a calculator needs at least one model file")
+            raise InputError("a calculator needs at least one model file")
         loaded = [_members(file, elements) for file in files]
         _refuse_repetition(loaded)
         self.members = [member for members in loaded for member in members]
@@ -140,7 +141,7 @@ class UQCalculator(Calculator):
             return given
         found = Recalibration.read(given)
         if list(found.models.values()) != list(self.fingerprints().values()):
-            raise ValueError(
+            raise InputError(
                 f"{given} was made for {', '.join(found.models)} as they were then, not for these files: run "
                 "`pyuq calibrate` again"
             )
@@ -159,7 +160,7 @@ class UQCalculator(Calculator):
         """
         atoms = atoms if atoms is not None else self.atoms
         if atoms is None:
-            raise ValueError(
+            raise InputError(
                 "features of which structure? Give atoms, or calculate something before"
             )
         return self.members[member].features(atoms)
@@ -279,7 +280,7 @@ def _refuse_repetition(files: Sequence[Sequence[Evaluator]]) -> None:
     for first, *_ in files:
         other = seen.setdefault((first.fingerprint(), *first.elements), first.path)
         if other is not first.path:
-            raise ValueError(
+            raise InputError(
                 f"{other} and {first.path} are the same model; members of a committee must differ: name each once"
             )
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pyuq import lmp, systems
+from pyuq import lmp, log, systems
 from pyuq.diffusion import Diffusivity, remove_drift, self_diffusivity
 from pyuq.io import extxyz
 from pyuq.io.files import atomic_write, check_folder, read_json, write_json, write_text
@@ -254,14 +254,14 @@ def quickstart(out="pyuq-quickstart", fast: bool = False, ranks: int = 2, seed: 
     families = two_families(folder)
     say("5/5  report")
     report = write_report(folder, size, ace, reference, families, time.perf_counter() - clock)
-    print(report.read_text())
+    log.say(report.read_text())
     say(f"report: {report}")
     return report
 
 
 def say(text: str) -> None:
     """Progress, at once even into a pipe."""
-    print(text, flush=True)
+    log.say(text)
 
 
 def check_begun(folder: Path, choice: dict) -> None:

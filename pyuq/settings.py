@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 
 from ase.data import atomic_numbers
 
+from pyuq.errors import InputError
+
 T = TypeVar("T")
 PLURAL = {float: "numbers", int: "integers", str: "strings"}
 
@@ -30,9 +32,9 @@ def load_toml(path) -> dict:
         with open(path, "rb") as file:
             return tomllib.load(file)
     except (FileNotFoundError, IsADirectoryError):
-        raise ValueError(f"no file {path}") from None
+        raise InputError(f"no file {path}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise InputError(f"{path}: {error}") from error
 
 
 def assign(table: dict, assignments: Iterable[str]) -> None:
@@ -48,7 +50,7 @@ def assign(table: dict, assignments: Iterable[str]) -> None:
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         if not (equals and key.strip()):
-            raise ValueError(f"found {assignment!r}; expected key=value, e.g. solver.kind=ard")
+            raise InputError(f"found {assignment!r}; expected key=value, e.g. solver.kind=ard")
         try:
             value = tomllib.loads(f"value = {text}")["value"]
         except tomllib.TOMLDecodeError:
@@ -58,7 +60,7 @@ def assign(table: dict, assignments: Iterable[str]) -> None:
         for part in tables:
             target = target.setdefault(part, {})
             if not isinstance(target, dict):
-                raise ValueError(f"{assignment}: {part} is a value, not a table")
+                raise InputError(f"{assignment}: {part} is a value, not a table")
         target[name] = value
 
 
@@ -94,47 +96,47 @@ def from_table(cls: type[T], table: dict, where: str) -> T:
     for key in table:
         if key not in fields:
             near = difflib.get_close_matches(key, fields, n=1, cutoff=0.0)
-            raise ValueError(
+            raise InputError(
                 f"{where}: unknown key '{key}'; nearest valid key: '{near[0]}' (valid: {', '.join(fields)})"
             )
     for name, field in fields.items():
         required = field.default is field.default_factory is dataclasses.MISSING
         if required and name not in table:
-            raise ValueError(f"{where}: key '{name}' is missing")
+            raise InputError(f"{where}: key '{name}' is missing")
     values = {key: convert(hints[key], value, f"{where} {key}") for key, value in table.items()}
     if values.get("seed", 0) < 0:
-        raise ValueError(f"{where}: seed = {values['seed']}; expected an integer of 0 or more")
+        raise InputError(f"{where}: seed = {values['seed']}; expected an integer of 0 or more")
     try:
         return cls(**values)
     except ValueError as error:
-        raise ValueError(f"{where}: {error}") from error
+        raise InputError(f"{where}: {error}") from error
 
 
 def choose(name: str, value: object, allowed: Iterable) -> None:
     """Raise ValueError unless the value is allowed."""
     if value not in (allowed := tuple(allowed)):
-        raise ValueError(f"{name} = {value!r}; expected one of {', '.join(allowed)}")
+        raise InputError(f"{name} = {value!r}; expected one of {', '.join(allowed)}")
 
 
 def positive(**values: float | str | None) -> None:
     """Raise ValueError unless all values that are numbers are finite and above 0."""
     for name, value in values.items():
         if _is_number(value) and not 0 < value < inf:
-            raise ValueError(f"{name} = {value}; expected a finite number above 0")
+            raise InputError(f"{name} = {value}; expected a finite number above 0")
 
 
 def not_negative(**values: float | str | None) -> None:
     """Raise ValueError unless all values that are numbers are finite and 0 or more."""
     for name, value in values.items():
         if _is_number(value) and not 0 <= value < inf:
-            raise ValueError(f"{name} = {value}; expected a finite number, 0 or more")
+            raise InputError(f"{name} = {value}; expected a finite number, 0 or more")
 
 
 def limits(**values: float | None) -> None:
     """Raise ValueError unless all values that are numbers are above 0; infinite: no limit."""
     for name, value in values.items():
         if _is_number(value) and not value > 0:
-            raise ValueError(f"{name} = {value}; expected a number above 0")
+            raise InputError(f"{name} = {value}; expected a number above 0")
 
 
 def _is_number(value: object) -> bool:
@@ -145,14 +147,14 @@ def _is_number(value: object) -> bool:
 def check_elements(elements: Iterable[str], where: str = "elements") -> None:
     """Raise ValueError unless all are symbols of chemical elements."""
     if unknown := [e for e in dict.fromkeys(elements) if e not in atomic_numbers]:
-        raise ValueError(f"{where}: expected chemical elements, found {', '.join(unknown)}")
+        raise InputError(f"{where}: expected chemical elements, found {', '.join(unknown)}")
 
 
 def check_name(name: str) -> None:
     """Raise ValueError unless a name can begin that of a file, and stand in a LAMMPS script as it is."""
     special = [c for c in name if c.isspace() or c in "/\"'#$&:*?"]
     if name in ("", ".", "..") or special:
-        raise ValueError(
+        raise InputError(
             f"name = {name!r}; expected the beginning of a file name, without folder, blanks and / \" ' # $ & : * ?"
         )
 
@@ -192,7 +194,7 @@ def convert(kind: Any, value: Any, where: str) -> Any:
     raise _TypeMismatchError(f"{where} = {value!r}; expected {_describe(kind)}")
 
 
-class _TypeMismatchError(ValueError):
+class _TypeMismatchError(InputError):
     pass
 
 

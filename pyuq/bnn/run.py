@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from ase import Atoms
 
+from pyuq import log
 from pyuq.bnn.architecture import Architecture, NetworkFile, read_network, write_network
 from pyuq.bnn.diagnostics import diagnose
 from pyuq.bnn.evaluate import judge, predict_all, table
@@ -147,8 +148,8 @@ class Run:
                 ]
         text = "\n".join(lines) + "\n"
         write_text(self.folder / f"{name}.md", text)
-        print(text)
-        print(f"written: {path}, {name}.md")
+        log.say(text)
+        log.say(f"written: {path}, {name}.md")
         return path
 
 
@@ -248,5 +249,5 @@ def evaluate(path, data: Sequence) -> dict[str, dict]:
     """Print the table of a network file's errors and error bars on labelled structures."""
     structures = read_structures(map(Path, data))
     results = judge(predict_all(read_network(path), structures), structures)
-    print(table(results))
+    log.say(table(results))
     return results

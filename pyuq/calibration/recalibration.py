@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pyuq.calibration.conformal import ConformalScale
 from pyuq.calibration.student import StudentScale
+from pyuq.errors import InputError
 from pyuq.io.files import write_text
 
 FloatArray = NDArray[np.float64]
@@ -125,7 +126,7 @@ class Recalibration:
         """
         known = np.unique(np.concatenate([s.structures for s in samples.values()]))
         if len(known) < 2:
-            raise ValueError(f"found {len(known)} labelled structures; expected two or more")
+            raise InputError(f"found {len(known)} labelled structures; expected two or more")
         order = np.random.default_rng(rng).permutation(known)
         cut = max(1, round(SHAPE_PART * len(known)))
         scales = {
@@ -163,7 +164,7 @@ class Recalibration:
     def _apply(self, quantity: str, sigma: FloatArray, groups: Sequence[str], scale) -> FloatArray:
         scales, names = self.scales.get(quantity, {}), np.asarray(groups)
         if missing := sorted(set(names) - scales.keys()):
-            raise ValueError(
+            raise InputError(
                 f"no calibration of {quantity} of {', '.join(missing)}; there is one of "
                 f"{', '.join(scales) or 'nothing'}"
             )
@@ -207,16 +208,16 @@ class Recalibration:
         try:
             content = json.loads(path.read_text())
             if (content["format"], content["format_version"]) != (cls.FORMAT, cls.VERSION):
-                raise ValueError(f"version {content['format_version']} of {content['format']}")
+                raise InputError(f"version {content['format_version']} of {content['format']}")
             scales = {
                 quantity: {group: _error_scale(one) for group, one in found.items()}
                 for quantity, found in content["scales"].items()
             }
             return cls(content["alpha"], scales, content["models"], content["provenance"])
         except FileNotFoundError:
-            raise ValueError(f"no file {path}: `pyuq calibrate` makes it") from None
+            raise InputError(f"no file {path}: `pyuq calibrate` makes it") from None
         except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise ValueError(
+            raise InputError(
                 f"{path} is not a calibration of version {cls.VERSION}: {error}"
             ) from error
 

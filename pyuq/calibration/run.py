@@ -11,9 +11,11 @@ from ase import Atoms
 from tqdm import tqdm
 
 import pyuq
+from pyuq import log
 from pyuq.calculator import UQCalculator, force_deviations
 from pyuq.calibration.recalibration import Recalibration, Sample
 from pyuq.calibration.scores import LEVELS, Scores, coverage, reliability, scores
+from pyuq.errors import InputError
 from pyuq.io.files import atomic_write, beside, require_folder, write_text
 from pyuq.io.structures import StructureFiles, check_structure, take
 from pyuq.models.readout_posterior import species_names
@@ -55,7 +57,7 @@ def collect(
         The calculator has no uncertainty; a structure has no label, or an element that a member does not know.
     """
     if not calculator.has_uncertainty:
-        raise ValueError(
+        raise InputError(
             f"{calculator.members[0].path} has no posterior and is alone: make one (`pyuq posterior`), or name "
             "further models"
         )
@@ -185,7 +187,7 @@ def calibrate(
     rng = np.random.default_rng(seed)
     order, cut = rng.permutation(known), round(split * len(known))
     if not 2 <= cut < len(known):
-        raise ValueError(
+        raise InputError(
             f"of {len(known)} structures, split = {split} leaves {cut} to recalibrate and {len(known) - cut} "
             "to judge; expected at least 2 and 1"
         )
@@ -359,7 +361,7 @@ def run_calibrate(
     if comm is None or comm.rank == 0:
         first = calculator.members[0].path
         name = first.stem if len(models) == 1 else f"{first.stem}-committee"
-        print(_write(result, Path(out) if out else beside(first, name)))
+        log.say(_write(result, Path(out) if out else beside(first, name)))
     return result
 
 

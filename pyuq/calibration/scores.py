@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import norm, spearmanr
 
 from pyuq.calibration.student import ratios
+from pyuq.errors import InputError
 
 LEVELS = np.arange(0.05, 1.0, 0.05)
 
@@ -73,7 +74,7 @@ def scores(errors: ArrayLike, sigmas: ArrayLike) -> Scores:
     """
     z = np.abs(ratios(errors, sigmas))
     if not len(z):
-        raise ValueError("found no errors to score")
+        raise InputError("found no errors to score")
     e, s = np.ravel(errors), np.ravel(sigmas)
     varied = len(z) > 2 and np.ptp(s) > 0 and np.ptp(np.abs(e)) > 0
     return Scores(
@@ -108,7 +109,7 @@ def reliability(
         See :func:`pyuq.calibration.student.ratios`; no errors at all, or no bins.
     """
     if not (len(ratios(errors, sigmas)) and bins > 0):
-        raise ValueError(f"found {np.size(errors)} errors for {bins} bins; expected one or more")
+        raise InputError(f"found {np.size(errors)} errors for {bins} bins; expected one or more")
     e, s = np.ravel(errors), np.ravel(sigmas)
     parts = np.array_split(np.argsort(s, kind="stable"), min(bins, len(s)))
     rms = lambda values: float(np.sqrt(np.mean(values**2)))  # noqa: E731

@@ -2,13 +2,13 @@
 """What a run shows: lines on the terminal, history, plots, report."""
 
 import csv
-import sys
 from collections.abc import Iterable
 from math import inf
 from pathlib import Path
 
 import numpy as np
 
+from pyuq import log
 from pyuq.hal.settings import Settings
 from pyuq.hal.state import State, load_state
 from pyuq.io.files import atomic_write, sha256, write_text
@@ -49,7 +49,7 @@ TRACE = (
 
 def say(text: str) -> None:
     """Print a line of progress, with the line buffered out at once."""
-    print(text, file=sys.stdout, flush=True)
+    log.say(text)
 
 
 def write_report(folder: Path, state: State, settings: Settings, pictures: bool = True) -> None:

@@ -24,6 +24,7 @@ from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 import pyuq
+from pyuq import log
 from pyuq.calibration import StudentScale, scores
 from pyuq.io.files import beside, read_metadata, require_folder
 from pyuq.io.files import sha256 as file_hash
@@ -309,22 +310,22 @@ def run_posterior(
     if comm is None or comm.rank == 0:
         result.write(written)
         species = " ".join(result.elements) or "numbered species"
-        print(
+        log.say(
             f"{path.name}: {result.family} of {species}, {len(result.mean)} readout weights, "
             f"{len(structures)} structures, mean: {choice.mean}"
         )
-        print(
+        log.say(
             "noise, misfit included: "
             + ", ".join(f"{k} {v:.3g} {NOISE_UNITS[k]}" for k, v in result.noise.items())
         )
-        print(result.conditioning.text(len(result.mean)))
+        log.say(result.conditioning.text(len(result.mean)))
         for told in filter(None, (result.copies, other_zero(result.calibration))):
-            print(told)
+            log.say(told)
         if sets:
-            print(describe(sets, result.elements or [str(z) for z in range(len(sets))]))
+            log.say(describe(sets, result.elements or [str(z) for z in range(len(sets))]))
         if result.calibration:
-            print(f"\nheld-out structures ({choice.holdout:.0%}):\n\n{result.table()}\n")
-        print(f"written: {written}")
+            log.say(f"\nheld-out structures ({choice.holdout:.0%}):\n\n{result.table()}\n")
+        log.say(f"written: {written}")
     partial.remove()
     return result
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
+from pyuq import log
 from pyuq.io.files import atomic_write, check_folder, write_text
 from pyuq.io.structures import expand, group_of, read_structures
 from pyuq.models.basis import ACEBasis
@@ -193,10 +194,10 @@ def run_fit(
         copies = repetition_note(map(structure_hash, train), map(structure_hash, test))
         found = (copies, groups_note(settings.groups, train), repulsion_note(result, test))
         notes = [note for note in found if note]
-        print(write_report(folder, result, sets, seconds, notes))
+        log.say(write_report(folder, result, sets, seconds, notes))
         if active:
-            print(describe(active, elements))
-        print(
+            log.say(describe(active, elements))
+        log.say(
             f"written: {folder / file.name}{settings.basis.suffix}, {file.name}.uq, {file.name}.fit, "
             "report.md, errors.csv, parity.png"
         )

@@ -50,9 +50,9 @@ def test_missing_folders_are_named(tmp_path):
 def test_missing_folders_are_named_before_the_work(tmp_path, capsys):
     out = tmp_path / "new" / "a.uq"
     for verb in ("posterior", "calibrate"):
-        assert main([verb, "no.yace", "--data", "no.xyz", "--out", str(out)]) == 1
+        assert main([verb, "no.yace", "--data", "no.xyz", "--out", str(out)]) == 2
         assert f"no folder {tmp_path / 'new'} to write a.uq into" in capsys.readouterr().err
-        assert main([verb, "no.yace", "--data", "no.xyz", "--out", str(tmp_path)]) == 1
+        assert main([verb, "no.yace", "--data", "no.xyz", "--out", str(tmp_path)]) == 2
         assert f"{tmp_path} is a folder: name a file in it" in capsys.readouterr().err
 
 
@@ -87,12 +87,12 @@ def test_a_folder_is_no_settings(tmp_path, capsys, verb):
     if verb == "bnn":
         pytest.importorskip("torch")
     action = {"fit": [], "hal": ["run"], "bnn": ["train"], "srom": ["all"]}[verb]
-    assert main([verb, *action, str(tmp_path)]) == 1
+    assert main([verb, *action, str(tmp_path)]) == 2
     assert f"no file {tmp_path}" in capsys.readouterr().err
 
 
 def test_a_quickstart_without_ranks_is_refused_before_the_work(tmp_path, capsys):
-    assert main(["quickstart", "--ranks", "0", "--out", str(tmp_path / "q")]) == 1
+    assert main(["quickstart", "--ranks", "0", "--out", str(tmp_path / "q")]) == 2
     assert "ranks = 0; expected 1 or more" in capsys.readouterr().err
     assert not (tmp_path / "q").exists()
 
