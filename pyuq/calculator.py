@@ -17,6 +17,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 
+from pyuq.brief import brief
 from pyuq.calibration import Recalibration
 from pyuq.errors import InputError
 from pyuq.models.evaluator import VOIGT, Evaluator
@@ -26,6 +27,7 @@ _BLOCK = 512  # rows whose variances are made at a time
 ROW_QUANTITIES = ("forces", "stress")  # need the rows of all forces: 8·3N·M bytes, O(N M²) work
 
 
+@brief("files", "forces_uncertainty", "calibration")
 class UQCalculator(Calculator):
     r"""Energies, forces and stress with uncertainties.
 
@@ -146,6 +148,11 @@ class UQCalculator(Calculator):
                 "`pyuq calibrate` again"
             )
         return found
+
+    @property
+    def files(self) -> list[str]:
+        """Names of the model files, in order."""
+        return list(dict.fromkeys(str(member.path) for member in self.members))
 
     @property
     def has_uncertainty(self) -> bool:

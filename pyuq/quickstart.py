@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pyuq import lmp, log, systems
+from pyuq.brief import brief
 from pyuq.diffusion import Diffusivity, remove_drift, self_diffusivity
 from pyuq.io import extxyz
 from pyuq.io.files import atomic_write, check_folder, read_json, write_json, write_text
@@ -29,6 +30,7 @@ TIMESTEP = 0.002  # ps
 DUMP_EVERY = 20  # steps
 
 
+@brief()
 @dataclass(frozen=True)
 class Size:
     """How much is computed.

@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 
 import pyuq
 from pyuq.bnn.coupling import paths
+from pyuq.brief import brief
 from pyuq.io.files import read_tensors, sha256, write_tensors
 from pyuq.settings import check_elements, positive
 
 
+@brief()
 @dataclass(frozen=True)
 class Architecture:
     """Hyperparameters of a network.
@@ -102,6 +104,7 @@ class Architecture:
         return shapes
 
 
+@brief()
 @dataclass(frozen=True)
 class NetworkFile:
     """Samples of one architecture with all constants folded into the weights.

@@ -22,6 +22,7 @@ from torch.nn.functional import silu
 
 from pyuq.bnn.architecture import Architecture, write_network
 from pyuq.bnn.coupling import coupling
+from pyuq.brief import brief
 from pyuq.io.files import sha256
 
 FloatArray = NDArray[np.float64]
@@ -173,6 +174,7 @@ def starts(irreps) -> list[int]:
     return [s.start for s in irreps.slices()]
 
 
+@brief("architecture")
 class Converter:
     """Folds a supported model into the tensors of one sample."""
 

@@ -16,6 +16,7 @@ from pyuq.bnn.diagnostics import diagnose
 from pyuq.bnn.evaluate import judge, predict_all, table
 from pyuq.bnn.samplers import SGHMC, Draws, Dropout, Ensemble, LastLayer, ShallowEnsemble
 from pyuq.bnn.target import Likelihood, NetworkTarget
+from pyuq.brief import brief
 from pyuq.io.files import check_folder, read_json, write_text
 from pyuq.io.structures import check_structures, expand, read_structures
 from pyuq.models.fit import RepulsionSettings, repetition_note, structure_hash, training_hash
@@ -33,6 +34,7 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64}
 PROBES = 16  # structures whose predictions the diagnostics look at
 
 
+@brief()
 @dataclass(frozen=True)
 class Settings:
     """Content of ``bnn.toml``; file names are relative to it.
@@ -88,6 +90,7 @@ class Settings:
         check_name(self.name)
 
 
+@brief("folder", "sampler", "settings")
 class Run:
     """Settings with the structures that they name.
 

@@ -22,10 +22,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pyuq.brief import brief
 from pyuq.calibration.student import ratios
 from pyuq.errors import InputError
 
 
+@brief()
 @dataclass(frozen=True)
 class ConformalScale:
     """Factor on standard deviations for each group (species, configuration type).

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pyuq.brief import brief
 from pyuq.calibration.conformal import ConformalScale
 from pyuq.calibration.student import StudentScale
 from pyuq.errors import InputError
@@ -25,6 +26,7 @@ FloatArray = NDArray[np.float64]
 SHAPE_PART = 0.25  # of the structures, for the floor
 
 
+@brief()
 @dataclass(frozen=True)
 class Sample:
     """Errors of one quantity and the standard deviations predicted for them.
@@ -55,6 +57,7 @@ class Sample:
         return self.chosen(np.isin(self.structures, structures))
 
 
+@brief()
 @dataclass(frozen=True)
 class ErrorScale:
     """From predicted standard deviations of one quantity and group to calibrated ones.
@@ -75,6 +78,7 @@ class ErrorScale:
     labels: int
 
 
+@brief()
 @dataclass(frozen=True)
 class Recalibration:
     """Scales of all quantities of a model, as ``NAME.calibration.json`` keeps them.

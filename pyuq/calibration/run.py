@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 import pyuq
 from pyuq import log
+from pyuq.brief import brief, html_table
 from pyuq.calculator import UQCalculator, force_deviations
 from pyuq.calibration.recalibration import Recalibration, Sample
 from pyuq.calibration.scores import LEVELS, Scores, coverage, reliability, scores
@@ -118,6 +119,7 @@ def _sample(rows: Sequence[tuple]) -> Sample:
     )
 
 
+@brief()
 @dataclass(frozen=True)
 class Verdict:
     """Error bars of one quantity and group on the structures that judge.
@@ -138,6 +140,7 @@ class Verdict:
     conformal_width: float
 
 
+@brief()
 @dataclass(frozen=True)
 class Calibration:
     """What :func:`calibrate` finds.
@@ -158,6 +161,34 @@ class Calibration:
     trial: Recalibration
     judged: dict[str, Sample]
     verdicts: dict[str, dict[str, Verdict]]
+
+    def _repr_html_(self) -> str:
+        """Table of a notebook: RMSE and error bars before and after, on the structures that judge."""
+        rows = [
+            (
+                TITLES[q],
+                UNITS[q],
+                group,
+                v.predicted.rmse,
+                v.predicted.sharpness,
+                v.predicted.within_1,
+            )
+            + (v.recalibrated.sharpness, v.recalibrated.within_1, v.conformal_coverage)
+            for q, groups in self.verdicts.items()
+            for group, v in groups.items()
+        ]
+        head = (
+            "quantity",
+            "unit",
+            "",
+            "RMSE",
+            "σ predicted",
+            "inside 1σ",
+            "σ recalibrated",
+            "inside 1σ",
+        )
+        level = f"conformal {1 - self.recalibration.alpha:.0%}: inside"
+        return html_table("Calibration", (*head, level), rows, "0.683 inside 1σ is right.")
 
 
 def calibrate(
@@ -263,8 +294,15 @@ def report(result: Calibration, picture: str) -> str:
 
 
 def _score_cells(s: Scores) -> str:
+    nll = "no spread" if s.no_spread == 1.0 else f"{s.nll:.4g}"
+    if 0.0 < s.no_spread < 1.0:
+        nll += (
+            f" ({s.no_spread:.0%} without spread)"
+            if s.no_spread >= 0.005
+            else " (some without spread)"
+        )
     return (
-        f"| {s.n} | {s.rmse:.3g} | {s.sharpness:.3g} | {s.nll:.4g} | {s.within_1:.3f} | {s.within_2:.3f} | "
+        f"| {s.n} | {s.rmse:.3g} | {s.sharpness:.3g} | {nll} | {s.within_1:.3f} | {s.within_2:.3f} | "
         f"{s.within_90:.3f} | {s.miscalibration:.3f} | {s.spearman:.2f}"
     )
 

@@ -26,6 +26,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize_scalar
 from scipy.stats import t
 
+from pyuq.brief import brief
 from pyuq.errors import InputError
 
 
@@ -49,6 +50,7 @@ def ratios(errors: ArrayLike, sigmas: ArrayLike) -> NDArray[np.float64]:
     return (errors / sigmas).reshape(-1)
 
 
+@brief()
 @dataclass(frozen=True)
 class StudentScale:
     """Belief about the factor between predicted and true errors.

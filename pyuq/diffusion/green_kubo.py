@@ -6,12 +6,15 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import fft, integrate, stats
 
+from pyuq.brief import brief
+
 BLOCK = 2**18  # doubles transformed at once
 FLAT = 2.0  # standard errors within which the running integral counts as flat
 N_CUTOFFS = 60
 COARSE = 0.5  # of the correlation at time 0, below which frames are too far apart
 
 
+@brief()
 @dataclass(frozen=True)
 class VelocityCorrelation:
     """Velocity autocorrelation of a group of atoms, and its integral.
@@ -79,6 +82,7 @@ class VelocityCorrelation:
         }
 
 
+@brief()
 @dataclass(frozen=True)
 class GreenKubo:
     r"""Integral of the velocity autocorrelation.

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from pyuq.brief import brief
 from pyuq.diffusion.conductivity import charge_displacement, collective_diffusivity
 from pyuq.diffusion.green_kubo import GreenKubo, VelocityCorrelation
 from pyuq.diffusion.msd import remove_drift
@@ -21,6 +22,7 @@ STEPS = (1e-5, 0.1)  # ps, shortest and longest of a simulation; others are in a
 SAME_CELL = 1e-9  # relative change of a cell vector that counts as none
 
 
+@brief()
 @dataclass(frozen=True)
 class TrajectoryResult:
     """What a trajectory tells.
@@ -86,6 +88,7 @@ class TrajectoryResult:
         }
 
 
+@brief()
 @dataclass(frozen=True)
 class TrajectoryAnalysis:
     """Self-diffusion, and on request collective motion and Green–Kubo, from a file.
@@ -350,6 +353,7 @@ def _charges(
     return np.array([charges.get(s, 0.0) for s in piece.species])
 
 
+@brief()
 @dataclass(frozen=True)
 class _Reference:
     """Frame of reference; without atoms it is that of the file."""

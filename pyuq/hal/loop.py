@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
+from pyuq.brief import brief
 from pyuq.hal.report import say, write_report
 from pyuq.hal.selection import diverse, energy_covariance
 from pyuq.hal.settings import Settings, load_settings, relative_to
@@ -81,6 +82,7 @@ def make_labeller(settings: Settings, toml: Path, folder: Path) -> Labeller:
     )
 
 
+@brief("toml", "folder")
 class Loop:
     """One run of active learning in one folder.
 

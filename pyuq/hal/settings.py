@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from pyuq.brief import brief
 from pyuq.models.fit import FitSettings, RepulsionSettings, Solver, Weights
 from pyuq.models.run_fit import FAMILIES, basis_from_table
 from pyuq.settings import (
@@ -36,6 +37,7 @@ FREE = (
 )
 
 
+@brief()
 @dataclass(frozen=True)
 class Override:
     """Conditions of the walkers that start from one structure (counted from 0)."""
@@ -47,6 +49,7 @@ class Override:
     steps: int | None = None
 
 
+@brief()
 @dataclass(frozen=True)
 class Start:
     """Start structures; those without energy and forces are labelled first."""
@@ -55,6 +58,7 @@ class Start:
     overrides: tuple[Override, ...] = ()
 
 
+@brief()
 @dataclass(frozen=True)
 class Labels:
     """The reference method.
@@ -99,6 +103,7 @@ class Labels:
             raise ValueError(f"calculator = '{self.calculator}'; expected 'module:attribute'")
 
 
+@brief()
 @dataclass(frozen=True)
 class MD:
     """Dynamics of a walker, in metal units; pressures in GPa.
@@ -159,6 +164,7 @@ class MD:
             raise ValueError("ensemble = 'nvt' has no pressure; expected 'npt' or 'langevin'")
 
 
+@brief()
 @dataclass(frozen=True)
 class Bias:
     """Biasing strength; ``tau_rel = 0`` is plain active learning with the same trigger."""
@@ -177,6 +183,7 @@ class Bias:
             raise ValueError(f"tau_rel = {self.tau_rel}; expected 0 (no bias) or more")
 
 
+@brief()
 @dataclass(frozen=True)
 class Stop:
     """When a walker ends.
@@ -247,6 +254,7 @@ class Stop:
             )
 
 
+@brief()
 @dataclass(frozen=True)
 class LoopTable:
     """How far the loop goes.
@@ -291,6 +299,7 @@ class LoopTable:
         positive(refit_every=self.refit_every)
 
 
+@brief()
 @dataclass(frozen=True)
 class Test:
     """Held-out structures that are only predicted; labelled first where they carry no label."""
@@ -298,6 +307,7 @@ class Test:
     structures: tuple[str, ...] = ()
 
 
+@brief()
 @dataclass(frozen=True)
 class FixedModel:
     """A potential whose features stay as they are: only its readout is learnt.
@@ -314,6 +324,7 @@ class FixedModel:
     elements: tuple[str, ...]
 
 
+@brief()
 @dataclass(frozen=True)
 class Settings:
     """Content of ``hal.toml``; file names are relative to it.

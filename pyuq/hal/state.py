@@ -6,12 +6,14 @@ import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from pyuq.brief import brief
 from pyuq.hal.settings import changed_keys
 from pyuq.io.files import read_json, write_text
 
 STAGES = ("start", "fit", "walk", "select", "label", "done")
 
 
+@brief()
 @dataclass
 class State:
     """Progress of a run.
@@ -95,6 +97,7 @@ def resume(path: Path, settings: dict) -> State:
     return state
 
 
+@brief("folder")
 class Lock:
     """Keeps a second process out of a run folder; gone with the process, however it ends."""
 

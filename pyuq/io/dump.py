@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from pyuq.brief import brief
+
 CHUNK = 2**23  # bytes read at once
 
 # Ways to write a position, the best first: columns, whether they are fractions of the cell.
@@ -22,6 +24,7 @@ IMAGES = ("ix", "iy", "iz")
 VELOCITIES = ("vx", "vy", "vz")
 
 
+@brief()
 @dataclass(frozen=True)
 class Frame:
     """One snapshot, atoms sorted by id.
@@ -52,6 +55,7 @@ class Frame:
     velocities: np.ndarray | None
 
 
+@brief("path", "columns", "elements")
 class LammpsDump:
     """Reads ``dump custom`` and ``dump atom`` files in one pass; memory does not grow with the file.
 
@@ -294,6 +298,7 @@ class LammpsDump:
         )
 
 
+@brief()
 @dataclass(frozen=True)
 class _Header:
     """What stands above the table of a frame."""

@@ -11,6 +11,7 @@ import numpy as np
 import vesin
 from ase import Atoms
 
+from pyuq.brief import brief
 from pyuq.io import extxyz, mlip
 from pyuq.io.files import check_distinct, read_json
 
@@ -139,6 +140,7 @@ def _read(path: Path, elements: Sequence[str]) -> list[Atoms]:
     return read_pymatgen(path) if path.suffix == ".json" else extxyz.read(path)
 
 
+@brief("paths", "elements")
 class StructureFiles:
     """Labelled structures of several files, in order, read when they are iterated over.
 

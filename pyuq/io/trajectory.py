@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pyuq.brief import brief
 from pyuq.io.dump import Frame, LammpsDump
 
 CHUNK = 256  # frames unwrapped at once
@@ -30,6 +31,7 @@ LONGEST_HOP = 0.4  # of the cell, in one frame, where only wrapped positions are
 FLIP = 0.3  # of the cell's edge, change of a cell vector in one frame
 
 
+@brief()
 @dataclass(frozen=True)
 class Trajectory:
     """Atoms in the same order in all frames.
@@ -209,6 +211,7 @@ class _Steps:
             )
 
 
+@brief("pbc", "unwrapped")
 class Unwrapper:
     """Adds up displacements from frame to frame; see the head of this module.
 
@@ -297,6 +300,7 @@ class Unwrapper:
             )
 
 
+@brief()
 @dataclass(frozen=True)
 class _Source:
     """Frames with what does not change between them."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
+from pyuq.brief import brief
 from pyuq.io import extxyz
 from pyuq.labels.base import Failure, Waiting, defect
 
@@ -15,6 +16,7 @@ POLL = 2.0  # s
 TOLERANCE = 1e-4  # of positions and cell between request and result, Å
 
 
+@brief("folder", "wait")
 class FileLabeller:
     """Labels exchanged through a folder.
 

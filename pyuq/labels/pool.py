@@ -18,6 +18,7 @@ import numpy as np
 from ase import Atoms
 from ase.io.jsonio import decode, encode
 
+from pyuq.brief import brief
 from pyuq.io.extxyz import labelled
 from pyuq.labels.base import Failure, defect
 from pyuq.lmp import POLL, environment, guarded, interruptible
@@ -27,6 +28,7 @@ class WorkerError(Exception):
     """The worker died or did not answer in time."""
 
 
+@brief("timeout")
 class Worker:
     """One worker process; see :mod:`pyuq.labels.worker`.
 
@@ -111,6 +113,7 @@ class Worker:
         return f"label process ended with {how}" + (f": {lines[-1]}" if lines else "")
 
 
+@brief("description", "workers", "timeout")
 class PoolLabeller:
     """Labels from a reference method that runs in worker processes.
 

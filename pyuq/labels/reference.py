@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from ase import Atoms, units
 
+from pyuq.brief import brief
 from pyuq.io.lammps_data import box_of, write_data
 from pyuq.lmp import lammps
 
@@ -21,6 +22,7 @@ LAMMPS_UNITS = {
 }
 
 
+@brief()
 @dataclass(frozen=True)
 class LammpsReference:
     """A reference method given by LAMMPS commands.
@@ -101,6 +103,7 @@ class LammpsReference:
         return results
 
 
+@brief()
 @dataclass(frozen=True)
 class AseReference:
     """A reference method given by an ASE calculator.

@@ -10,12 +10,14 @@ import vesin
 from ase import Atoms
 
 from pyuq import _core
+from pyuq.brief import brief
 from pyuq.io.files import sha256
 from pyuq.io.structures import COINCIDENT, cell_fault
 
 VOIGT = (0, 1, 2, 5, 4, 3)  # xx yy zz yz xz xy out of xx yy zz xy xz yz yx zx zy
 
 
+@brief()
 @dataclass(frozen=True)
 class Rows:
     """Design-matrix rows of one structure of N atoms, in eV and eV/Å per unit weight.
@@ -44,6 +46,7 @@ class Rows:
     fixed_virial: np.ndarray
 
 
+@brief("path", "elements", "nreadout")
 class Evaluator:
     """A model file applied to :class:`ase.Atoms`.
 

@@ -14,6 +14,7 @@ import numpy as np
 from ase import Atoms
 
 import pyuq
+from pyuq.brief import brief, html_table
 from pyuq.io.files import write_text
 from pyuq.io.structures import check_structures, group_of
 from pyuq.models.basis import ACEBasis
@@ -31,6 +32,7 @@ STEEPEST = 20.0  # smoothness; beyond, prior variances leave double precision
 Basis = ACEBasis | MTPBasis
 
 
+@brief()
 @dataclass(frozen=True)
 class Weights:
     """Standard deviation at which each kind of label is to be met, up to the noise that the fit finds.
@@ -60,6 +62,7 @@ class Weights:
             )
 
 
+@brief()
 @dataclass(frozen=True)
 class Solver:
     """How the weights are found.
@@ -89,6 +92,7 @@ class Solver:
         return (BayesianRidge if self.kind == "ridge" else ARDRegression)(prior_shape=shape)
 
 
+@brief()
 @dataclass(frozen=True)
 class RepulsionSettings:
     """Short-range repulsion inside the data, see :class:`pyuq.models.yace.Repulsion`; not of MTP."""
@@ -106,6 +110,7 @@ class RepulsionSettings:
         return repulsion_inside(structures, basis.elements, basis.largest_cutoff, self.margin)
 
 
+@brief()
 @dataclass(frozen=True)
 class FitSettings:
     """Everything that defines a fit, apart from the data.
@@ -218,6 +223,7 @@ def repetition_note(hashes: Iterable[str], test: Iterable[str] = ()) -> str:
     return "; ".join(notes)
 
 
+@brief()
 @dataclass
 class FitResult:
     """A fitted potential.
@@ -245,6 +251,21 @@ class FitResult:
     regression: BayesianRidge | ARDRegression
     posterior: Posterior
     structures: list[Atoms]
+
+    def _repr_html_(self) -> str:
+        """Table of a notebook: what was fitted, to what, and the noise that is left."""
+        noise = self.noise
+        rows = [
+            ("family", self.basis.family.upper()),
+            ("elements", ", ".join(self.basis.elements)),
+            ("functions", self.basis.nfunctions),
+            ("training structures", len(self.structures)),
+            ("rows of the regression", self.normal.nrows),
+            ("noise of energies, eV/√atom", noise["energy"]),
+            ("noise of force components, eV/Å", noise["force"]),
+            ("log evidence", self.posterior.log_evidence),
+        ]
+        return html_table("Fitted potential", ("", ""), rows)
 
     @property
     def basis(self) -> Basis:

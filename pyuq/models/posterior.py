@@ -22,6 +22,7 @@ from scipy.linalg import cholesky, solve_triangular
 from scipy.linalg.blas import dsyrk
 from scipy.linalg.lapack import dpstrf
 
+from pyuq.brief import brief
 from pyuq.io import files
 from pyuq.io.files import read_metadata, read_tensors, write_tensors
 
@@ -55,6 +56,7 @@ def weighted(
     return np.ascontiguousarray(rows), targets
 
 
+@brief()
 @dataclass(frozen=True)
 class Posterior:
     r"""Gaussian belief about `M` readout weights, with the noise of the data that it came from.
@@ -182,6 +184,7 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+@brief()
 @dataclass(frozen=True)
 class PosteriorFile:
     """Content of ``NAME.uq``: a model of unit coefficients and the belief about its weights.

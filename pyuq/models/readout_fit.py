@@ -9,6 +9,7 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
+from pyuq.brief import brief
 from pyuq.io.structures import check_structures
 from pyuq.models.evaluator import Evaluator
 from pyuq.models.fit import Weights, training_hash
@@ -25,6 +26,7 @@ from pyuq.models.regression import condition
 FloatArray = NDArray[np.float64]
 
 
+@brief()
 @dataclass(frozen=True)
 class ReadoutFitSettings:
     """A fit of the readout of a model whose features stay as they are.
@@ -47,6 +49,7 @@ class ReadoutFitSettings:
     max_force: float = np.inf
 
 
+@brief()
 @dataclass(frozen=True)
 class ReadoutFit:
     """Mean and covariance of a refitted readout, with what exact updates need.

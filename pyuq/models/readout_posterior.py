@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 import pyuq
 from pyuq import log
+from pyuq.brief import brief
 from pyuq.calibration import StudentScale, scores
 from pyuq.io.files import beside, read_metadata, require_folder
 from pyuq.io.files import sha256 as file_hash
@@ -43,6 +44,7 @@ NOISE_UNITS = {"energy": "eV/√atom", "force": "eV/Å", "virial": "eV/√atom"}
 MEANS = ("model", "refit")
 
 
+@brief()
 @dataclass(frozen=True)
 class PosteriorSettings:
     """How the posterior of a readout is found.
@@ -74,6 +76,7 @@ class PosteriorSettings:
             raise ValueError(f"holdout = {self.holdout}; expected a part of 0 or more, below 1")
 
 
+@brief()
 @dataclass(frozen=True)
 class ReadoutPosterior:
     """The posterior of a model's readout, and what held-out structures say of it.
@@ -340,7 +343,11 @@ def _partial(
     """Where this rank keeps unfinished sums of exactly this task."""
     rank, size = (0, 1) if comm is None else (comm.rank, comm.size)
     files = [path, *structures.paths]
-    depends = [file_hash(f) for f in files] + [str(size), repr(settings), *structures.elements]
+    depends = [file_hash(f) for f in files] + [
+        str(size),
+        str(asdict(settings)),
+        *structures.elements,
+    ]
     where = written.with_name(f".{written.name}.{rank}of{size}.partial")
     return Partial(where, sha256("\n".join(depends).encode()))
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from tqdm import tqdm
 
+from pyuq.brief import brief
 from pyuq.io.files import write_tensors
 from pyuq.io.structures import StructureFiles, check_structure, take
 from pyuq.models.evaluator import Evaluator
@@ -31,6 +32,7 @@ KINDS = {"energy": "eV/atom", "force": "eV/Å", "virial": "eV/atom"}
 CHECKPOINT_EVERY = 60.0  # s
 
 
+@brief()
 @dataclass(frozen=True)
 class Block:
     """Rows of one kind of one structure, scaled to intensive units.
@@ -65,6 +67,7 @@ def blocks(model: Evaluator, atoms: Atoms, max_force: float = np.inf) -> dict[st
     return found
 
 
+@brief("parts", "variances")
 class Components:
     """Normal equations of each kind, and the variances of their noise."""
 
@@ -149,6 +152,7 @@ def my_share(n: int, comm) -> range:
     return range(n) if comm is None else range(comm.rank, n, comm.size)
 
 
+@brief()
 @dataclass(frozen=True)
 class Partial:
     """Where a rank keeps its sums while they grow.

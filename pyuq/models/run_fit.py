@@ -11,6 +11,7 @@ import numpy as np
 from ase import Atoms
 
 from pyuq import log
+from pyuq.brief import brief
 from pyuq.io.files import atomic_write, check_folder, write_text
 from pyuq.io.structures import expand, group_of, read_structures
 from pyuq.models.basis import ACEBasis
@@ -35,6 +36,7 @@ from pyuq.settings import assign, check_name, choose, from_table, load_toml
 FAMILIES = ("ace", "mtp")
 
 
+@brief()
 @dataclass(frozen=True)
 class FitFile:
     """Content of ``fit.toml``.
@@ -92,6 +94,7 @@ class FitFile:
         )
 
 
+@brief()
 @dataclass(frozen=True)
 class BasisTable:
     """TOML form of :class:`pyuq.models.basis.ACEBasis`; pairs of elements read "Al-Si"."""
@@ -110,6 +113,7 @@ class BasisTable:
     species_weights: dict[str, float] = field(default_factory=dict)
 
 
+@brief()
 @dataclass(frozen=True)
 class MTPTable:
     """TOML form of :class:`pyuq.models.mtp.MTPBasis`."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from math import inf, isfinite
 from pathlib import Path
 
+from pyuq.brief import brief
 from pyuq.io.files import sha256
 from pyuq.settings import (
     assign,
@@ -20,6 +21,7 @@ from pyuq.settings import (
 from pyuq.srom.geometry import ALIGNMENTS
 
 
+@brief()
 @dataclass(frozen=True)
 class Start:
     """The structure that all models start from.
@@ -57,6 +59,7 @@ class Start:
                 raise ValueError(f"charges.{element} = {charge}; expected a finite number")
 
 
+@brief()
 @dataclass(frozen=True)
 class Model:
     """One of the potentials that disagree.
@@ -108,6 +111,7 @@ class Model:
         return digest.hexdigest()
 
 
+@brief()
 @dataclass(frozen=True)
 class MD:
     """Dynamics, in metal units.
@@ -154,6 +158,7 @@ class MD:
             raise ValueError(f"steps = {self.steps} give too few snapshots every {self.every}")
 
 
+@brief()
 @dataclass(frozen=True)
 class Runs:
     """How the simulations are executed.
@@ -181,6 +186,7 @@ class Runs:
             raise ValueError(f"timeout = {self.timeout}; expected a number above 0")
 
 
+@brief()
 @dataclass(frozen=True)
 class BasisTable:
     """Reduced bases.
@@ -214,6 +220,7 @@ class BasisTable:
         not_negative(momenta=self.momenta)
 
 
+@brief()
 @dataclass(frozen=True)
 class SamplerTable:
     """Random bases.
@@ -273,6 +280,7 @@ class SamplerTable:
             raise ValueError(f"split = {self.split!r} belongs to kind = 'riemannian'")
 
 
+@brief()
 @dataclass(frozen=True)
 class Propagation:
     """Reduced dynamics of the samples.
@@ -298,6 +306,7 @@ class Propagation:
         not_negative(repeats=self.repeats)
 
 
+@brief()
 @dataclass(frozen=True)
 class DiffusionTable:
     """What is read from the trajectories.
@@ -324,6 +333,7 @@ class DiffusionTable:
             raise ValueError(f"first = {self.first}, last = {self.last}; expected first < last, ps")
 
 
+@brief()
 @dataclass(frozen=True)
 class Settings:
     """Content of ``srom.toml``; file names are relative to it.
@@ -389,6 +399,7 @@ class Settings:
         return self.labels.index(label) if label else 0
 
 
+@brief()
 @dataclass(frozen=True)
 class Study:
     """Settings and the folders they refer to."""
@@ -411,6 +422,7 @@ class Study:
         return [self.case(t) for t in self.settings.md.temperatures]
 
 
+@brief()
 @dataclass(frozen=True)
 class Case:
     """The study at one temperature: names of its files."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 
+from pyuq.brief import brief
 from pyuq.io.files import write_text
 from pyuq.lmp import interruptible, run_in_process, run_script
 from pyuq.srom.settings import Case, Model, Runs
@@ -21,6 +22,7 @@ SCRIPT, ERROR, DUMP, THERMO = "in.lmp", "error.txt", "trajectory.dump", "thermo.
 THERMO_POINTS = 200
 
 
+@brief()
 @dataclass(frozen=True)
 class Simulation:
     """A folder to be filled by a script.

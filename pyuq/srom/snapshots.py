@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pyuq.brief import brief
 from pyuq.io.files import read_tensors, write_tensors
 from pyuq.srom.system import System
 
@@ -22,6 +23,7 @@ FORMAT, VERSION = "pyuq-snapshots", "1"
 HEADER, DISPLACEMENTS, VELOCITIES = "system.safetensors", "u.f64", "v.f64"
 
 
+@brief("path", "label", "timestep")
 class Snapshots:
     """A folder of snapshots.
 
@@ -163,6 +165,7 @@ def remove_drift(values: FloatArray, masses: FloatArray) -> FloatArray:
     return values - np.einsum("...nd,n->...d", values, masses)[..., None, :] / masses.sum()
 
 
+@brief("atoms", "momenta", "chunk")
 class SnapshotMatrix:
     """The columns of a POD, read in pieces: weighted displacements, and momenta where asked for.
 
