@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """No object floods a terminal or shows its address, whatever it holds."""
 
+import argparse
 import dataclasses
 import importlib
 import inspect
@@ -37,7 +38,8 @@ def public_classes() -> list[type]:
     return [
         cls
         for cls in found.values()
-        if not issubclass(cls, BaseException) and not getattr(cls, "_is_protocol", False)
+        if not issubclass(cls, (BaseException, argparse.ArgumentParser))
+        and not getattr(cls, "_is_protocol", False)
     ]
 
 

@@ -172,8 +172,10 @@ class Calibration:
                 v.predicted.rmse,
                 v.predicted.sharpness,
                 v.predicted.within_1,
+                v.recalibrated.sharpness,
+                v.recalibrated.within_1,
+                v.conformal_coverage,
             )
-            + (v.recalibrated.sharpness, v.recalibrated.within_1, v.conformal_coverage)
             for q, groups in self.verdicts.items()
             for group, v in groups.items()
         ]
