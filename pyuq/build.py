@@ -74,9 +74,9 @@ def build_plugin(
     ------
     FileNotFoundError
         A header folder, CMake or the JSON headers are missing.
-    ValueError
+    InputError
         The output name would not be loaded by LAMMPS.
-    RuntimeError
+    RunError
         The compiler failed; the message ends with its last lines.
     """
     output = Path(output).resolve()

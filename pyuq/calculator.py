@@ -78,7 +78,7 @@ class UQCalculator(Calculator):
     ------
     TypeError
         A keyword that neither this class nor ASE's calculators have.
-    ValueError
+    InputError
         No file; a structure holds an element that a member does not know; or the calibration is one of other
         files, or has none of a species.
     RuntimeError

@@ -43,6 +43,13 @@ class RunError(RuntimeError):
     """Something outside pyuq failed that the user can mend: a program that was started, a package that is missing."""
 
 
+def no_file(path) -> str:
+    """Return what to say of a path where a file was expected."""
+    if Path(path).is_dir():
+        return f"{path} is a folder: expected a file"
+    return f"no file {path}"
+
+
 def mendable(error: BaseException) -> bool:
     """Tell whether an error is one that a user can mend: everything else is a bug in pyuq.
 

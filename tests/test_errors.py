@@ -208,3 +208,16 @@ def test_every_verb_says_what_it_does_and_gives_an_example():
     (verbs,) = (a for a in cli.build_parser()._actions if a.dest == "verb")
     for name, parser in verbs.choices.items():
         assert parser.description and "example: " in parser.epilog, name
+
+
+def test_settings_that_are_none(tmp_path, capsys):
+    """A folder, a file of something else, a key that is near none."""
+    (tmp_path / "train.xyz").write_text("2\nProperties=species:S:1:pos:R:3\n")
+    (tmp_path / "a.toml").write_text("zzzzzz = 3\n")
+    for name, said in (
+        ("", f"{tmp_path} is a folder: expected a file"),
+        ("train.xyz", "train.xyz: no settings in TOML: "),
+        ("a.toml", "a.toml: unknown key 'zzzzzz' (valid: "),
+    ):
+        assert cli.main(["fit", str(tmp_path / name)]) == 2
+        assert said in capsys.readouterr().err

@@ -69,7 +69,7 @@ class ConformalScale:
 
         Raises
         ------
-        ValueError
+        InputError
             See :func:`pyuq.calibration.student.ratios`; alpha outside (0, 1); or not as many groups or clusters as
             labels.
         """
@@ -94,7 +94,7 @@ class ConformalScale:
 
         Raises
         ------
-        ValueError
+        InputError
             A group that had no labels.
         """
         sigma = np.asarray(sigma, dtype=float)

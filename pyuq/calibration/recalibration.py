@@ -125,7 +125,7 @@ class Recalibration:
 
         Raises
         ------
-        ValueError
+        InputError
             Fewer than two structures; or see :class:`StudentScale`, :class:`ConformalScale`.
         """
         known = np.unique(np.concatenate([s.structures for s in samples.values()]))
@@ -152,7 +152,7 @@ class Recalibration:
 
         Raises
         ------
-        ValueError
+        InputError
             There were no labels of the quantity, or of a group.
         """
         sigma = np.asarray(sigma, dtype=float)
@@ -205,7 +205,7 @@ class Recalibration:
 
         Raises
         ------
-        ValueError
+        InputError
             No such file, or another content.
         """
         path = Path(path)

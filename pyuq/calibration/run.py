@@ -54,7 +54,7 @@ def collect(
 
     Raises
     ------
-    ValueError
+    InputError
         The calculator has no uncertainty; a structure has no label, or an element that a member does not know.
     """
     if not calculator.has_uncertainty:
@@ -213,7 +213,7 @@ def calibrate(
 
     Raises
     ------
-    ValueError
+    InputError
         Fewer than four structures; or `split` leaves fewer than two to recalibrate, or none to judge.
     """
     known = np.unique(np.concatenate([s.structures for s in samples.values()]))
@@ -380,7 +380,7 @@ def run_calibrate(
 
     Raises
     ------
-    ValueError, RuntimeError
+    InputError, RuntimeError
         A file is missing or wrong, or there are too few structures.
     """
     if out:

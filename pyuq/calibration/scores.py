@@ -79,7 +79,7 @@ def scores(errors: ArrayLike, sigmas: ArrayLike) -> Scores:
 
     Raises
     ------
-    ValueError
+    InputError
         See :func:`pyuq.calibration.student.ratios`; or no errors at all.
     """
     z = np.abs(ratios(errors, sigmas))
@@ -119,7 +119,7 @@ def reliability(
 
     Raises
     ------
-    ValueError
+    InputError
         See :func:`pyuq.calibration.student.ratios`; no errors at all, or no bins.
     """
     if not (len(ratios(errors, sigmas)) and bins > 0):

@@ -35,7 +35,7 @@ def ratios(errors: ArrayLike, sigmas: ArrayLike) -> NDArray[np.float64]:
 
     Raises
     ------
-    ValueError
+    InputError
         Shapes differ, a number is not finite, or a standard deviation is not above 0.
     """
     errors, sigmas = np.asarray(errors, dtype=float), np.asarray(sigmas, dtype=float)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pyuq.errors import InputError
+from pyuq.errors import InputError, no_file
 
 STEPS = ("Step", "TimeStep", "step")  # names of the number of the step
 TIMES = ("Time", "time")
@@ -193,7 +193,7 @@ def _label(keyword: str, styles: dict[str, str], units: dict[str, str]) -> tuple
 
 def _lines(path) -> list[str]:
     if not Path(path).is_file():
-        raise InputError(f"no file {path}")
+        raise InputError(no_file(path))
     return Path(path).read_text(errors="replace").splitlines()
 
 
