@@ -82,11 +82,12 @@ def plot_tables(paths, out="plot.png", columns=()) -> Path:
         A file is missing or holds no table, no table has a column of that name, nothing changes, or `out` does not
         end in ``.png``.
     """
-    from pyuq.io.files import atomic_write
+    from pyuq.io.files import atomic_write, require_folder
     from pyuq.io.thermo import ID, read_labels, read_table
 
     if Path(out).suffix != ".png":
         raise InputError(f"{out}: expected a name that ends in .png, the format that is written")
+    require_folder(out, paths)
     tables = {str(path): read_table(path) for path in paths}
     labels = {path: read_labels(path) for path in tables}
     first = {path: abscissa(table) for path, table in tables.items()}

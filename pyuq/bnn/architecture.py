@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 import pyuq
 from pyuq.bnn.coupling import paths
 from pyuq.brief import brief
-from pyuq.io.files import read_tensors, sha256, write_tensors
+from pyuq.io.files import read_tensors, require_folder, sha256, write_tensors
 from pyuq.settings import check_elements, positive
 
 
@@ -238,6 +238,8 @@ def join_networks(paths: Sequence, out, keep: int = 0, apart: bool = False) -> l
     parts = {out: slice(None)}  # the samples of each file
     if apart:
         parts = {out.with_name(f"{out.stem}-{k + 1}.safetensors"): slice(k, k + 1) for k in rows}
+    for path in parts:
+        require_folder(path, paths)
     for path, part in parts.items():
         mine = {n: v if n in COMMON else v[part] for n, v in tensors.items()}
         provenance = {"joined": sources, "samples": chosen[part].tolist()}

@@ -23,7 +23,7 @@ from torch.nn.functional import silu
 from pyuq.bnn.architecture import Architecture, write_network
 from pyuq.bnn.coupling import coupling
 from pyuq.brief import brief
-from pyuq.io.files import sha256
+from pyuq.io.files import require_folder, sha256
 
 FloatArray = NDArray[np.float64]
 
@@ -66,6 +66,7 @@ def import_nequip(path, out, elements: tuple[str, ...] = ()) -> Path:
         )
     if not path.is_file():
         raise ValueError(f"no file {path}")
+    require_folder(out, [path])
     try:
         from nequip.model.saved_models import load_saved_model
         from nequip.utils.global_state import set_global_state

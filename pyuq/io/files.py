@@ -14,6 +14,8 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from pyuq.errors import InputError
+
 
 @contextmanager
 def atomic_write(path, mode: str = "w") -> Iterator[IO]:
@@ -56,11 +58,20 @@ def atomic_write(path, mode: str = "w") -> Iterator[IO]:
     sync_folder(path.parent)
 
 
-def require_folder(path) -> None:
-    """Refuse a file that could not be written: better before the work than after it.
+def require_folder(path, inputs: Iterable = ()) -> None:
+    """Refuse a file that could not be written, or should not: better before the work than after it.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file to write.
+    inputs : iterable of str or Path
+        Files that the work reads: none of them is written over.
 
     Raises
     ------
+    InputError
+        The path is that of an input.
     IsADirectoryError
         The path is a folder itself.
     FileNotFoundError
@@ -69,6 +80,11 @@ def require_folder(path) -> None:
         The folder is read-only.
     """
     path = Path(path)
+    for given in map(Path, inputs):
+        if path.exists() and given.exists() and path.samefile(given):
+            raise InputError(
+                f"{path} is an input: writing there would destroy it; name another file"
+            )
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder: name a file in it")
     if not path.parent.is_dir():

@@ -298,7 +298,7 @@ def run_posterior(
     path = Path(path)
     choice = PosteriorSettings(**settings)
     written = Path(out or _default_output(path, choice.mean))
-    require_folder(written)
+    require_folder(written, [path, *data])
     refuse_other_owner(written, path)
     names, meant = (tuple(elements), True) if elements else species_names(path, data)
     structures = StructureFiles(data, names)

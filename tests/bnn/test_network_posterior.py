@@ -310,6 +310,8 @@ def test_export_joins_and_thins(folder, capsys, target, theta):
         np.testing.assert_array_equal(alone.tensors["readout"], kept[k : k + 1])
     assert main(["bnn", "export", *inputs, "--out", out, "--keep", "9"]) == 2
     assert "expected at most 4" in capsys.readouterr().err
+    assert main(["bnn", "export", *inputs, "--out", inputs[0]]) == 2
+    assert "is an input" in capsys.readouterr().err
     assert main(["bnn", "export", inputs[0], *inputs, "--out", out]) == 2
     assert "are the same networks" in capsys.readouterr().err
 
