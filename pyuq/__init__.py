@@ -40,6 +40,11 @@ Fit a potential to argon, labelled here by a Lennard-Jones potential, and ask it
 >>> bool(abs(prediction["energy"] - new.get_potential_energy()) < 0.01)
 True
 
+In a notebook, ``result`` shows itself as a table:
+
+>>> "Fitted potential" in result._repr_html_()
+True
+
 Save it, for ``pair_style uq`` of LAMMPS and for ASE:
 
 >>> path = result.save(".", "argon")

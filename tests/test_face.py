@@ -62,3 +62,20 @@ def test_results_show_themselves_in_a_notebook():
     walk = self_diffusivity(np.cumsum(rng.normal(size=(300, 20, 3)), axis=0), 0.1)
     page = walk._repr_html_()
     assert page.count("<tr>") == 5 and walk.verdict() in page and len(page) < 1500
+
+
+def test_a_calibration_shows_itself_in_a_notebook():
+    import numpy as np
+
+    from pyuq.calibration import Sample
+    from pyuq.calibration.run import calibrate
+
+    rng = np.random.default_rng(0)
+    structures = np.repeat(np.arange(20), 30)
+    sigmas = rng.uniform(0.5, 2, 600)
+    groups = np.where(np.arange(600) % 2, "Ag", "<I>")
+    sample = Sample(0.1 * sigmas * rng.normal(size=600), sigmas, groups, structures)
+    found = calibrate({"force": sample})
+    page = found._repr_html_()
+    assert page.count("<tr>") == 3 and "&lt;I&gt;" in page and "conformal 90%: inside" in page
+    assert len(repr(found)) < 600
