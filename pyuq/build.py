@@ -8,6 +8,7 @@ import tempfile
 from importlib import metadata
 from pathlib import Path
 
+from pyuq.errors import InputError, RunError
 from pyuq.io.files import atomic_write, check_folder
 
 INSTALLED_SOURCES = "plugin_sources"
@@ -92,14 +93,14 @@ def build_plugin(
     ------
     FileNotFoundError
         A header folder, CMake or the JSON headers are missing.
-    ValueError
+    InputError
         The output name would not be loaded by LAMMPS, or ``PYUQ_BUILD_JOBS`` is not a number.
-    RuntimeError
+    RunError
         The compiler failed; the message ends with its last lines.
     """
     output = Path(output).resolve()
     if not output.name.endswith("plugin.so"):
-        raise ValueError(f"output {output.name}: LAMMPS loads only names that end in plugin.so")
+        raise InputError(f"output {output.name}: LAMMPS loads only names that end in plugin.so")
     for folder, header in ((lammps_headers, "pair.h"), (mpi_include, "mpi.h")):
         if not (Path(folder) / header).is_file():
             raise FileNotFoundError(f"{folder} does not contain {header}")
@@ -128,4 +129,4 @@ def run(command: list) -> None:
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode:
         tail = "\n".join(done.stdout.splitlines()[-30:])
-        raise RuntimeError(f"{command[0]} failed with exit code {done.returncode}:\n{tail}")
+        raise RunError(f"{command[0]} failed with exit code {done.returncode}:\n{tail}")

@@ -17,7 +17,9 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 
+from pyuq.brief import brief
 from pyuq.calibration import Recalibration
+from pyuq.errors import InputError
 from pyuq.io.masses import refuse_wrong_masses
 from pyuq.models.committee import Committee, Members
 from pyuq.models.evaluator import Evaluator
@@ -27,6 +29,7 @@ _BLOCK = 512  # rows whose variances are made at a time
 ROW_QUANTITIES = ("forces", "stress")  # need the rows of all forces: 8·3N·M bytes, O(N M²) work
 
 
+@brief("files", "forces_uncertainty", "calibration")
 class UQCalculator(Calculator):
     r"""Energies, forces and stress with uncertainties.
 
@@ -78,7 +81,7 @@ class UQCalculator(Calculator):
     ------
     TypeError
         A keyword that neither this class nor ASE's calculators have.
-    ValueError
+    InputError
         No file; a structure holds an element that a member does not know, or masses that are other elements'; or the
         calibration is one of other files, or has none of a species.
     RuntimeError
@@ -117,7 +120,7 @@ class UQCalculator(Calculator):
         super().__init__(**kwargs)
         files = [files] if isinstance(files, str | Path) else list(files)
         if not files:
-            raise ValueError("a calculator needs at least one model file")
+            raise InputError("a calculator needs at least one model file")
         loaded = [Evaluator.members(file, elements) for file in files]
         _refuse_repetition(loaded)
         self.committee = Committee([member for members in loaded for member in members])
@@ -143,7 +146,7 @@ class UQCalculator(Calculator):
             return given
         found = Recalibration.read(given)
         if list(found.models.values()) != list(self.fingerprints().values()):
-            raise ValueError(
+            raise InputError(
                 f"{given} was made for {', '.join(found.models)} as they were then, not for these files: run "
                 "`pyuq calibrate` again"
             )
@@ -153,6 +156,11 @@ class UQCalculator(Calculator):
     def members(self) -> tuple[Evaluator, ...]:
         """The models."""
         return self.committee.members
+
+    @property
+    def files(self) -> list[str]:
+        """Names of the model files, in order."""
+        return list(dict.fromkeys(str(member.path) for member in self.members))
 
     @property
     def has_uncertainty(self) -> bool:
@@ -167,7 +175,7 @@ class UQCalculator(Calculator):
         """
         atoms = atoms if atoms is not None else self.atoms
         if atoms is None:
-            raise ValueError(
+            raise InputError(
                 "features of which structure? Give atoms, or calculate something before"
             )
         return self.members[member].features(atoms)
@@ -263,7 +271,7 @@ def _refuse_repetition(files: Sequence[Sequence[Evaluator]]) -> None:
     for first, *_ in files:
         other = seen.setdefault((first.fingerprint(), *first.elements), first.path)
         if other is not first.path:
-            raise ValueError(
+            raise InputError(
                 f"{other} and {first.path} are the same model; members of a committee must differ: name each once"
             )
 

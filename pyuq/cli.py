@@ -2,16 +2,61 @@
 """The command ``pyuq``: each verb is a few lines over a public function."""
 
 import argparse
+import logging
 import os
+import re
 import sys
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, MutableMapping, Sequence
 
 import pyuq
+from pyuq import errors, log
+
+
+class Verb(argparse.ArgumentParser):
+    """Parser of a verb, with the options that all verbs share."""
+
+    def __init__(self, *args, **options):
+        options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(*args, **options)
+        if self.add_help:
+            _add_common(self, argparse.SUPPRESS)
+
+
+def _add_common(parser: argparse.ArgumentParser, default) -> None:
+    """Add what may stand before or after the verb; after it, `default` leaves what stood before."""
+    group = parser.add_argument_group("messages")
+    quiet = group.add_mutually_exclusive_group()
+    quiet.add_argument(
+        "-v",
+        "--verbose",
+        action="store_true",
+        default=default,
+        help="say where each line comes from",
+    )
+    quiet.add_argument(
+        "-q", "--quiet", action="store_true", default=default, help="print warnings and errors only"
+    )
+    group.add_argument(
+        "--traceback",
+        action="store_true",
+        default=default,
+        help="print the whole path to an error, for a report of a bug",
+    )
+
+
+def _about(text: str, example: str = "", page: str = "") -> dict[str, str]:
+    """Words of a help page: what the verb does, an example, and where to read on."""
+    ends = [f"example: {example}"] if example else []
+    ends += [f"guide: {page}"] if page else []
+    return {"help": text, "description": f"{text[0].upper()}{text[1:]}.", "epilog": "\n".join(ends)}
 
 
 def add_doctor(verbs) -> None:
     """Diagnose the installation."""
-    parser = verbs.add_parser("doctor", help="check plugin, LAMMPS, MPI and versions")
+    parser = verbs.add_parser(
+        "doctor",
+        **_about("check plugin, LAMMPS, MPI and versions", "pyuq doctor", "docs/install.md"),
+    )
 
     def run(args) -> int:
         from pyuq.doctor import diagnose
@@ -24,7 +69,12 @@ def add_doctor(verbs) -> None:
 def add_plugin_path(verbs) -> None:
     """Print where the plugin lies."""
     parser = verbs.add_parser(
-        "plugin-path", help="print the file to give to LAMMPS's `plugin load`"
+        "plugin-path",
+        **_about(
+            "print the file to give to LAMMPS's `plugin load`",
+            "plugin load $(pyuq plugin-path)",
+            "docs/install.md",
+        ),
     )
 
     def run(args) -> int:
@@ -40,15 +90,22 @@ def add_lmp(verbs) -> None:
     """Run a LAMMPS executable with the plugin on its path."""
     parser = verbs.add_parser(
         "lmp",
-        help="run LAMMPS with the plugin (all further arguments go to LAMMPS)",
+        **_about(
+            "run LAMMPS with the plugin; all arguments go to LAMMPS",
+            "mpirun -np 2 pyuq lmp -in in.agi",
+            "docs/styles/pair_uq.md",
+        ),
         add_help=False,
         prefix_chars="\0",  # no argument is an option of ours
     )
-    parser.add_argument("arguments", nargs="*")
+    parser.add_argument("arguments", nargs="*", metavar="ARGUMENT", help="of LAMMPS, as in `lmp`")
 
     def run(args) -> int:
         from pyuq.lmp import exec_lmp
 
+        if args.arguments == ["--help"]:  # LAMMPS's own are -h and -help
+            print(parser.format_help(), end="")
+            return 0
         return exec_lmp(args.arguments)
 
     parser.set_defaults(run=run)
@@ -56,7 +113,14 @@ def add_lmp(verbs) -> None:
 
 def add_build_plugin(verbs) -> None:
     """Rebuild the plugin for another LAMMPS."""
-    parser = verbs.add_parser("build-plugin", help="compile the plugin against a site LAMMPS")
+    parser = verbs.add_parser(
+        "build-plugin",
+        **_about(
+            "compile the plugin against a site LAMMPS",
+            "pyuq build-plugin --lammps-headers lammps/src --mpi-include /usr/include/mpi",
+            "docs/install.md",
+        ),
+    )
     parser.add_argument("--lammps-headers", required=True, help="folder of that LAMMPS's pair.h")
     parser.add_argument(
         "--mpi-include", required=True, help="folder of the mpi.h it was built with"
@@ -85,8 +149,15 @@ def add_build_plugin(verbs) -> None:
 
 def add_fit(verbs) -> None:
     """Fit a potential and its posterior."""
-    parser = verbs.add_parser("fit", help="fit a potential with error bars to labelled structures")
-    parser.add_argument("settings", help="TOML file, see docs/guide/fitting.md")
+    parser = verbs.add_parser(
+        "fit",
+        **_about(
+            "fit a potential with error bars to labelled structures",
+            "pyuq fit fit.toml --set solver.kind=ard",
+            "docs/guide/fitting.md",
+        ),
+    )
+    parser.add_argument("settings", metavar="FILE", help="TOML file, see docs/guide/fitting.md")
     parser.add_argument("--out", help="folder to write instead of the file's `output`")
     _add_set(parser, "solver.kind=ard")
     parser.add_argument(
@@ -108,13 +179,22 @@ def add_fit(verbs) -> None:
 def add_posterior(verbs) -> None:
     """Give a potential that exists the posterior of its readout."""
     parser = verbs.add_parser(
-        "posterior", help="give an existing potential error bars, from its training data"
+        "posterior",
+        **_about(
+            "give an existing potential error bars, from its training data",
+            "pyuq posterior nep.txt --data train.xyz",
+            "docs/guide/posterior.md",
+        ),
     )
-    parser.add_argument("model", help="nep.txt, .mtp, .almtp, .yace, .ace, ...")
-    parser.add_argument("--data", nargs="+", required=True, help="labelled structures")
+    parser.add_argument("model", metavar="MODEL", help="nep.txt, .mtp, .almtp, .yace, .ace, ...")
     parser.add_argument(
-        "--elements", help="names of the species of a file that stores none: Mg,Sb,Bi"
+        "--data",
+        nargs="+",
+        required=True,
+        metavar="FILE",
+        help="labelled structures: extended XYZ, .cfg, ...",
     )
+    _add_elements(parser, "names of the species of a file that stores none")
     parser.add_argument("--out", help="file to write (default: beside the model, with suffix .uq)")
     parser.add_argument(
         "--mean",
@@ -144,7 +224,7 @@ def add_posterior(verbs) -> None:
         run_posterior(
             args.model,
             args.data,
-            elements=args.elements.split(",") if args.elements else (),
+            elements=args.elements,
             out=args.out,
             mean=args.mean,
             holdout=args.holdout,
@@ -161,15 +241,22 @@ def add_posterior(verbs) -> None:
 def add_calibrate(verbs) -> None:
     """Judge and recalibrate error bars."""
     parser = verbs.add_parser(
-        "calibrate", help="judge the error bars of a model or a committee, and recalibrate them"
+        "calibrate",
+        **_about(
+            "judge the error bars of a model or a committee, and recalibrate them",
+            "pyuq calibrate nep.txt --data test.xyz",
+            "docs/guide/calibration.md",
+        ),
     )
     parser.add_argument("models", nargs="+", metavar="MODEL", help="several are a committee")
     parser.add_argument(
-        "--data", nargs="+", required=True, help="labelled structures that no model was trained on"
+        "--data",
+        nargs="+",
+        required=True,
+        metavar="FILE",
+        help="labelled structures that no model was trained on",
     )
-    parser.add_argument(
-        "--elements", help="names of the species of files that store none: Mg,Sb,Bi"
-    )
+    _add_elements(parser, "names of the species of files that store none")
     parser.add_argument("--out", help="beginning of the files to write (default: the first model)")
     parser.add_argument(
         "--alpha",
@@ -194,7 +281,7 @@ def add_calibrate(verbs) -> None:
         run_calibrate(
             args.models,
             args.data,
-            elements=args.elements.split(",") if args.elements else (),
+            elements=args.elements,
             out=args.out,
             alpha=args.alpha,
             split=args.split,
@@ -208,7 +295,14 @@ def add_calibrate(verbs) -> None:
 
 def add_quickstart(verbs) -> None:
     """Run the main job on the embedded reference."""
-    parser = verbs.add_parser("quickstart", help="learn α-AgI from scratch and report, in minutes")
+    parser = verbs.add_parser(
+        "quickstart",
+        **_about(
+            "learn α-AgI from scratch and report, in minutes",
+            "pyuq quickstart --fast",
+            "docs/first-run.md",
+        ),
+    )
     parser.add_argument("--out", default="pyuq-quickstart", help="folder to write (%(default)s)")
     parser.add_argument("--fast", action="store_true", help="a minute's worth")
     parser.add_argument(
@@ -227,9 +321,18 @@ def add_quickstart(verbs) -> None:
 
 def add_hal(verbs) -> None:
     """Run the active-learning loop."""
-    parser = verbs.add_parser("hal", help="active learning with uncertainty-biased dynamics")
-    parser.add_argument("action", choices=("run", "status"))
-    parser.add_argument("settings", help="TOML file, see docs/guide/hal.md")
+    parser = verbs.add_parser(
+        "hal",
+        **_about(
+            "active learning with uncertainty-biased dynamics",
+            "pyuq hal run hal.toml",
+            "docs/guide/hal.md",
+        ),
+    )
+    parser.add_argument(
+        "action", choices=("run", "status"), help="begin or go on; or say how far it is"
+    )
+    parser.add_argument("settings", metavar="FILE", help="TOML file, see docs/guide/hal.md")
     _add_set(parser, "loop.labels=80")
     _add_trust(parser)
 
@@ -254,28 +357,64 @@ def add_hal(verbs) -> None:
 
 def add_bnn(verbs) -> None:
     """Train, sample and judge Bayesian neural networks."""
-    parser = verbs.add_parser("bnn", help="Bayesian neural networks (needs torch: pyuq[bnn])")
+    parser = verbs.add_parser(
+        "bnn",
+        **_about(
+            "Bayesian neural networks (needs torch: pyuq[bnn])",
+            "pyuq bnn sample bnn.toml",
+            "docs/guide/bnn.md",
+        ),
+    )
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    for name, text in (("train", "one network"), ("sample", "networks from the posterior")):
-        action = actions.add_parser(name, help=text)
-        action.add_argument("settings", help="TOML file, see docs/guide/bnn.md")
+    page = "docs/guide/bnn.md"
+    for name, text in (
+        ("train", "train one network"),
+        ("sample", "draw networks from the posterior"),
+    ):
+        action = actions.add_parser(name, **_about(text, f"pyuq bnn {name} bnn.toml", page))
+        action.add_argument("settings", metavar="FILE", help="TOML file, see docs/guide/bnn.md")
         _add_set(action, "seed=2")
-    action = actions.add_parser("evaluate", help="errors and error bars on labelled structures")
-    action.add_argument("network", help="NAME.safetensors")
-    action.add_argument("--data", nargs="+", required=True, help="labelled structures")
+    action = actions.add_parser(
+        "evaluate",
+        **_about(
+            "print errors and error bars on labelled structures",
+            "pyuq bnn evaluate si.safetensors --data test.xyz",
+            page,
+        ),
+    )
+    action.add_argument("network", metavar="NETWORK", help="NAME.safetensors")
+    action.add_argument(
+        "--data", nargs="+", required=True, metavar="FILE", help="labelled structures"
+    )
 
-    action = actions.add_parser("export", help="join samples of several files into one for LAMMPS")
-    action.add_argument("networks", nargs="+", help="NAME.safetensors of one architecture")
+    action = actions.add_parser(
+        "export",
+        **_about(
+            "join samples of several files into one for LAMMPS",
+            "pyuq bnn export a.safetensors b.safetensors --out both.safetensors",
+            page,
+        ),
+    )
+    action.add_argument(
+        "networks", nargs="+", metavar="NETWORK", help="NAME.safetensors of one architecture"
+    )
     action.add_argument("--out", required=True, help="file to write")
     action.add_argument("--keep", type=int, default=0, help="samples to keep; 0: all")
     action.add_argument("--apart", action="store_true", help="a file for each sample: OUT-1, ...")
 
-    action = actions.add_parser("import-nequip", help="turn a model of nequip into a network file")
+    action = actions.add_parser(
+        "import-nequip",
+        **_about(
+            "turn a model of nequip into a network file",
+            "pyuq bnn import-nequip best.ckpt --out si.safetensors --elements Si",
+            page,
+        ),
+    )
     action.add_argument(
         "model", help=".ckpt or .nequip.zip (loading it runs code that it contains)"
     )
     action.add_argument("--out", required=True, help="file to write")
-    action.add_argument("--elements", nargs="+", default=[], help="symbols of its types, in order")
+    _add_elements(action, "symbols of its types, in order")
 
     def run(args) -> int:
         if args.action == "export":
@@ -287,14 +426,14 @@ def add_bnn(verbs) -> None:
         try:
             from pyuq.bnn import run as bnn
         except ModuleNotFoundError as error:
-            raise RuntimeError(f"{error}: pip install 'pyuq[bnn]'") from error
+            raise errors.RunError(f"{error}: pip install 'pyuq[bnn]'") from error
 
         if args.action == "evaluate":
             bnn.evaluate(args.network, args.data)
         elif args.action == "import-nequip":
             from pyuq.bnn.nequip import import_nequip
 
-            print(f"written: {import_nequip(args.model, args.out, tuple(args.elements))}")
+            print(f"written: {import_nequip(args.model, args.out, args.elements)}")
         elif args.action == "train":
             bnn.train(args.settings, args.set)
         else:
@@ -306,10 +445,17 @@ def add_bnn(verbs) -> None:
 
 def add_srom(verbs) -> None:
     """From disagreeing potentials to error bars: stochastic reduced-order models."""
-    parser = verbs.add_parser("srom", help="what the disagreement of potentials means for D")
+    parser = verbs.add_parser(
+        "srom",
+        **_about(
+            "what the disagreement of potentials means for a diffusivity",
+            "pyuq srom all srom.toml",
+            "docs/guide/srom.md",
+        ),
+    )
     actions = ("snapshots", "build", "sample", "propagate", "report", "all")
     parser.add_argument("action", choices=actions, help="a stage, or all of them in this order")
-    parser.add_argument("settings", help="TOML file, see docs/guide/srom.md")
+    parser.add_argument("settings", metavar="FILE", help="TOML file, see docs/guide/srom.md")
     parser.add_argument(
         "--write", type=int, metavar="K", help="with sample: write the basis of sample K, too"
     )
@@ -331,7 +477,12 @@ def add_srom(verbs) -> None:
 def add_diffusion(verbs) -> None:
     """Diffusivities and conductivities of trajectories."""
     parser = verbs.add_parser(
-        "diffusion", help="diffusivities and conductivities of trajectories, with error bars"
+        "diffusion",
+        **_about(
+            "diffusivities and conductivities of trajectories, with error bars",
+            "pyuq diffusion dump.lammpstrj --timestep 0.002 --elements Ag,I",
+            "docs/guide/diffusion.md",
+        ),
     )
     add = parser.add_argument
     add("trajectories", nargs="+", metavar="TRAJ", help="LAMMPS dump (or .gz), extended XYZ, ...")
@@ -342,8 +493,14 @@ def add_diffusion(verbs) -> None:
         "unless the dump has times",
     )
     add("--units", choices=("metal", "real"), default="metal", help="LAMMPS's (%(default)s)")
-    add("--elements", type=_names, help="names of the atom types 1, 2, ...: Ag,I")
-    add("--species", type=_names, default=(), help="what to analyse: Ag or Ag,I (all)")
+    _add_elements(parser, "names of the atom types 1, 2, ... of a dump", default=None)
+    add(
+        "--species",
+        type=_names,
+        default=(),
+        metavar="A,B",
+        help="what to analyse: Ag or Ag,I (all)",
+    )
     add(
         "--group",
         action="append",
@@ -354,29 +511,60 @@ def add_diffusion(verbs) -> None:
     add(
         "--framework",
         type=_names,
+        metavar="A,B",
         default=(),
         help="species whose centre is the frame of reference, or `all`, or `none` (as the data tell)",
     )
-    add("--temperature", type=_numbers, help="K; one for all trajectories, or one for each")
-    add("--charges", type=_assignments, help="e, for the conductivity: Ag=1,I=-1")
+    add(
+        "--temperature",
+        type=_numbers,
+        metavar="T,...",
+        help="K; one for all trajectories, or one for each",
+    )
+    add(
+        "--charges", type=_assignments, metavar="A=Q,...", help="e, for the conductivity: Ag=1,I=-1"
+    )
     add("--collective", action="store_true", help="jump diffusivity and Haven ratio")
     add("--green-kubo", action="store_true", help="integrate velocities as a cross-check")
-    add("--blocks", type=int, default=0, help="analyse so many parts, to see a drift (%(default)s)")
+    add(
+        "--blocks",
+        type=int,
+        default=0,
+        metavar="N",
+        help="analyse so many parts, to see a drift (%(default)s)",
+    )
     add("--tensor", action="store_true", help="all components of D")
-    add("--first", type=float, help="first lag of the regression, ps (as the data tell)")
-    add("--last", type=float, help="last lag, ps (a quarter of the trajectory)")
-    add("--skip", type=int, default=0, help="frames left out at the beginning (%(default)s)")
-    add("--stride", type=int, default=1, help="use every so many frames (%(default)s)")
+    add(
+        "--first",
+        type=float,
+        metavar="T",
+        help="first lag of the regression, ps (as the data tell)",
+    )
+    add("--last", type=float, metavar="T", help="last lag, ps (a quarter of the trajectory)")
+    add(
+        "--skip",
+        type=int,
+        default=0,
+        metavar="N",
+        help="frames left out at the beginning (%(default)s)",
+    )
+    add("--stride", type=int, default=1, metavar="N", help="use every so many frames (%(default)s)")
     add("--partial", action="store_true", help="accept a last frame that is cut short")
     add("--stream", action="store_true", help="do not keep the trajectory in memory")
-    add("--predict", type=_numbers, default=(), help="temperatures to extrapolate to, K")
+    add(
+        "--predict",
+        type=_numbers,
+        default=(),
+        metavar="T,...",
+        help="temperatures to extrapolate to, K",
+    )
     add("--out", default="pyuq-diffusion", help="folder to write (%(default)s)")
 
     def run(args) -> int:
         from pyuq.diffusion.run import parse_ids, run_diffusion
 
         settings = dict(vars(args), groups=dict(parse_ids(text) for text in args.group))
-        for name in ("verb", "run", "group"):
+        for name in ("verb", "run", "group", *COMMON):
             del settings[name]
         settings["temperatures"] = settings.pop("temperature")
         run_diffusion(settings.pop("trajectories"), **settings)
@@ -403,8 +591,42 @@ def _add_trust(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_elements(parser: argparse.ArgumentParser, text: str, **options) -> None:
+    """Add ``--elements``, written the same way in all verbs."""
+    options = {"type": _names, "default": (), "metavar": "A,B"} | options
+    parser.add_argument("--elements", help=f"{text}: Mg,Sb,Bi", **options)
+
+
+def join_names(arguments: Sequence[str]) -> list[str]:
+    """Join names that a blank separates, ``--elements Mg Sb``, as a comma does.
+
+    A word counts as a name as long as it is written like a chemical symbol.
+
+    Parameters
+    ----------
+    arguments : sequence of str
+        Of the command line, without the program.
+    """
+    if "lmp" in arguments[:4]:  # all further arguments are LAMMPS's
+        return list(arguments)
+    joined: list[str] = []
+    inside = False
+    for word in arguments:
+        if inside and SYMBOLS.fullmatch(word.strip(",")):
+            joined[-1] = f"{joined[-1].rstrip(',')},{word.strip(',')}"
+            continue
+        # What follows the option's first value; an option without value is argparse's to refuse.
+        inside = bool(joined) and joined[-1] in NAME_OPTIONS and not word.startswith("-")
+        inside = inside or (word.partition("=")[0] in NAME_OPTIONS and "=" in word)
+        joined.append(word)
+    return joined
+
+
 def _names(text: str) -> tuple[str, ...]:
-    return tuple(text.split(","))
+    names = tuple(name.strip() for name in text.split(","))
+    if "" in names:
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected names as Ag,I")
+    return names
 
 
 def _numbers(text: str) -> tuple[float, ...]:
@@ -429,7 +651,14 @@ def _assignments(text: str) -> dict[str, float]:
 
 def add_plot(verbs) -> None:
     """Draw tables that LAMMPS wrote."""
-    parser = verbs.add_parser("plot", help="draw thermo output, model_devi.out, files of fixes")
+    parser = verbs.add_parser(
+        "plot",
+        **_about(
+            "draw thermo output, model_devi.out, files of fixes",
+            "pyuq plot log.lammps model_devi.out --columns Temp,max_devi_f",
+            "docs/cli.md",
+        ),
+    )
     parser.add_argument("files", nargs="+", help="log.lammps, model_devi.out, file of fix ave/time")
     parser.add_argument("--columns", help="comma-separated names (default: all that change)")
     parser.add_argument("--out", default="plot.png", help="PNG file to write (%(default)s)")
@@ -460,11 +689,17 @@ VERBS: tuple[Callable, ...] = (
 )
 
 
+COMMON = ("verbose", "quiet", "traceback")
+NAME_OPTIONS = ("--elements", "--species", "--framework")
+SYMBOLS = re.compile(r"[A-Z][a-z]?(,[A-Z][a-z]?)*")
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Build the parser of all verbs."""
     parser = argparse.ArgumentParser(prog="pyuq", description=pyuq.__doc__.splitlines()[0])
     parser.add_argument("--version", action="version", version=f"pyuq {pyuq.__version__}")
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    _add_common(parser, False)
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=Verb)
     for add in VERBS:
         add(verbs)
     return parser
@@ -486,17 +721,40 @@ def share_cores(environment: MutableMapping[str, str]) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Entry point; errors that a user can mend are one line on stderr, exit code 1."""
+    """Entry point.
+
+    Parameters
+    ----------
+    argv : list of str, optional
+        Default: those of the process.
+
+    Returns
+    -------
+    int
+        Exit code. 0: done. 1: a bug in pyuq, whose traceback is kept in a file (and ``pyuq doctor`` that found
+        something). 2: something that the user can mend, told in one line on stderr; mistakes in options are argparse's,
+        with the same code. 75: ``pyuq hal run`` waits for labels. 130: interrupted. 141: nobody reads the output any
+        more.
+    """
     share_cores(os.environ)
-    args = build_parser().parse_args(argv)
+    args = build_parser().parse_args(join_names(sys.argv[1:] if argv is None else argv))
+    if args.quiet:
+        os.environ["TQDM_DISABLE"] = (
+            "1"  # progress bars are no warnings; read when tqdm is imported
+        )
+    log.show(logging.DEBUG if args.verbose else logging.WARNING if args.quiet else logging.INFO)
     try:
         return args.run(args) or 0
-    except (FloatingPointError, OSError, RuntimeError, ValueError) as error:
-        print(f"pyuq {args.verb}: {error}", file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
         print(f"pyuq {args.verb}: interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), 1
+        )  # else Python complains when it flushes at exit
+        return 141
+    except Exception as error:
+        return errors.report(error, f"pyuq {args.verb}", pyuq.__version__, args.traceback)
 
 
 if __name__ == "__main__":

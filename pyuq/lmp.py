@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 
-from pyuq import _guard
+import pyuq
+from pyuq import _guard, errors
 from pyuq._plugin import LIBRARY, plugin_dir
 
 # Set by mpirun for its ranks (MPICH's process managers, Open MPI, PMIx).
@@ -215,8 +216,7 @@ def ends_together(comm) -> Iterator[None]:
     except Exception as error:
         if comm is None or comm.size == 1:
             raise
-        print(f"pyuq, rank {comm.rank}: {error}", file=sys.stderr, flush=True)
-        comm.Abort(1)
+        comm.Abort(errors.report(error, f"pyuq, rank {comm.rank}", pyuq.__version__))
 
 
 def guarded(command: list[str], **options) -> subprocess.Popen:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pyuq import lmp, systems
+from pyuq import lmp, log, systems
+from pyuq.brief import brief
 from pyuq.diffusion import Diffusivity, remove_drift, self_diffusivity
 from pyuq.io import extxyz
 from pyuq.io.files import (
@@ -38,6 +39,7 @@ DUMP_EVERY = 20  # steps
 TIMEOUT = 86400.0  # s, of a production run
 
 
+@brief()
 @dataclass(frozen=True)
 class Size:
     """How much is computed.
@@ -267,14 +269,14 @@ def _quickstart(folder: Path, size: Size, ranks: int, seed: int) -> Path:
     families = two_families(folder)
     say("5/5  report")
     report = write_report(folder, size, ace, reference, families, time.perf_counter() - clock)
-    print(report.read_text())
+    log.say(report.read_text())
     say(f"report: {report}")
     return report
 
 
 def say(text: str) -> None:
     """Progress, at once even into a pipe."""
-    print(text, flush=True)
+    log.say(text)
 
 
 def check_begun(folder: Path, choice: dict) -> None:

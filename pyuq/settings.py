@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from ase.data import atomic_numbers
 
+from pyuq.errors import InputError, no_file
 from pyuq.plausible import check_plausible
 
 T = TypeVar("T")
@@ -24,7 +25,7 @@ def load_toml(path) -> dict:
 
     Raises
     ------
-    ValueError
+    InputError
         No such file, or not TOML; the message has file and line.
     """
     path = Path(path)
@@ -32,9 +33,9 @@ def load_toml(path) -> dict:
         with open(path, "rb") as file:
             return tomllib.load(file)
     except (FileNotFoundError, IsADirectoryError):
-        raise ValueError(f"no file {path}") from None
+        raise InputError(no_file(path)) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise InputError(f"{path}: no settings in TOML: {error}") from error
 
 
 def assign(table: dict, assignments: Iterable[str]) -> None:
@@ -44,13 +45,13 @@ def assign(table: dict, assignments: Iterable[str]) -> None:
 
     Raises
     ------
-    ValueError
+    InputError
         An assignment without ``=``, or into something that is not a table.
     """
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         if not (equals and key.strip()):
-            raise ValueError(f"found {assignment!r}; expected key=value, e.g. solver.kind=ard")
+            raise InputError(f"found {assignment!r}; expected key=value, e.g. solver.kind=ard")
         try:
             value = tomllib.loads(f"value = {text}")["value"]
         except tomllib.TOMLDecodeError:
@@ -60,7 +61,7 @@ def assign(table: dict, assignments: Iterable[str]) -> None:
         for part in tables:
             target = target.setdefault(part, {})
             if not isinstance(target, dict):
-                raise ValueError(f"{assignment}: {part} is a value, not a table")
+                raise InputError(f"{assignment}: {part} is a value, not a table")
         target[name] = value
 
 
@@ -88,57 +89,56 @@ def from_table(cls: type[T], table: dict, where: str) -> T:
 
     Raises
     ------
-    ValueError
+    InputError
         Unknown or missing key, wrong type, or the dataclass refuses a value.
     """
     hints = typing.get_type_hints(cls)
     fields = {f.name: f for f in dataclasses.fields(cls) if f.init}
     for key in table:
         if key not in fields:
-            near = difflib.get_close_matches(key, fields, n=1, cutoff=0.0)
-            raise ValueError(
-                f"{where}: unknown key '{key}'; nearest valid key: '{near[0]}' (valid: {', '.join(fields)})"
-            )
+            near = difflib.get_close_matches(key, fields, n=1, cutoff=0.5)
+            nearest = f"; nearest valid key: '{near[0]}'" if near else ""
+            raise InputError(f"{where}: unknown key '{key}'{nearest} (valid: {', '.join(fields)})")
     for name, field in fields.items():
         required = field.default is field.default_factory is dataclasses.MISSING
         if required and name not in table:
-            raise ValueError(f"{where}: key '{name}' is missing")
+            raise InputError(f"{where}: key '{name}' is missing")
     values = {key: convert(hints[key], value, f"{where} {key}") for key, value in table.items()}
     if values.get("seed", 0) < 0:
-        raise ValueError(f"{where}: seed = {values['seed']}; expected an integer of 0 or more")
+        raise InputError(f"{where}: seed = {values['seed']}; expected an integer of 0 or more")
     try:
         made = cls(**values)
         check_plausible(cls, values)
         return made
     except ValueError as error:
-        raise ValueError(f"{where}: {error}") from error
+        raise InputError(f"{where}: {error}") from error
 
 
 def choose(name: str, value: object, allowed: Iterable) -> None:
-    """Raise ValueError unless the value is allowed."""
+    """Raise InputError unless the value is allowed."""
     if value not in (allowed := tuple(allowed)):
-        raise ValueError(f"{name} = {value!r}; expected one of {', '.join(allowed)}")
+        raise InputError(f"{name} = {value!r}; expected one of {', '.join(allowed)}")
 
 
 def positive(**values: float | str | None) -> None:
-    """Raise ValueError unless all values that are numbers are finite and above 0."""
+    """Raise InputError unless all values that are numbers are finite and above 0."""
     for name, value in values.items():
         if _is_number(value) and not 0 < value < inf:
-            raise ValueError(f"{name} = {value}; expected a finite number above 0")
+            raise InputError(f"{name} = {value}; expected a finite number above 0")
 
 
 def not_negative(**values: float | str | None) -> None:
-    """Raise ValueError unless all values that are numbers are finite and 0 or more."""
+    """Raise InputError unless all values that are numbers are finite and 0 or more."""
     for name, value in values.items():
         if _is_number(value) and not 0 <= value < inf:
-            raise ValueError(f"{name} = {value}; expected a finite number, 0 or more")
+            raise InputError(f"{name} = {value}; expected a finite number, 0 or more")
 
 
 def limits(**values: float | None) -> None:
-    """Raise ValueError unless all values that are numbers are above 0; infinite: no limit."""
+    """Raise InputError unless all values that are numbers are above 0; infinite: no limit."""
     for name, value in values.items():
         if _is_number(value) and not value > 0:
-            raise ValueError(f"{name} = {value}; expected a number above 0")
+            raise InputError(f"{name} = {value}; expected a number above 0")
 
 
 def _is_number(value: object) -> bool:
@@ -147,16 +147,16 @@ def _is_number(value: object) -> bool:
 
 
 def check_elements(elements: Iterable[str], where: str = "elements") -> None:
-    """Raise ValueError unless all are symbols of chemical elements."""
+    """Raise InputError unless all are symbols of chemical elements."""
     if unknown := [e for e in dict.fromkeys(elements) if e not in atomic_numbers]:
-        raise ValueError(f"{where}: expected chemical elements, found {', '.join(unknown)}")
+        raise InputError(f"{where}: expected chemical elements, found {', '.join(unknown)}")
 
 
 def check_name(name: str) -> None:
-    """Raise ValueError unless a name can begin that of a file, and stand in a LAMMPS script as it is."""
+    """Raise InputError unless a name can begin that of a file, and stand in a LAMMPS script as it is."""
     special = [c for c in name if c.isspace() or c in "/\"'#$&:*?"]
     if name in ("", ".", "..") or special:
-        raise ValueError(
+        raise InputError(
             f"name = {name!r}; expected the beginning of a file name, without folder, blanks and / \" ' # $ & : * ?"
         )
 
@@ -166,7 +166,7 @@ def convert(kind: Any, value: Any, where: str) -> Any:
 
     Raises
     ------
-    ValueError
+    InputError
         The value is of another type.
     """
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
@@ -196,7 +196,7 @@ def convert(kind: Any, value: Any, where: str) -> Any:
     raise _TypeMismatchError(f"{where} = {value!r}; expected {_describe(kind)}")
 
 
-class _TypeMismatchError(ValueError):
+class _TypeMismatchError(InputError):
     pass
 
 

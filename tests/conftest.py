@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from pyuq import log
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -18,3 +20,9 @@ def shared_data() -> Path:
             f"no reference data at {folder}; set PYUQ_SHARED_DATA to the folder that has them"
         )
     return folder
+
+
+@pytest.fixture(autouse=True, scope="session")
+def spoken() -> None:
+    """Print what the library says, as the command line does."""
+    log.show()

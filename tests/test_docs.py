@@ -246,6 +246,25 @@ def test_every_option_is_documented():
     assert not missing
 
 
+def test_every_page_is_on_the_site():
+    """In the navigation once, and nothing else is."""
+    text = (ROOT / "docs/site/mkdocs.yml").read_text()
+    listed = re.findall(r"^ +- [^#\n]*?([\w/-]+\.md)$", text.partition("nav:\n")[2], re.MULTILINE)
+    pages = {str(p.relative_to(ROOT / "docs")) for p in ROOT.glob("docs/**/*.md")}
+    assert len(listed) == len(set(listed)) and set(listed) == pages
+
+
+def test_modules_of_the_reference_exist():
+    missing, named = [], 0
+    for page in ROOT.glob("docs/reference/*.md"):
+        for name in re.findall(r"^::: ([\w.]+)$", page.read_text(), re.MULTILINE):
+            named += 1
+            path = ROOT / name.replace(".", "/")
+            if not (path.with_suffix(".py").is_file() or (path / "__init__.py").is_file()):
+                missing.append(f"{page.name}: {name}")
+    assert named > 50 and not missing
+
+
 def test_the_checks_find_what_is_wrong(tmp_path):
     """No check is blind."""
     page = tmp_path / "page.md"

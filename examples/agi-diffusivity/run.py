@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pyuq import systems
+from pyuq import log, systems
 from pyuq.diffusion import Diffusivity
 from pyuq.hal.loop import run_hal
 from pyuq.io import extxyz
@@ -144,6 +144,7 @@ def changes(name: str) -> list[str]:
 
 def main() -> None:
     """Run everything and write the table."""
+    log.show()
     prepare()
     for settings in ("truth.toml", "posterior.toml"):
         run_stages(HERE / settings, "snapshots")

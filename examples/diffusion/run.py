@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from pyuq import log
 from pyuq.diffusion.run import run_diffusion
 from pyuq.lmp import mpirun
 from pyuq.systems import CHARGES, ELEMENTS
@@ -22,6 +23,7 @@ parser.add_argument("--steps", type=int, default=20000, help="of each run (%(def
 parser.add_argument("--ranks", type=int, default=2, help="MPI ranks (%(default)s)")
 args = parser.parse_args()
 
+log.show()
 here = Path(__file__).parent
 launcher = [mpirun(), "-np", str(args.ranks)] if args.ranks > 1 else []
 for temperature in TEMPERATURES:

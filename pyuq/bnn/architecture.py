@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 import pyuq
 from pyuq.bnn.coupling import paths
-from pyuq.io.files import read_tensors, write_tensors
+from pyuq.brief import brief
+from pyuq.io.files import read_tensors, require_folder, write_tensors
 from pyuq.io.identity import hash_file
 from pyuq.settings import check_elements, positive
 
@@ -27,6 +28,7 @@ MOST = {
 }
 
 
+@brief()
 @dataclass(frozen=True)
 class Architecture:
     """Hyperparameters of a network.
@@ -117,6 +119,7 @@ class Architecture:
         return shapes
 
 
+@brief()
 @dataclass(frozen=True)
 class NetworkFile:
     """Samples of one architecture with all constants folded into the weights.
@@ -262,6 +265,8 @@ def join_networks(paths: Sequence, out, keep: int = 0, apart: bool = False) -> l
     parts = {out: slice(None)}  # the samples of each file
     if apart:
         parts = {out.with_name(f"{out.stem}-{k + 1}.safetensors"): slice(k, k + 1) for k in rows}
+    for path in parts:
+        require_folder(path, paths)
     for path, part in parts.items():
         mine = {n: v if n in COMMON else v[part] for n, v in tensors.items()}
         provenance = {"joined": sources, "samples": chosen[part].tolist()}

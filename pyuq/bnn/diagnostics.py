@@ -16,6 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pyuq.brief import brief
+
 FloatArray = NDArray[np.float64]
 
 MIXED = 1.05  # largest split R̂ of chains that are called mixed
@@ -99,6 +101,7 @@ def effective_sample_size(draws: ArrayLike) -> FloatArray:
     return np.where(total == 0, float(m * n), m * n / time)
 
 
+@brief()
 @dataclass(frozen=True)
 class Diagnosis:
     """What the chains say about themselves.

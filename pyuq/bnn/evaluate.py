@@ -13,11 +13,13 @@ from scipy.special import logsumexp
 
 from pyuq.bnn.architecture import NetworkFile
 from pyuq.bnn.network import Batch, label_noise, predict, sample_weights
+from pyuq.brief import brief
 from pyuq.calibration import scores
 
 FloatArray = NDArray[np.float64]
 
 
+@brief()
 @dataclass(frozen=True)
 class SamplePredictions:
     """Predictions of K samples for one structure of N atoms.

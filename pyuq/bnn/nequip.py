@@ -22,6 +22,8 @@ from torch.nn.functional import silu
 
 from pyuq.bnn.architecture import Architecture, write_network
 from pyuq.bnn.coupling import coupling
+from pyuq.brief import brief
+from pyuq.io.files import require_folder
 from pyuq.io.identity import hash_file
 
 FloatArray = NDArray[np.float64]
@@ -65,6 +67,7 @@ def import_nequip(path, out, elements: tuple[str, ...] = ()) -> Path:
         )
     if not path.is_file():
         raise ValueError(f"no file {path}")
+    require_folder(out, [path])
     try:
         from nequip.model.saved_models import load_saved_model
         from nequip.utils.global_state import set_global_state
@@ -175,6 +178,7 @@ def starts(irreps) -> list[int]:
     return [s.start for s in irreps.slices()]
 
 
+@brief("architecture")
 class Converter:
     """Folds a supported model into the tensors of one sample."""
 

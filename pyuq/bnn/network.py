@@ -35,10 +35,12 @@ from torch.nn.functional import silu
 
 from pyuq.bnn.architecture import Architecture, NetworkFile
 from pyuq.bnn.coupling import coupling
+from pyuq.brief import brief
 
 Weights = Mapping[str, Tensor]
 
 
+@brief()
 @dataclass(frozen=True)
 class Batch:
     """Structures side by side.
@@ -115,6 +117,7 @@ class Batch:
         return Batch(**moved)
 
 
+@brief()
 @dataclass(frozen=True)
 class Prediction:
     """What a network says about a batch.

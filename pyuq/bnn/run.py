@@ -10,11 +10,13 @@ import numpy as np
 import torch
 from ase import Atoms
 
+from pyuq import log
 from pyuq.bnn.architecture import Architecture, NetworkFile, read_network, write_network
 from pyuq.bnn.diagnostics import diagnose
 from pyuq.bnn.evaluate import judge, predict_all, table
 from pyuq.bnn.samplers import SGHMC, Draws, Dropout, Ensemble, LastLayer, ShallowEnsemble
 from pyuq.bnn.target import Likelihood, NetworkTarget
+from pyuq.brief import brief
 from pyuq.io.files import check_folder, read_json, write_text
 from pyuq.io.structures import check_structures, expand, read_structures
 from pyuq.models.fit import (
@@ -38,6 +40,7 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64}
 PROBES = 16  # structures whose predictions the diagnostics look at
 
 
+@brief()
 @dataclass(frozen=True)
 class Settings:
     """Content of ``bnn.toml``; file names are relative to it.
@@ -93,6 +96,7 @@ class Settings:
         check_name(self.name)
 
 
+@brief("folder", "sampler", "settings")
 class Run:
     """Settings with the structures that they name.
 
@@ -154,8 +158,8 @@ class Run:
                 ]
         text = "\n".join(lines) + "\n"
         write_text(self.folder / f"{name}.md", text)
-        print(text)
-        print(f"written: {path}, {name}.md")
+        log.say(text)
+        log.say(f"written: {path}, {name}.md")
         return path
 
 
@@ -255,5 +259,5 @@ def evaluate(path, data: Sequence) -> dict[str, dict]:
     """Print the table of a network file's errors and error bars on labelled structures."""
     structures = read_structures(map(Path, data))
     results = judge(predict_all(read_network(path), structures), structures)
-    print(table(results))
+    log.say(table(results))
     return results

@@ -41,6 +41,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from pyuq.brief import brief
 from pyuq.io.files import read_tensors, write_tensors
 from pyuq.models.posterior import Posterior
 from pyuq.settings import not_negative, positive
@@ -58,6 +59,7 @@ class Target(Protocol):
         """Return û of a batch, indices of shape (B,); a scalar that depends on `theta` by autograd."""
 
 
+@brief()
 @dataclass(frozen=True)
 class Draws:
     """Weights drawn by a sampler.
@@ -94,6 +96,7 @@ def gradient(target: Target, theta: Tensor, batch: Tensor) -> Tensor:
     return found
 
 
+@brief()
 @dataclass
 class Chain:
     """State of one chain; all of it goes into a checkpoint.
@@ -182,6 +185,7 @@ class Chain:
         )
 
 
+@brief()
 @dataclass(frozen=True)
 class SGHMC:
     """Stochastic-gradient Hamiltonian Monte Carlo with one step for each parameter.
@@ -361,6 +365,7 @@ class SGHMC:
         return chain
 
 
+@brief()
 @dataclass(frozen=True)
 class Training:
     """Adam, its rate falling to zero along half a cosine.
@@ -383,6 +388,7 @@ class Training:
         not_negative(batch=self.batch)
 
 
+@brief()
 @dataclass(frozen=True)
 class Ensemble(Training):
     """Deep ensemble: maxima of the posterior found from different starts.
@@ -421,6 +427,7 @@ class MaskedTarget(Target, Protocol):
         """Factors on the parameters, (P,): 0 on the outgoing weights of dropped units, 1/(1-rate) on the others."""
 
 
+@brief()
 @dataclass(frozen=True)
 class Dropout(Training):
     """Monte Carlo dropout: one network trained and evaluated with units switched off at random.
@@ -475,6 +482,7 @@ class LinearTarget(Target, Protocol):
         """û of several readouts, shape (K, R), that share the other parameters."""
 
 
+@brief()
 @dataclass(frozen=True)
 class LastLayer(Training):
     """One trained network, and the exact posterior of its readout given everything else.
@@ -509,6 +517,7 @@ class LastLayer(Training):
         return Draws(found[None], self.steps)
 
 
+@brief("count", "size")
 class Heads:
     """A target with several readouts on one trunk; the readouts follow the parameters in the flat vector."""
 
@@ -531,6 +540,7 @@ class Heads:
         return self.target.heads_loss(*self.split(theta), batch)
 
 
+@brief()
 @dataclass(frozen=True)
 class ShallowEnsemble(Training):
     """Several readouts on one trunk, trained together so that their spread explains the errors.

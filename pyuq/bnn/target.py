@@ -32,6 +32,7 @@ from pyuq.bnn.network import (
     radial_basis,
     repulsion_of,
 )
+from pyuq.brief import brief
 from pyuq.io.structures import check_structures
 from pyuq.models.fit import fit_one_body
 from pyuq.models.posterior import Posterior
@@ -41,6 +42,7 @@ from pyuq.settings import positive
 SILU = 1.6765324703310907  # 1/√⟨SiLU(x)²⟩ of a standard normal x
 
 
+@brief()
 @dataclass(frozen=True)
 class Likelihood:
     """Noise of the labels, and the prior.
@@ -72,6 +74,7 @@ class Likelihood:
                 raise ValueError(f"{name} = {getattr(self, name)}; expected 0 ({zero}) or more")
 
 
+@brief()
 @dataclass(frozen=True)
 class Scaling:
     """What the training set says about sizes.
@@ -115,6 +118,7 @@ def factors(architecture: Architecture, scaling: Scaling) -> dict[str, float]:
     return found
 
 
+@brief("architecture", "size", "device", "dtype")
 class NetworkTarget:
     """Weights of a network given labelled structures; see :class:`pyuq.bnn.samplers.Target`.
 

@@ -22,9 +22,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pyuq.brief import brief
 from pyuq.calibration.student import ratios
+from pyuq.errors import InputError
 
 
+@brief()
 @dataclass(frozen=True)
 class ConformalScale:
     """Factor on standard deviations for each group (species, configuration type).
@@ -66,18 +69,18 @@ class ConformalScale:
 
         Raises
         ------
-        ValueError
+        InputError
             See :func:`pyuq.calibration.student.ratios`; alpha outside (0, 1); or not as many groups or clusters as
             labels.
         """
         if not 0 < alpha < 1:
-            raise ValueError(f"alpha = {alpha}; expected a number between 0 and 1")
+            raise InputError(f"alpha = {alpha}; expected a number between 0 and 1")
         z = np.abs(ratios(errors, sigmas))
         names = np.full(len(z), "all") if groups is None else np.asarray(groups)
         members = np.arange(len(z)) if clusters is None else np.asarray(clusters)
         for kind, found in (("groups", names), ("clusters", members)):
             if found.shape != z.shape:
-                raise ValueError(f"{kind} {found.shape} and errors {z.shape} must match")
+                raise InputError(f"{kind} {found.shape} and errors {z.shape} must match")
         factors, counts = {}, {}
         for name in np.unique(names):
             mine = names == name
@@ -91,13 +94,13 @@ class ConformalScale:
 
         Raises
         ------
-        ValueError
+        InputError
             A group that had no labels.
         """
         sigma = np.asarray(sigma, dtype=float)
         names = np.full(sigma.shape, "all") if groups is None else np.asarray(groups)
         if unknown := sorted(set(names.reshape(-1)) - self.factors.keys()):
-            raise ValueError(
+            raise InputError(
                 f"group {', '.join(unknown)} had no labels; known: {' '.join(self.factors)}"
             )
         factor = np.array([self.factors[str(name)] for name in names.reshape(-1)])

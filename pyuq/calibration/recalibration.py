@@ -15,8 +15,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pyuq.brief import brief
 from pyuq.calibration.conformal import ConformalScale
 from pyuq.calibration.student import StudentScale
+from pyuq.errors import InputError
 from pyuq.io.files import write_text
 
 FloatArray = NDArray[np.float64]
@@ -24,6 +26,7 @@ FloatArray = NDArray[np.float64]
 SHAPE_PART = 0.25  # of the structures, for the floor
 
 
+@brief()
 @dataclass(frozen=True)
 class Sample:
     """Errors of one quantity and the standard deviations predicted for them.
@@ -54,6 +57,7 @@ class Sample:
         return self.chosen(np.isin(self.structures, structures))
 
 
+@brief()
 @dataclass(frozen=True)
 class ErrorScale:
     """From predicted standard deviations of one quantity and group to calibrated ones.
@@ -74,6 +78,7 @@ class ErrorScale:
     labels: int
 
 
+@brief()
 @dataclass(frozen=True)
 class Recalibration:
     """Scales of all quantities of a model, as ``NAME.calibration.json`` keeps them.
@@ -120,12 +125,12 @@ class Recalibration:
 
         Raises
         ------
-        ValueError
+        InputError
             Fewer than two structures; or see :class:`StudentScale`, :class:`ConformalScale`.
         """
         known = np.unique(np.concatenate([s.structures for s in samples.values()]))
         if len(known) < 2:
-            raise ValueError(f"found {len(known)} labelled structures; expected two or more")
+            raise InputError(f"found {len(known)} labelled structures; expected two or more")
         order = np.random.default_rng(rng).permutation(known)
         cut = max(1, round(SHAPE_PART * len(known)))
         scales = {
@@ -147,7 +152,7 @@ class Recalibration:
 
         Raises
         ------
-        ValueError
+        InputError
             There were no labels of the quantity, or of a group.
         """
         sigma = np.asarray(sigma, dtype=float)
@@ -163,7 +168,7 @@ class Recalibration:
     def _apply(self, quantity: str, sigma: FloatArray, groups: Sequence[str], scale) -> FloatArray:
         scales, names = self.scales.get(quantity, {}), np.asarray(groups)
         if missing := sorted(set(names) - scales.keys()):
-            raise ValueError(
+            raise InputError(
                 f"no calibration of {quantity} of {', '.join(missing)}; there is one of "
                 f"{', '.join(scales) or 'nothing'}"
             )
@@ -200,23 +205,23 @@ class Recalibration:
 
         Raises
         ------
-        ValueError
+        InputError
             No such file, or another content.
         """
         path = Path(path)
         try:
             content = json.loads(path.read_text())
             if (content["format"], content["format_version"]) != (cls.FORMAT, cls.VERSION):
-                raise ValueError(f"version {content['format_version']} of {content['format']}")
+                raise InputError(f"version {content['format_version']} of {content['format']}")
             scales = {
                 quantity: {group: _error_scale(one) for group, one in found.items()}
                 for quantity, found in content["scales"].items()
             }
             return cls(content["alpha"], scales, content["models"], content["provenance"])
         except FileNotFoundError:
-            raise ValueError(f"no file {path}: `pyuq calibrate` makes it") from None
+            raise InputError(f"no file {path}: `pyuq calibrate` makes it") from None
         except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise ValueError(
+            raise InputError(
                 f"{path} is not a calibration of version {cls.VERSION}: {error}"
             ) from error
 

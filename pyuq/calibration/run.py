@@ -11,9 +11,12 @@ from ase import Atoms
 from tqdm import tqdm
 
 import pyuq
+from pyuq import log
+from pyuq.brief import brief, html_table
 from pyuq.calculator import UQCalculator, force_deviations
 from pyuq.calibration.recalibration import Recalibration, Sample
 from pyuq.calibration.scores import LEVELS, Scores, coverage, reliability, scores
+from pyuq.errors import InputError
 from pyuq.io.files import atomic_write, beside, read_metadata, require_folder, write_text
 from pyuq.io.structures import StructureFiles, check_structure, take
 from pyuq.models.evaluator import Evaluator
@@ -53,12 +56,12 @@ def collect(
 
     Raises
     ------
-    ValueError
+    InputError
         The calculator has no uncertainty; a structure has no label, or an element that a member does not know; or a
         member has been trained on some of the structures.
     """
     if not calculator.has_uncertainty:
-        raise ValueError(
+        raise InputError(
             f"{calculator.members[0].path} has no posterior and is alone: make one (`pyuq posterior`), or name "
             "further models"
         )
@@ -181,6 +184,7 @@ def _sample(rows: Sequence[tuple]) -> Sample:
     )
 
 
+@brief()
 @dataclass(frozen=True)
 class Verdict:
     """Error bars of one quantity and group on the structures that judge.
@@ -201,6 +205,7 @@ class Verdict:
     conformal_width: float
 
 
+@brief()
 @dataclass(frozen=True)
 class Calibration:
     """What :func:`calibrate` finds.
@@ -221,6 +226,36 @@ class Calibration:
     trial: Recalibration
     judged: dict[str, Sample]
     verdicts: dict[str, dict[str, Verdict]]
+
+    def _repr_html_(self) -> str:
+        """Table of a notebook: RMSE and error bars before and after, on the structures that judge."""
+        rows = [
+            (
+                TITLES[q],
+                UNITS[q],
+                group,
+                v.predicted.rmse,
+                v.predicted.sharpness,
+                v.predicted.within_1,
+                v.recalibrated.sharpness,
+                v.recalibrated.within_1,
+                v.conformal_coverage,
+            )
+            for q, groups in self.verdicts.items()
+            for group, v in groups.items()
+        ]
+        head = (
+            "quantity",
+            "unit",
+            "",
+            "RMSE",
+            "σ predicted",
+            "inside 1σ",
+            "σ recalibrated",
+            "inside 1σ",
+        )
+        level = f"conformal {1 - self.recalibration.alpha:.0%}: inside"
+        return html_table("Calibration", (*head, level), rows, "0.683 inside 1σ is right.")
 
 
 def calibrate(
@@ -243,14 +278,14 @@ def calibrate(
 
     Raises
     ------
-    ValueError
+    InputError
         Fewer than four structures; or `split` leaves fewer than two to recalibrate, or none to judge.
     """
     known = np.unique(np.concatenate([s.structures for s in samples.values()]))
     rng = np.random.default_rng(seed)
     order, cut = rng.permutation(known), round(split * len(known))
     if not 2 <= cut < len(known):
-        raise ValueError(
+        raise InputError(
             f"of {len(known)} structures, split = {split} leaves {cut} to recalibrate and {len(known) - cut} "
             "to judge; expected at least 2 and 1"
         )
@@ -326,8 +361,15 @@ def report(result: Calibration, picture: str) -> str:
 
 
 def _score_cells(s: Scores) -> str:
+    nll = "no spread" if s.no_spread == 1.0 else f"{s.nll:.4g}"
+    if 0.0 < s.no_spread < 1.0:
+        nll += (
+            f" ({s.no_spread:.0%} without spread)"
+            if s.no_spread >= 0.005
+            else " (some without spread)"
+        )
     return (
-        f"| {s.n} | {s.rmse:.3g} | {s.sharpness:.3g} | {s.nll:.4g} | {s.within_1:.3f} | {s.within_2:.3f} | "
+        f"| {s.n} | {s.rmse:.3g} | {s.sharpness:.3g} | {nll} | {s.within_1:.3f} | {s.within_2:.3f} | "
         f"{s.within_90:.3f} | {s.miscalibration:.3f} | {s.spearman:.2f}"
     )
 
@@ -403,7 +445,7 @@ def run_calibrate(
 
     Raises
     ------
-    ValueError, RuntimeError
+    InputError, RuntimeError
         A file is missing or wrong, or there are too few structures.
     """
     if out:
@@ -424,7 +466,7 @@ def run_calibrate(
     if comm is None or comm.rank == 0:
         first = calculator.members[0].path
         name = first.stem if len(models) == 1 else f"{first.stem}-committee"
-        print(_write(result, Path(out) if out else beside(first, name)))
+        log.say(_write(result, Path(out) if out else beside(first, name)))
     return result
 
 

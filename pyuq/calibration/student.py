@@ -26,27 +26,31 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize_scalar
 from scipy.stats import t
 
+from pyuq.brief import brief
+from pyuq.errors import InputError
+
 
 def ratios(errors: ArrayLike, sigmas: ArrayLike) -> NDArray[np.float64]:
     """Errors over their standard deviations, shape (n,).
 
     Raises
     ------
-    ValueError
+    InputError
         Shapes differ, a number is not finite, or a standard deviation is not above 0.
     """
     errors, sigmas = np.asarray(errors, dtype=float), np.asarray(sigmas, dtype=float)
     if errors.shape != sigmas.shape:
-        raise ValueError(f"errors {errors.shape} and standard deviations {sigmas.shape} must match")
+        raise InputError(f"errors {errors.shape} and standard deviations {sigmas.shape} must match")
     if not (np.isfinite(errors).all() and np.isfinite(sigmas).all()):
-        raise ValueError("errors and standard deviations must be finite")
+        raise InputError("errors and standard deviations must be finite")
     if not (sigmas > 0).all():
-        raise ValueError(
+        raise InputError(
             f"found a standard deviation of {sigmas.min():g}; expected numbers above 0"
         )
     return (errors / sigmas).reshape(-1)
 
 
+@brief()
 @dataclass(frozen=True)
 class StudentScale:
     """Belief about the factor between predicted and true errors.
@@ -66,9 +70,9 @@ class StudentScale:
 
     def __post_init__(self):
         if not (self.a > 0 and self.b > 0):
-            raise ValueError(f"a = {self.a}, b = {self.b}; expected numbers above 0")
+            raise InputError(f"a = {self.a}, b = {self.b}; expected numbers above 0")
         if not (0 <= self.floor < np.inf):
-            raise ValueError(f"floor = {self.floor}; expected a number of 0 or more")
+            raise InputError(f"floor = {self.floor}; expected a number of 0 or more")
 
     @classmethod
     def guess(cls, errors: ArrayLike, sigmas: ArrayLike) -> "StudentScale":
@@ -116,7 +120,7 @@ class StudentScale:
     def _floored(self, sigma: ArrayLike) -> NDArray[np.float64]:
         sigma = np.asarray(sigma, dtype=float)
         if (sigma < 0).any():
-            raise ValueError(f"found a standard deviation of {np.min(sigma):g}; expected 0 or more")
+            raise InputError(f"found a standard deviation of {np.min(sigma):g}; expected 0 or more")
         return np.hypot(sigma, self.floor)
 
     def update(self, errors: ArrayLike, sigmas: ArrayLike, weight: float = 1.0) -> "StudentScale":
@@ -170,11 +174,11 @@ class StudentScale:
 
     def _quantile(self, level: float) -> float:
         if not 0 < level < 1:
-            raise ValueError(f"level = {level}; expected a probability between 0 and 1")
+            raise InputError(f"level = {level}; expected a probability between 0 and 1")
         return float(t.ppf(0.5 + 0.5 * level, self.dof))
 
 
 def check_threshold(threshold: float) -> None:
     """Refuse a negative error."""
     if not threshold >= 0:
-        raise ValueError(f"threshold = {threshold}; expected 0 or more")
+        raise InputError(f"threshold = {threshold}; expected 0 or more")

@@ -13,12 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from pyuq.brief import brief
 from pyuq.diffusion.conductivity import BOLTZMANN
 
 LARGEST = 0.5  # relative error of a value whose logarithm still has a meaning
 REJECT = 0.05  # p-value of χ² below which points do not lie on a line
 
 
+@brief()
 @dataclass(frozen=True)
 class ArrheniusFit:
     """A line in 1/T.
@@ -99,6 +101,7 @@ class ArrheniusFit:
         }
 
 
+@brief()
 @dataclass(frozen=True)
 class Arrhenius:
     """Fit of the Arrhenius law by generalised least squares on the logarithms.

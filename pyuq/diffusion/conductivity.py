@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import stats
 
+from pyuq.brief import brief
 from pyuq.diffusion.pooling import Pooled
 from pyuq.diffusion.regression import GUARD
 from pyuq.diffusion.self_diffusion import LEVEL, Diffusivity, SelfDiffusion
@@ -24,6 +25,7 @@ BOLTZMANN = 8.617333262e-5  # eV/K
 S_PER_CM = 16.02176634  # S/cm in one e²/(eV Å ps)
 
 
+@brief()
 @dataclass(frozen=True)
 class Conductivity:
     """Ionic conductivity by both routes.
@@ -80,6 +82,7 @@ class Conductivity:
         }
 
 
+@brief()
 @dataclass(frozen=True)
 class IonicConductivity:
     """Conductivity at a temperature.

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pyuq.brief import brief
 from pyuq.diffusion.self_diffusion import Diffusivity
 
 XI = 2.837297  # of the Ewald sum over images of a cubic cell
@@ -14,6 +15,7 @@ A2_PS = 1e8  # Å²/ps in one m²/s
 METRE = 1e-10  # m in one Å
 
 
+@brief()
 @dataclass(frozen=True)
 class YehHummer:
     r"""Hydrodynamic correction of a fluid's self-diffusivity in a cubic cell.
@@ -79,6 +81,7 @@ class YehHummer:
         return float(diffusivity.value + shift), float(error)
 
 
+@brief()
 @dataclass(frozen=True)
 class SizeSeries:
     """Straight line of D against the inverse edge, for crystals and fluids alike."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import fft, integrate, stats
 
+from pyuq.brief import brief
 from pyuq.diffusion.self_diffusion import require_times
 
 BLOCK = 2**18  # doubles transformed at once
@@ -14,6 +15,7 @@ N_CUTOFFS = 60
 COARSE = 0.5  # of the correlation at time 0, below which frames are too far apart
 
 
+@brief()
 @dataclass(frozen=True)
 class VelocityCorrelation:
     """Velocity autocorrelation of a group of atoms, and its integral.
@@ -85,6 +87,7 @@ class VelocityCorrelation:
         }
 
 
+@brief()
 @dataclass(frozen=True)
 class GreenKubo:
     r"""Integral of the velocity autocorrelation.

@@ -7,11 +7,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import stats
 
+from pyuq.brief import brief
 from pyuq.diffusion.self_diffusion import CAGED, Diffusivity, SelfDiffusion
 
 AGREE = 0.05  # p-value below which results disagree by more than their errors
 
 
+@brief()
 @dataclass(frozen=True)
 class Pooled:
     """Mean of results, with an error that knows whether they agree.

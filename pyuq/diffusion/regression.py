@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import linalg, special, stats
 
+from pyuq.brief import brief
+
 N_LAGS = 40
 MIN_LAGS = 6  # in a window
 REFITS = 3  # of the line with the covariance that it implies; the second changes the error by < 1 %
@@ -24,6 +26,7 @@ BENT = 4.0  # standard errors of curvature from which on a window is refused tho
 GUARD = 3  # the window starts at this many times the first lag found linear
 
 
+@brief()
 @dataclass(frozen=True)
 class Line:
     """MSD along one direction at lag k (frames), a² + k s².

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pyuq
+from pyuq import log
 from pyuq.diffusion import report
 from pyuq.diffusion.summary import Summary, summarise
 from pyuq.diffusion.trajectory import TrajectoryAnalysis
@@ -78,8 +79,8 @@ def run_diffusion(
         if summary.arrhenius:
             report.plot_arrhenius(folder / "arrhenius.png", summary, predict)
         write_text(folder / "report.md", report.report(summary, analysis, predict))
-    print("\n".join(report.verdicts(summary)))
-    print(f"report: {folder / 'report.md'}")
+    log.say("\n".join(report.verdicts(summary)))
+    log.say(f"report: {folder / 'report.md'}")
     return summary
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import stats
 
+from pyuq.brief import brief, html_table
 from pyuq.diffusion.msd import atom_msd, atom_tensor_msd
 from pyuq.diffusion.regression import (
     GUARD,
@@ -25,6 +26,7 @@ FEW = 1.5  # times that, where the errors are those of few hops
 CAGED = 0.5  # logarithmic slope of the MSD up to which cages hold more of it than diffusion
 
 
+@brief()
 @dataclass(frozen=True)
 class Diffusivity:
     """Diffusivity D of a group of atoms, and what it was read from.
@@ -118,6 +120,19 @@ class Diffusivity:
         """Whether D differs from zero and the atoms leave their cage within the window."""
         return bool(self.interval()[0] > 0.0 and self.log_slope > CAGED)
 
+    def _repr_html_(self) -> str:
+        """Table of a notebook: D along each direction and in all, with its interval."""
+        low, high = self.interval()
+        rows = [
+            (axis, float(value), float(error), "")
+            for axis, value, error in zip(
+                "xyz", self.directions, self.direction_errors, strict=True
+            )
+        ]
+        rows.append(("all", float(self.value), float(self.error), f"{low:.4g} to {high:.4g}"))
+        head = ("direction", "D, Å²/ps", "standard error", "95 % interval")
+        return html_table("Diffusivity", head, rows, self.verdict())
+
     def verdict(self) -> str:
         """One sentence for a report."""
         low, high = self.interval()
@@ -177,6 +192,7 @@ def require_times(settings, *names: str) -> None:
             raise ValueError(f"{name} {value}: expected a positive time")
 
 
+@brief()
 @dataclass(frozen=True)
 class SelfDiffusion:
     """Self-diffusivity by generalised least squares on the mean squared displacement.
@@ -316,6 +332,7 @@ def self_diffusivity(positions: np.ndarray, timestep: float, **options) -> Diffu
     return SelfDiffusion(timestep, **options).compute(positions)
 
 
+@brief()
 @dataclass(frozen=True)
 class _Slope:
     """Slope of a window, per frame (Å²), with the larger of its two errors."""
@@ -327,6 +344,7 @@ class _Slope:
     between_atoms: bool
 
 
+@brief()
 @dataclass(frozen=True)
 class _Regression:
     """Lines through the lags from one on."""

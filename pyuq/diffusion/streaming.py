@@ -5,11 +5,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from pyuq.brief import brief
 from pyuq.diffusion.regression import MIN_LAGS
 
 WIDTH = 4  # lags in each octave
 
 
+@brief()
 @dataclass
 class StreamingMSD:
     r"""Squared displacements averaged over time, in one pass.

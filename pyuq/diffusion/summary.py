@@ -6,12 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pyuq.brief import brief
 from pyuq.diffusion.arrhenius import LARGEST, Arrhenius, ArrheniusFit
 from pyuq.diffusion.conductivity import Conductivity, IonicConductivity, haven_ratio
 from pyuq.diffusion.pooling import Pooled, pool
 from pyuq.diffusion.trajectory import TrajectoryResult
 
 
+@brief()
 @dataclass(frozen=True)
 class Condition:
     """Replicas at one temperature.
@@ -61,6 +63,7 @@ class Condition:
         }
 
 
+@brief()
 @dataclass(frozen=True)
 class ArrheniusLine:
     """A quantity at several temperatures.
@@ -112,6 +115,7 @@ class ArrheniusLine:
         }
 
 
+@brief()
 @dataclass(frozen=True)
 class Summary:
     """All trajectories together.

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from pyuq.brief import brief
 from pyuq.diffusion.clock import PICOSECONDS, Clock
 from pyuq.diffusion.conductivity import charge_displacement, collective_diffusivity
 from pyuq.diffusion.green_kubo import GreenKubo, VelocityCorrelation
@@ -21,6 +22,7 @@ from pyuq.io.trajectory import Trajectory, iterate_trajectory
 SAME_CELL = 1e-9  # relative change of a cell vector that counts as none
 
 
+@brief()
 @dataclass(frozen=True)
 class TrajectoryResult:
     """What a trajectory tells.
@@ -94,6 +96,7 @@ class TrajectoryResult:
         }
 
 
+@brief()
 @dataclass(frozen=True)
 class TrajectoryAnalysis:
     """Self-diffusion, and on request collective motion and Green–Kubo, from a file.

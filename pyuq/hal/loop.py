@@ -21,6 +21,7 @@ import ase
 import numpy as np
 from ase import Atoms
 
+from pyuq.brief import brief
 from pyuq.hal import provenance
 from pyuq.hal.provenance import DATABASE, START, STATE, TEST
 from pyuq.hal.report import say, write_report
@@ -96,6 +97,7 @@ def make_labeller(settings: Settings, toml: Path, folder: Path) -> Labeller:
     )
 
 
+@brief("toml", "folder")
 class Loop:
     """One run of active learning in one folder.
 

@@ -2,7 +2,6 @@
 """What a run shows: lines on the terminal, history, plots, report."""
 
 import csv
-import sys
 from collections.abc import Iterable
 from contextlib import suppress
 from math import inf
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pyuq import log
 from pyuq.hal.provenance import damages
 from pyuq.hal.settings import Settings
 from pyuq.hal.state import State, load_state
@@ -53,7 +53,7 @@ TRACE = (
 
 def say(text: str) -> None:
     """Print a line of progress, with the line buffered out at once."""
-    print(text, file=sys.stdout, flush=True)
+    log.say(text)
 
 
 def write_report(folder: Path, state: State, settings: Settings, pictures: bool = True) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from pyuq.brief import brief
 from pyuq.io.masses import refuse_wrong_masses
 from pyuq.models.fit import FitSettings, RepulsionSettings, Solver, Weights
 from pyuq.models.run_fit import FAMILIES, basis_from_table
@@ -40,6 +41,7 @@ FREE = (
 )
 
 
+@brief()
 @dataclass(frozen=True)
 class Override:
     """Conditions of the walkers that start from one structure (counted from 0)."""
@@ -51,6 +53,7 @@ class Override:
     steps: int | None = None
 
 
+@brief()
 @dataclass(frozen=True)
 class Start:
     """Start structures; those without energy and forces are labelled first."""
@@ -59,6 +62,7 @@ class Start:
     overrides: tuple[Override, ...] = ()
 
 
+@brief()
 @dataclass(frozen=True)
 class Labels:
     """The reference method.
@@ -104,6 +108,7 @@ class Labels:
             raise ValueError(f"calculator = '{self.calculator}'; expected 'module:attribute'")
 
 
+@brief()
 @dataclass(frozen=True)
 class MD:
     """Dynamics of a walker, in metal units; pressures in GPa.
@@ -164,6 +169,7 @@ class MD:
             raise ValueError("ensemble = 'nvt' has no pressure; expected 'npt' or 'langevin'")
 
 
+@brief()
 @dataclass(frozen=True)
 class Bias:
     """Biasing strength; ``tau_rel = 0`` is plain active learning with the same trigger."""
@@ -185,6 +191,7 @@ class Bias:
             raise ValueError(f"volume = {self.volume}; expected a factor above 1")
 
 
+@brief()
 @dataclass(frozen=True)
 class Stop:
     """When a walker ends.
@@ -255,6 +262,7 @@ class Stop:
             )
 
 
+@brief()
 @dataclass(frozen=True)
 class LoopTable:
     """How far the loop goes.
@@ -304,6 +312,7 @@ class LoopTable:
         not_negative(converged=self.converged, fruitless=self.fruitless)
 
 
+@brief()
 @dataclass(frozen=True)
 class Test:
     """Held-out structures that are only predicted; labelled first where they carry no label."""
@@ -311,6 +320,7 @@ class Test:
     structures: tuple[str, ...] = ()
 
 
+@brief()
 @dataclass(frozen=True)
 class FixedModel:
     """A potential whose features stay as they are: only its readout is learnt.
@@ -330,6 +340,7 @@ class FixedModel:
         check_elements(self.elements)
 
 
+@brief()
 @dataclass(frozen=True)
 class Settings:
     """Content of ``hal.toml``; file names are relative to it.

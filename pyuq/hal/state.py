@@ -5,6 +5,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from pyuq.brief import brief
 from pyuq.hal.settings import changed_keys
 from pyuq.io.files import atomic_write, read_json, write_json
 
@@ -17,6 +18,7 @@ REMEDY = (
 )
 
 
+@brief()
 @dataclass
 class State:
     """Progress of a run.

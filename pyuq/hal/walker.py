@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
+from pyuq.brief import brief
 from pyuq.hal.settings import Settings, ends
 from pyuq.io.files import write_text
 from pyuq.io.lammps_data import read_data, type_indices, write_data
@@ -29,6 +30,7 @@ BAR_PER_GPA = 1.0e4
 TRACE_EVERY = 10  # steps
 
 
+@brief()
 @dataclass(frozen=True)
 class Conditions:
     """Of one walker; a pair is (first step, last step)."""
@@ -43,6 +45,7 @@ class Conditions:
     largest_gradient: dict[str, float]  # eV/Å, of |∇_i σ_E| by species; the same
 
 
+@brief()
 @dataclass(frozen=True)
 class Outcome:
     """What came of a walker.

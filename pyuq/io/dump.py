@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from pyuq.brief import brief
+
 CHUNK = 2**23  # bytes read at once
 
 # Ways to write a position, the best first: columns, whether they are fractions of the cell.
@@ -23,6 +25,7 @@ VELOCITIES = ("vx", "vy", "vz")
 LARGEST = 2**31  # of an atom type or an image flag
 
 
+@brief()
 @dataclass(frozen=True)
 class Frame:
     """One snapshot, atoms sorted by id.
@@ -56,6 +59,7 @@ class Frame:
     time: float | None = None
 
 
+@brief("path", "columns", "elements")
 class LammpsDump:
     """Reads ``dump custom`` and ``dump atom`` files in one pass; memory does not grow with the file.
 
@@ -318,6 +322,7 @@ class LammpsDump:
         )
 
 
+@brief()
 @dataclass(frozen=True)
 class _Header:
     """What stands above the table of a frame."""

@@ -16,6 +16,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from pyuq.errors import InputError
 from pyuq.io.identity import UNSEALED, check_seal, seal
 
 _PIECE = 2**24  # bytes of a file that are held at a time while it is summed
@@ -69,11 +70,20 @@ def _create(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_EXCL, 0o666)
 
 
-def require_folder(path) -> None:
-    """Refuse a file that could not be written: better before the work than after it.
+def require_folder(path, inputs: Iterable = ()) -> None:
+    """Refuse a file that could not be written, or should not: better before the work than after it.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file to write.
+    inputs : iterable of str or Path
+        Files that the work reads: none of them is written over.
 
     Raises
     ------
+    InputError
+        The path is that of an input.
     IsADirectoryError
         The path is a folder itself.
     FileNotFoundError
@@ -82,6 +92,11 @@ def require_folder(path) -> None:
         The folder is read-only.
     """
     path = Path(path)
+    for given in map(Path, inputs):
+        if path.exists() and given.exists() and path.samefile(given):
+            raise InputError(
+                f"{path} is an input: writing there would destroy it; name another file"
+            )
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder: name a file in it")
     if not path.parent.is_dir():

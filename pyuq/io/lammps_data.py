@@ -9,8 +9,8 @@ from ase import Atoms
 from ase.data import atomic_masses, atomic_numbers
 
 from pyuq.io.files import write_text
-from pyuq.io.structures import cell_fault
 from pyuq.io.masses import refuse_wrong_masses
+from pyuq.io.structures import cell_fault
 
 COLUMNS = {"atomic": "{id} {type}", "charge": "{id} {type} {charge:.17g}"}
 MARGIN = 1.0  # of the box around a structure that is not periodic, Å

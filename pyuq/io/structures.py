@@ -14,6 +14,7 @@ import vesin
 from ase import Atoms
 from ase.io.formats import UnknownFileTypeError, filetype, ioformats
 
+from pyuq.brief import brief
 from pyuq.io import extxyz, mlip, predictions
 from pyuq.io.files import check_distinct, read_json
 
@@ -193,6 +194,7 @@ def _is_list(path: Path) -> bool:
         return file.read(4096).lstrip().startswith("[")
 
 
+@brief("paths", "elements")
 class StructureFiles:
     """Labelled structures of several files, in order, read when they are iterated over.
 

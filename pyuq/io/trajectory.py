@@ -24,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pyuq.brief import brief
 from pyuq.io.dump import Frame, LammpsDump
 from pyuq.io.structures import known_to_ase
 
@@ -41,6 +42,7 @@ UNNAMED = "C"  # element that LAMMPS writes where none was named
 JITTER = 0.5  # of the time between frames
 
 
+@brief()
 @dataclass(frozen=True)
 class Trajectory:
     """Atoms in the same order in all frames.
@@ -298,6 +300,7 @@ class _Steps:
             )
 
 
+@brief("pbc", "unwrapped")
 class Unwrapper:
     """Adds up displacements from frame to frame; see the head of this module.
 
@@ -648,6 +651,7 @@ def _complete(cells: np.ndarray, keep: np.ndarray) -> np.ndarray:
     return result
 
 
+@brief()
 @dataclass(frozen=True)
 class _Source:
     """Frames with what does not change between them."""

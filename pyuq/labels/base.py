@@ -7,7 +7,10 @@ from typing import Protocol
 import numpy as np
 from ase import Atoms
 
+from pyuq.brief import brief
 
+
+@brief()
 @dataclass(frozen=True)
 class Failure:
     """A structure that got no label.

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
+from pyuq.brief import brief
 from pyuq.io import extxyz, predictions
 from pyuq.labels.base import Failure, Waiting, defect
 from pyuq.labels.match import MismatchError, match
@@ -16,6 +17,7 @@ POLL = 2.0  # s
 SHOWN = 3  # faults in a message
 
 
+@brief("folder", "wait")
 class FileLabeller:
     """Labels exchanged through a folder.
 

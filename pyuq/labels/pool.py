@@ -18,6 +18,7 @@ import numpy as np
 from ase import Atoms
 from ase.io.jsonio import decode, encode
 
+from pyuq.brief import brief
 from pyuq.io.extxyz import labelled
 from pyuq.jobs import NotRunError
 from pyuq.labels.base import Failure, defect
@@ -31,6 +32,7 @@ class WorkerError(Exception):
     """The worker died or did not answer in time."""
 
 
+@brief("timeout")
 class Worker:
     """One worker process; see :mod:`pyuq.labels.worker`.
 
@@ -127,6 +129,7 @@ class Worker:
         return f"label process ended with {how}" + (f": {lines[-1]}" if lines else "")
 
 
+@brief("description", "workers", "timeout")
 class PoolLabeller:
     """Labels from a reference method that runs in worker processes.
 

@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from ase import Atoms, units
 
+from pyuq.brief import brief
 from pyuq.io.lammps_data import box_of, write_data
 from pyuq.lmp import lammps
 
@@ -22,6 +23,7 @@ LAMMPS_UNITS = {
 }
 
 
+@brief()
 @dataclass(frozen=True)
 class LammpsReference:
     """A reference method given by LAMMPS commands.
@@ -105,6 +107,7 @@ class LammpsReference:
         return results
 
 
+@brief()
 @dataclass(frozen=True)
 class AseReference:
     """A reference method given by an ASE calculator.

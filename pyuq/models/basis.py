@@ -26,6 +26,7 @@ from itertools import combinations_with_replacement, count, product
 
 import numpy as np
 
+from pyuq.brief import brief
 from pyuq.models.coupling import invariants
 
 PER_ORDER = ("degree", "n_weight", "l_weight", "nmax", "lmax")
@@ -35,6 +36,7 @@ ROUNDING = 1e-14  # couplings of unit norm below this are zero
 RADIAL = ("ChebExpCos", "ChebPow", "ChebLinear", "SBessel")
 
 
+@brief()
 @dataclass(frozen=True, eq=False)
 class Function:
     """One invariant function of a central species.
@@ -59,6 +61,7 @@ class Function:
     degree: float
 
 
+@brief()
 @dataclass(frozen=True)
 class ACEBasis:
     """The complete set of invariant functions up to given limits.

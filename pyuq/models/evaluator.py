@@ -12,6 +12,7 @@ from ase import Atoms
 from ase.data import atomic_numbers, chemical_symbols
 
 from pyuq import _core
+from pyuq.brief import brief
 from pyuq.io.identity import hash_file
 from pyuq.io.structures import COINCIDENT, cell_fault
 
@@ -30,6 +31,7 @@ def split_name(path) -> tuple[str, dict]:
     return name, given | ({"gpumd": gpumd} if gpumd else {})
 
 
+@brief()
 @dataclass(frozen=True)
 class Rows:
     """Design-matrix rows of one structure of N atoms, in eV and eV/Å per unit weight.
@@ -99,6 +101,7 @@ def fold(rows: np.ndarray, owner: np.ndarray, natoms: int) -> np.ndarray:
     return folded
 
 
+@brief("path", "elements", "nreadout")
 class Evaluator:
     """A model file applied to :class:`ase.Atoms`.
 

@@ -14,6 +14,7 @@ import numpy as np
 from ase import Atoms
 
 import pyuq
+from pyuq.brief import brief, html_table
 from pyuq.io.files import write_text
 from pyuq.io.identity import hash_bytes
 from pyuq.io.structures import check_structures, group_of
@@ -40,6 +41,7 @@ SPENT = (
 )
 
 
+@brief()
 @dataclass(frozen=True)
 class Weights:
     """Standard deviation at which each kind of label is to be met, up to the noise that the fit finds.
@@ -69,6 +71,7 @@ class Weights:
             )
 
 
+@brief()
 @dataclass(frozen=True)
 class Solver:
     """How the weights are found.
@@ -98,6 +101,7 @@ class Solver:
         return (BayesianRidge if self.kind == "ridge" else ARDRegression)(prior_shape=shape)
 
 
+@brief()
 @dataclass(frozen=True)
 class RepulsionSettings:
     """Short-range repulsion inside the data, see :class:`pyuq.models.yace.Repulsion`; not of MTP."""
@@ -115,6 +119,7 @@ class RepulsionSettings:
         return repulsion_inside(structures, basis.elements, basis.largest_cutoff, self.margin)
 
 
+@brief()
 @dataclass(frozen=True)
 class FitSettings:
     """Everything that defines a fit, apart from the data.
@@ -256,6 +261,7 @@ def few_data_note(structures: int, rows: int, effective: float) -> str:
     )
 
 
+@brief()
 @dataclass
 class FitResult:
     """A fitted potential.
@@ -283,6 +289,21 @@ class FitResult:
     regression: BayesianRidge | ARDRegression
     posterior: Posterior
     structures: list[Atoms]
+
+    def _repr_html_(self) -> str:
+        """Table of a notebook: what was fitted, to what, and the noise that is left."""
+        noise = self.noise
+        rows = [
+            ("family", self.basis.family.upper()),
+            ("elements", ", ".join(self.basis.elements)),
+            ("functions", self.basis.nfunctions),
+            ("training structures", len(self.structures)),
+            ("rows of the regression", self.normal.nrows),
+            ("noise of energies, eV/√atom", noise["energy"]),
+            ("noise of force components, eV/Å", noise["force"]),
+            ("log evidence", self.posterior.log_evidence),
+        ]
+        return html_table("Fitted potential", ("", ""), rows)
 
     @property
     def basis(self) -> Basis:

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
+from pyuq.brief import brief
 from pyuq.io.files import read_tensors, write_tensors
 from pyuq.models.regression import NormalEquations
 from pyuq.models.yace import Repulsion
@@ -22,6 +23,7 @@ from pyuq.models.yace import Repulsion
 FORMAT = "pyuq-fit"
 
 
+@brief()
 @dataclass(frozen=True)
 class FitState:
     """Everything but the structures.

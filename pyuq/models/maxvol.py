@@ -26,6 +26,7 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
+from pyuq.brief import brief
 from pyuq.io.structures import StructureFiles, take
 from pyuq.models.evaluator import Evaluator
 from pyuq.models.posterior import FloatArray, PosteriorFile
@@ -34,6 +35,7 @@ from pyuq.models.readout_sums import my_share
 _MAX_PASSES = 200
 
 
+@brief("matrix", "virtual", "tol")
 class ActiveSet:
     """Feature rows of largest volume, of one species.
 

@@ -7,11 +7,13 @@ from dataclasses import dataclass, fields
 import numpy as np
 from ase import Atoms
 
+from pyuq.brief import brief
 from pyuq.io.structures import group_of
 from pyuq.models.fit import FitResult
 from pyuq.models.readout_fit import ReadoutFit
 
 
+@brief()
 @dataclass(frozen=True)
 class Predictions:
     """Labels and predictions of a set of structures.
@@ -65,6 +67,7 @@ def predict(result: FitResult | ReadoutFit, structures: Sequence[Atoms]) -> Pred
     )
 
 
+@brief()
 @dataclass(frozen=True)
 class Errors:
     """One row of an error table.

@@ -19,6 +19,7 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
+from pyuq.brief import brief
 from pyuq.models.evaluator import Evaluator
 from pyuq.models.mtp_moments import Moments, moments
 from pyuq.models.yace import shortest_distances
@@ -26,6 +27,7 @@ from pyuq.models.yace import shortest_distances
 FloatArray = NDArray[np.float64]
 
 
+@brief()
 @dataclass(frozen=True)
 class MTPBasis:
     """The functions of a moment tensor potential.

@@ -25,6 +25,8 @@ from functools import lru_cache
 from itertools import combinations, combinations_with_replacement, permutations, product
 from math import factorial
 
+from pyuq.brief import brief
+
 MOST_MOMENTS = 4  # in a function
 HIGHEST_LEVEL = 28  # that has been published; beyond it the search for functions takes hours
 
@@ -35,6 +37,7 @@ Edges = tuple[
 Triple = tuple[int, int, int]  # exponents of x, y, z
 
 
+@brief()
 @dataclass(frozen=True)
 class Moments:
     """Moments of a level in the terms of the ``.mtp`` format.

@@ -26,6 +26,7 @@ from scipy.optimize import minimize
 from tqdm import tqdm
 
 from pyuq import _core
+from pyuq.brief import brief
 from pyuq.models.evaluator import VOIGT, Evaluator
 from pyuq.models.mtp import FloatArray, MTPBasis
 from pyuq.models.regression import NormalEquations
@@ -35,6 +36,7 @@ JITTER = 1e-14  # keeps the factorisation alive where a function vanishes on all
 AXES = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 
 
+@brief("basis", "penalty")
 class Objective:
     """L(c) and its gradient, from structures that are shared by the ranks of a communicator.
 

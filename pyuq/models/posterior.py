@@ -21,6 +21,7 @@ from scipy.linalg import LinAlgError, cholesky, solve_triangular
 from scipy.linalg.blas import dsyrk
 from scipy.linalg.lapack import dpstrf
 
+from pyuq.brief import brief
 from pyuq.io.files import read_metadata, read_tensors, write_tensors
 from pyuq.io.identity import hash_file
 
@@ -56,6 +57,7 @@ def weighted(
     return np.ascontiguousarray(rows), targets
 
 
+@brief()
 @dataclass(frozen=True)
 class Posterior:
     r"""Gaussian belief about `M` readout weights, with the noise of the data that it came from.
@@ -224,6 +226,7 @@ def check_covariance(covariance: FloatArray) -> None:
         ) from None
 
 
+@brief()
 @dataclass(frozen=True)
 class PosteriorFile:
     """Content of ``NAME.uq``: a model of unit coefficients and the belief about its weights.

@@ -10,6 +10,7 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
+from pyuq.brief import brief
 from pyuq.io.structures import check_structures
 from pyuq.models.committee import Committee, prediction
 from pyuq.models.evaluator import Evaluator
@@ -27,6 +28,7 @@ from pyuq.models.regression import condition
 FloatArray = NDArray[np.float64]
 
 
+@brief()
 @dataclass(frozen=True)
 class ReadoutFitSettings:
     """A fit of the readout of a model whose features stay as they are.
@@ -49,6 +51,7 @@ class ReadoutFitSettings:
     max_force: float = np.inf
 
 
+@brief()
 @dataclass(frozen=True)
 class ReadoutFit:
     """Mean and covariance of a refitted readout, with what exact updates need.

@@ -24,6 +24,8 @@ from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 import pyuq
+from pyuq import log
+from pyuq.brief import brief
 from pyuq.calibration import StudentScale, scores
 from pyuq.io.files import beside, read_metadata, require_folder
 from pyuq.io.identity import hash_bytes, hash_file
@@ -48,6 +50,7 @@ NOISE_UNITS = {"energy": "eV/√atom", "force": "eV/Å", "virial": "eV/√atom"}
 MEANS = ("model", "refit")
 
 
+@brief()
 @dataclass(frozen=True)
 class PosteriorSettings:
     """How the posterior of a readout is found.
@@ -79,6 +82,7 @@ class PosteriorSettings:
             raise ValueError(f"holdout = {self.holdout}; expected a part of 0 or more, below 1")
 
 
+@brief()
 @dataclass(frozen=True)
 class ReadoutPosterior:
     """The posterior of a model's readout, and what held-out structures say of it.
@@ -309,7 +313,7 @@ def run_posterior(
     path = Path(path)
     choice = PosteriorSettings(**settings)
     written = Path(out or _default_output(path, choice.mean))
-    require_folder(written)
+    require_folder(written, [path, *data])
     refuse_other_owner(written, path)
     names, meant = (tuple(elements), True) if elements else species_names(path, data)
     structures = StructureFiles(data, names)
@@ -324,23 +328,23 @@ def run_posterior(
     if comm is None or comm.rank == 0:
         result.write(written)
         species = " ".join(result.elements) or "numbered species"
-        print(
+        log.say(
             f"{path.name}: {result.family} of {species}, {len(result.mean)} readout weights, "
             f"{len(structures)} structures, mean: {choice.mean}"
         )
-        print(
+        log.say(
             "noise, misfit included: "
             + ", ".join(f"{k} {v:.3g} {NOISE_UNITS[k]}" for k, v in result.noise.items())
         )
-        print(result.conditioning.text(len(result.mean)))
+        log.say(result.conditioning.text(len(result.mean)))
         few = few_data_note(len(structures), result.rows, result.conditioning.effective)
         for told in filter(None, (few, result.copies, other_zero(result.calibration))):
-            print(told)
+            log.say(told)
         if sets:
-            print(describe(sets, result.elements or [str(z) for z in range(len(sets))]))
+            log.say(describe(sets, result.elements or [str(z) for z in range(len(sets))]))
         if result.calibration:
-            print(f"\nheld-out structures ({choice.holdout:.0%}):\n\n{result.table()}\n")
-        print(f"written: {written}")
+            log.say(f"\nheld-out structures ({choice.holdout:.0%}):\n\n{result.table()}\n")
+        log.say(f"written: {written}")
     partial.remove()
     return result
 

@@ -17,6 +17,7 @@ from ase import Atoms
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from pyuq.brief import brief
 from pyuq.io.files import read_tensors, write_tensors
 from pyuq.io.structures import StructureFiles, check_structure, take
 from pyuq.models.evaluator import Evaluator
@@ -30,6 +31,7 @@ KINDS = {"energy": "eV/atom", "force": "eV/Å", "virial": "eV/atom"}
 CHECKPOINT_EVERY = 60.0  # s
 
 
+@brief()
 @dataclass(frozen=True)
 class Block:
     """Rows of one kind of one structure, scaled to intensive units.
@@ -64,6 +66,7 @@ def blocks(model: Evaluator, atoms: Atoms, max_force: float = np.inf) -> dict[st
     return found
 
 
+@brief("parts", "variances")
 class Components:
     """Normal equations of each kind, and the variances of their noise."""
 
@@ -148,6 +151,7 @@ def my_share(n: int, comm) -> range:
     return range(n) if comm is None else range(comm.rank, n, comm.size)
 
 
+@brief()
 @dataclass(frozen=True)
 class Partial:
     """Where a rank keeps its sums while they grow.

@@ -39,12 +39,14 @@ from scipy.linalg import eigvalsh_tridiagonal, lapack
 from scipy.linalg.blas import dsyrk
 from scipy.optimize import brentq
 
+from pyuq.brief import brief
 from pyuq.io.files import read_tensors, write_tensors
 from pyuq.models.posterior import FloatArray, Posterior, weighted
 
 _EPS = np.finfo(float).eps
 
 
+@brief("nrows", "rhs")
 class NormalEquations:
     """Sufficient statistics of a linear regression, summed as rows stream by.
 
@@ -179,6 +181,7 @@ class NormalEquations:
         return normal
 
 
+@brief()
 @dataclass(frozen=True)
 class Conditioning:
     """How well the data determine the weights.
@@ -353,6 +356,7 @@ def _check_statistics(normal: NormalEquations) -> None:
         raise ValueError(f"cannot fit {normal.nfeatures} weights to {normal.nrows} rows: {what}")
 
 
+@brief("prior_shape", "noise_variance")
 class BayesianRidge(_Estimator):
     r"""Ridge regression whose two strengths maximise the evidence.
 
@@ -454,6 +458,7 @@ class BayesianRidge(_Estimator):
         return v_e / np.exp(log_r), v_e
 
 
+@brief("prior_shape", "max_iter", "tol")
 class ARDRegression(_Estimator):
     r"""Automatic relevance determination: one prior variance for each weight, set by the evidence.
 

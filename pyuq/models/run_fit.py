@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
+from pyuq import log
+from pyuq.brief import brief
 from pyuq.io.files import atomic_write, check_folder, write_text
 from pyuq.io.structures import expand, group_of, read_structures
 from pyuq.models.basis import ACEBasis
@@ -35,6 +37,7 @@ from pyuq.settings import assign, check_name, choose, from_table, load_toml
 FAMILIES = ("ace", "mtp")
 
 
+@brief()
 @dataclass(frozen=True)
 class FitFile:
     """Content of ``fit.toml``.
@@ -92,6 +95,7 @@ class FitFile:
         )
 
 
+@brief()
 @dataclass(frozen=True)
 class BasisTable:
     """TOML form of :class:`pyuq.models.basis.ACEBasis`; pairs of elements read "Al-Si"."""
@@ -110,6 +114,7 @@ class BasisTable:
     species_weights: dict[str, float] = field(default_factory=dict)
 
 
+@brief()
 @dataclass(frozen=True)
 class MTPTable:
     """TOML form of :class:`pyuq.models.mtp.MTPBasis`."""
@@ -195,10 +200,10 @@ def run_fit(
         few = few_data_note(len(train), result.normal.nrows, result.conditioning().effective)
         found = (few, copies, groups_note(settings.groups, train), repulsion_note(result, test))
         notes = [note for note in found if note]
-        print(write_report(folder, result, sets, seconds, notes))
+        log.say(write_report(folder, result, sets, seconds, notes))
         if active:
-            print(describe(active, elements))
-        print(
+            log.say(describe(active, elements))
+        log.say(
             f"written: {folder / file.name}{settings.basis.suffix}, {file.name}.uq, {file.name}.fit, "
             "report.md, errors.csv, parity.png"
         )

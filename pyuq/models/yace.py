@@ -17,6 +17,7 @@ import vesin
 from ase import Atoms
 from ase.data import atomic_numbers, covalent_radii
 
+from pyuq.brief import brief
 from pyuq.io.files import write_text
 from pyuq.models.basis import ACEBasis, Function
 from pyuq.settings import check_elements
@@ -33,6 +34,7 @@ NEIGHBORS = (
 )
 
 
+@brief()
 @dataclass(frozen=True)
 class Repulsion:
     """Universal short-range repulsion (Ziegler-Biersack-Littmark) that takes over inside the data.

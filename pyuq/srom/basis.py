@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import pyuq
+from pyuq.brief import brief
 from pyuq.io.files import read_tensors, write_tensors
 from pyuq.srom.pod import POD, pod
 from pyuq.srom.snapshots import SnapshotMatrix, Snapshots
@@ -19,6 +20,7 @@ FloatArray = NDArray[np.float64]
 FORMAT, VERSION = "pyuq-basis", "1"
 
 
+@brief()
 @dataclass(frozen=True)
 class Basis:
     """Orthonormal displacement modes.

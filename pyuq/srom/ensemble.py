@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import pyuq
+from pyuq.brief import brief
 from pyuq.io.files import read_tensors, write_tensors
 from pyuq.srom.basis import Basis
 from pyuq.srom.sampling import (
@@ -32,6 +33,7 @@ FORMAT, VERSION = "pyuq-srom", "1"
 KINDS = {"riemannian": RiemannianSampler, "ppca": SubspaceSampler, "npm": PolarSampler}
 
 
+@brief()
 @dataclass(frozen=True)
 class Ensemble:
     """Samples of a random basis.

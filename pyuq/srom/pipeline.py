@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The stages of ``pyuq srom``, in order."""
 
-import sys
 from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 
+from pyuq import log
 from pyuq.io.files import Lock, check_folder, clear_temporaries
 from pyuq.srom.build import build, make_ensemble, read_ensemble
 from pyuq.srom.propagate import propagate
@@ -104,4 +104,4 @@ def write_sample(study: Study, k: int) -> None:
 
 def say(text: str) -> None:
     """Print a line of progress, at once even into a pipe."""
-    print(text, file=sys.stdout, flush=True)
+    log.say(text)

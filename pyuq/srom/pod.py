@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pyuq.brief import brief
 from pyuq.srom.snapshots import SnapshotMatrix
 
 FloatArray = NDArray[np.float64]
@@ -25,6 +26,7 @@ THIN_COLUMNS = 512  # up to so many columns the exact decomposition is as cheap
 RANK = 1e-10  # singular values below this part of the largest are noise
 
 
+@brief()
 @dataclass(frozen=True)
 class POD:
     """Leading left singular vectors.

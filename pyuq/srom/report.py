@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pyuq.brief import brief
 from pyuq.diffusion import Arrhenius, ArrheniusFit, Diffusivity
 from pyuq.io.files import atomic_write, write_text
 from pyuq.srom.build import read_ensemble, read_summary, warnings
@@ -22,6 +23,7 @@ USABLE = 0.9  # least part of the samples that must give a D for an interval
 SIGMAS = 3.0  # difference of reduced and full dynamics beyond statistics
 
 
+@brief()
 @dataclass(frozen=True)
 class Findings:
     """What one temperature gave.

@@ -23,6 +23,7 @@ from scipy.linalg import expm
 from scipy.optimize import minimize_scalar, nnls
 from scipy.special import gammaincinv
 
+from pyuq.brief import brief
 from pyuq.srom.geometry import grassmann_distance, log, symmetric
 
 FloatArray = NDArray[np.float64]
@@ -78,6 +79,7 @@ def uniforms(seed: int, draws: int, m: int) -> FloatArray:
     return np.clip(np.array(rows).reshape(draws, 2 * m), 1e-300, 1 - 1e-16)
 
 
+@brief()
 @dataclass(frozen=True)
 class Frame:
     """Tangent vectors at a base point, in coordinates of their joint span.
@@ -155,6 +157,7 @@ class Sampler(Protocol):
         """Basis k, (d, n)."""
 
 
+@brief()
 @dataclass(frozen=True)
 class RiemannianSampler:
     """The stochastic reduced-order model between several bases.
@@ -333,6 +336,7 @@ def spectral_centroids(coordinates: FloatArray, timestep: float) -> FloatArray:
     return np.where(total > 0, (f @ power) / np.where(total > 0, total, 1.0), 0.0)
 
 
+@brief()
 @dataclass(frozen=True)
 class SubspaceSampler:
     """SS-PPCA: the leading modes of a random mixture of β snapshot directions. Needs one model only.
@@ -410,6 +414,7 @@ def fit_beta(
     return max(n, round(float(np.exp(search.x))))
 
 
+@brief()
 @dataclass(frozen=True)
 class PolarSampler:
     """NPM: a Gaussian random field on the atoms, retracted to the manifold. Needs one model only.

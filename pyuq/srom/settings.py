@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from math import inf, isfinite
 from pathlib import Path
 
+from pyuq.brief import brief
 from pyuq.io.identity import hash_file
 from pyuq.lmp import quoted
 from pyuq.settings import (
@@ -22,6 +23,7 @@ from pyuq.settings import (
 from pyuq.srom.geometry import ALIGNMENTS
 
 
+@brief()
 @dataclass(frozen=True)
 class Start:
     """The structure that all models start from.
@@ -59,6 +61,7 @@ class Start:
                 raise ValueError(f"charges.{element} = {charge}; expected a finite number")
 
 
+@brief()
 @dataclass(frozen=True)
 class Model:
     """One of the potentials that disagree.
@@ -116,6 +119,7 @@ class Model:
         return digest.hexdigest()
 
 
+@brief()
 @dataclass(frozen=True)
 class MD:
     """Dynamics, in metal units.
@@ -162,6 +166,7 @@ class MD:
             raise ValueError(f"steps = {self.steps} give too few snapshots every {self.every}")
 
 
+@brief()
 @dataclass(frozen=True)
 class Runs:
     """How the simulations are executed.
@@ -189,6 +194,7 @@ class Runs:
             raise ValueError(f"timeout = {self.timeout}; expected a number above 0")
 
 
+@brief()
 @dataclass(frozen=True)
 class BasisTable:
     """Reduced bases.
@@ -222,6 +228,7 @@ class BasisTable:
         not_negative(momenta=self.momenta)
 
 
+@brief()
 @dataclass(frozen=True)
 class SamplerTable:
     """Random bases.
@@ -281,6 +288,7 @@ class SamplerTable:
             raise ValueError(f"split = {self.split!r} belongs to kind = 'riemannian'")
 
 
+@brief()
 @dataclass(frozen=True)
 class Propagation:
     """Reduced dynamics of the samples.
@@ -306,6 +314,7 @@ class Propagation:
         not_negative(repeats=self.repeats)
 
 
+@brief()
 @dataclass(frozen=True)
 class DiffusionTable:
     """What is read from the trajectories.
@@ -332,6 +341,7 @@ class DiffusionTable:
             raise ValueError(f"first = {self.first}, last = {self.last}; expected first < last, ps")
 
 
+@brief()
 @dataclass(frozen=True)
 class Settings:
     """Content of ``srom.toml``; file names are relative to it.
@@ -397,6 +407,7 @@ class Settings:
         return self.labels.index(label) if label else 0
 
 
+@brief()
 @dataclass(frozen=True)
 class Study:
     """Settings and the folders they refer to."""
@@ -419,6 +430,7 @@ class Study:
         return [self.case(t) for t in self.settings.md.temperatures]
 
 
+@brief()
 @dataclass(frozen=True)
 class Case:
     """The study at one temperature: names of its files."""

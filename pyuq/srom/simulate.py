@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pyuq.brief import brief
 from pyuq.io.files import write_text
 from pyuq.jobs import ERROR, Job, check_dump, check_rows, error_of, run_jobs
 from pyuq.lmp import quoted
@@ -20,6 +21,7 @@ SCRIPT, DUMP, THERMO = "in.lmp", "trajectory.dump", "thermo.txt"
 THERMO_POINTS = 200
 
 
+@brief()
 @dataclass(frozen=True)
 class Simulation:
     """A folder to be filled by a script.

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pyuq.brief import brief
 from pyuq.io.files import read_json, read_tensors, write_json, write_tensors
 from pyuq.io.identity import hash_file
 from pyuq.srom.system import System
@@ -26,6 +27,7 @@ HEADER, DISPLACEMENTS, VELOCITIES = "system.safetensors", "u.f64", "v.f64"
 SEAL = "frames.json"
 
 
+@brief("path", "label", "timestep")
 class Snapshots:
     """A folder of snapshots.
 
@@ -210,6 +212,7 @@ def remove_drift(values: FloatArray, masses: FloatArray) -> FloatArray:
     return values - np.einsum("...nd,n->...d", values, masses)[..., None, :] / masses.sum()
 
 
+@brief("atoms", "momenta", "chunk")
 class SnapshotMatrix:
     """The columns of a POD, read in pieces: weighted displacements, and momenta where asked for.
 

@@ -7,12 +7,15 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pyuq.brief import brief
+
 FloatArray = NDArray[np.float64]
 
 LEVEL = 0.95
 RESAMPLES = 2000
 
 
+@brief()
 @dataclass(frozen=True)
 class Spread:
     """Distribution of a quantity over samples.

@@ -6,9 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pyuq.brief import brief
+
 FloatArray = NDArray[np.float64]
 
 
+@brief()
 @dataclass(frozen=True)
 class System:
     """Ids, masses, reference positions and cell.

@@ -259,7 +259,7 @@ def test_same_seed_same_file_and_checkpoints_of_other_data_are_refused(folder, c
     for tensor, values in contents[0].items():
         np.testing.assert_array_equal(values, contents[1][tensor])
     extxyz.write(folder / "train.xyz", copper(8, 7))
-    assert main(["bnn", "sample", str(folder / "bnn.toml"), "--set", "folder=a"]) == 1
+    assert main(["bnn", "sample", str(folder / "bnn.toml"), "--set", "folder=a"]) == 2
     assert "another training" in capsys.readouterr().err
 
 
@@ -308,9 +308,11 @@ def test_export_joins_and_thins(folder, capsys, target, theta):
     for k in (0, 1):
         alone = read_network(Path(out).with_name(f"{Path(out).stem}-{k + 1}.safetensors"))
         np.testing.assert_array_equal(alone.tensors["readout"], kept[k : k + 1])
-    assert main(["bnn", "export", *inputs, "--out", out, "--keep", "9"]) == 1
+    assert main(["bnn", "export", *inputs, "--out", out, "--keep", "9"]) == 2
     assert "expected at most 4" in capsys.readouterr().err
-    assert main(["bnn", "export", inputs[0], *inputs, "--out", out]) == 1
+    assert main(["bnn", "export", *inputs, "--out", inputs[0]]) == 2
+    assert "is an input" in capsys.readouterr().err
+    assert main(["bnn", "export", inputs[0], *inputs, "--out", out]) == 2
     assert "are the same networks" in capsys.readouterr().err
 
 
@@ -338,14 +340,14 @@ def test_export_joins_and_thins(folder, capsys, target, theta):
     ],
 )
 def test_bad_settings_are_named(folder, capsys, change, message):
-    assert main(["bnn", "train", str(folder / "bnn.toml"), "--set", change]) == 1
+    assert main(["bnn", "train", str(folder / "bnn.toml"), "--set", change]) == 2
     assert message in capsys.readouterr().err
 
 
 def test_bad_test_set_is_named_before_the_work(folder, capsys):
     silicon = bulk("Si")
     extxyz.write(folder / "test.xyz", [extxyz.labelled(silicon, 0.0, np.zeros((2, 3)))])
-    assert main(["bnn", "train", str(folder / "bnn.toml")]) == 1
+    assert main(["bnn", "train", str(folder / "bnn.toml")]) == 2
     assert "Si" in capsys.readouterr().err
     assert not (folder / "run").exists()
 

@@ -271,3 +271,18 @@ def test_clusters_of_one_are_labels(rng):
         assert ConformalScale.fit(errors, sigmas, alpha, clusters=np.arange(37)) == one
     few = ConformalScale.fit(errors, sigmas, 0.1, clusters=np.arange(37) % 8)
     assert few.factors["all"] == np.inf  # eight structures cannot tell what one in ten does
+
+
+def test_no_likelihood_where_there_is_no_spread():
+    """A standard deviation that is rounding gives a number of any size: none is told, and how many there are."""
+    rng = np.random.default_rng(0)
+    errors = rng.normal(size=200)
+    right = scores(errors, np.ones(200))
+    assert right.no_spread == 0.0 and 1.3 < right.nll < 1.6
+    none = scores(errors, np.full(200, 1e-15))
+    assert none.no_spread == 1.0 and np.isnan(none.nll)
+    sigmas = np.where(np.arange(200) < 50, 1e-15, 1.0)
+    some = scores(errors, sigmas)
+    assert some.no_spread == 0.25
+    assert some.nll == pytest.approx(scores(errors[50:], sigmas[50:]).nll)
+    assert some.within_1 < 0.75 * right.within_1 + 0.1  # those without count as outside

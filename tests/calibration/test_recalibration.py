@@ -291,11 +291,11 @@ def test_mistakes(tmp_path, rng, capsys):
     path = tmp_path / "agi.txt"
     frames = [extxyz.labelled(a, 0.0, np.zeros((8, 3))) for a in crystals(rng, 4)]
     extxyz.write(tmp_path / "new.xyz", frames)
-    assert main(["calibrate", str(path), "--data", str(tmp_path / "new.xyz")]) == 1
+    assert main(["calibrate", str(path), "--data", str(tmp_path / "new.xyz")]) == 2
     assert "has no posterior and is alone" in capsys.readouterr().err
-    assert main(["calibrate", str(path), str(path), "--data", str(tmp_path / "new.xyz")]) == 1
+    assert main(["calibrate", str(path), str(path), "--data", str(tmp_path / "new.xyz")]) == 2
     assert "are the same model" in capsys.readouterr().err
-    assert main(["calibrate", str(path), "--data", str(tmp_path / "no.xyz")]) == 1
+    assert main(["calibrate", str(path), "--data", str(tmp_path / "no.xyz")]) == 2
     assert "no file" in capsys.readouterr().err
     found = Recalibration(0.1, {}, {"agi.uq": "0" * 64})
     found.write(tmp_path / "agi.calibration.json")

@@ -713,9 +713,9 @@ def test_settings_of_one_call(tmp_path, capsys):
     assert settings.md.temperature == (300.0, 900.0)
     assert load_settings(path).folder == "run"
     for action in ("run", "status"):
-        assert main(["hal", action, str(path), "--set", "loop.seeds=2"]) == 1
+        assert main(["hal", action, str(path), "--set", "loop.seeds=2"]) == 2
         assert "unknown key 'seeds'; nearest valid key: 'seed'" in capsys.readouterr().err
-    assert main(["hal", "status", str(path), "--set", "folder=second"]) == 1
+    assert main(["hal", "status", str(path), "--set", "folder=second"]) == 2
     assert f"no run in {tmp_path / 'second'}" in capsys.readouterr().err
 
 

@@ -3,6 +3,7 @@
 
 import errno
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -47,12 +48,31 @@ def test_missing_folders_are_named(tmp_path):
         write_text(tmp_path / "new" / "a.uq", "")
 
 
+def test_no_input_is_written_over(tmp_path, capsys, monkeypatch):
+    """Whatever the path is written like; the input is as it was."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "agi.yace").write_text("a model")
+    (tmp_path / "train.xyz").write_text("labels")
+    (tmp_path / "link").symlink_to("agi.yace")
+    (tmp_path / "a.png").write_text("# step x\n0 1\n1 2\n")
+    for command, out in (
+        ("posterior agi.yace --data train.xyz --out", "agi.yace"),
+        ("posterior agi.yace --data train.xyz --out", str(tmp_path / "train.xyz")),
+        ("posterior agi.yace --data train.xyz --out", "link"),
+        ("plot a.png --out", "a.png"),
+    ):
+        before = Path(out).read_text()
+        assert main([*command.split(), out]) == 2
+        assert f"{out} is an input: writing there would destroy it" in capsys.readouterr().err
+        assert Path(out).read_text() == before
+
+
 def test_missing_folders_are_named_before_the_work(tmp_path, capsys):
     out = tmp_path / "new" / "a.uq"
     for verb in ("posterior", "calibrate"):
-        assert main([verb, "no.yace", "--data", "no.xyz", "--out", str(out)]) == 1
+        assert main([verb, "no.yace", "--data", "no.xyz", "--out", str(out)]) == 2
         assert f"no folder {tmp_path / 'new'} to write a.uq into" in capsys.readouterr().err
-        assert main([verb, "no.yace", "--data", "no.xyz", "--out", str(tmp_path)]) == 1
+        assert main([verb, "no.yace", "--data", "no.xyz", "--out", str(tmp_path)]) == 2
         assert f"{tmp_path} is a folder: name a file in it" in capsys.readouterr().err
 
 
@@ -87,12 +107,12 @@ def test_a_folder_is_no_settings(tmp_path, capsys, verb):
     if verb == "bnn":
         pytest.importorskip("torch")
     action = {"fit": [], "hal": ["run"], "bnn": ["train"], "srom": ["all"]}[verb]
-    assert main([verb, *action, str(tmp_path)]) == 1
-    assert f"no file {tmp_path}" in capsys.readouterr().err
+    assert main([verb, *action, str(tmp_path)]) == 2
+    assert f"{tmp_path} is a folder: expected a file" in capsys.readouterr().err
 
 
 def test_a_quickstart_without_ranks_is_refused_before_the_work(tmp_path, capsys):
-    assert main(["quickstart", "--ranks", "0", "--out", str(tmp_path / "q")]) == 1
+    assert main(["quickstart", "--ranks", "0", "--out", str(tmp_path / "q")]) == 2
     assert "ranks = 0; expected 1 or more" in capsys.readouterr().err
     assert not (tmp_path / "q").exists()
 

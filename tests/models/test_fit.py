@@ -320,7 +320,7 @@ def test_copies_are_counted_again_and_reported(tmp_path, capsys):
     assert main(["fit", str(path), "--resume"]) == 0
     assert FitState.load(tmp_path / "fit/ar.fit").normal.nrows == whole.normal.nrows
     extxyz.write(tmp_path / "train.xyz", train)
-    assert main(["fit", str(path), "--resume"]) == 1
+    assert main(["fit", str(path), "--resume"]) == 2
     assert "1 of the 7 structures" in capsys.readouterr().err
 
 
@@ -331,7 +331,7 @@ def test_two_families_of_one_name(tmp_path, capsys):
     kept = (tmp_path / "fit/ar.uq").read_bytes()
     text = TOML.replace("order = 2\ndegree = [8, 3]\n", "level = 6\nrefine = 0\n")
     (tmp_path / "mtp.toml").write_text('family = "mtp"\n' + text)
-    assert main(["fit", str(tmp_path / "mtp.toml")]) == 1
+    assert main(["fit", str(tmp_path / "mtp.toml")]) == 2
     assert "ar.uq is the posterior of ar.yace: give one of the two" in capsys.readouterr().err
     assert (tmp_path / "fit/ar.uq").read_bytes() == kept
     assert main(["fit", str(tmp_path / "mtp.toml"), "--set", "name=ar-mtp"]) == 0
@@ -340,13 +340,13 @@ def test_two_families_of_one_name(tmp_path, capsys):
 
 def test_what_cannot_be_resumed_is_refused(tmp_path, capsys):
     path = write_files(tmp_path)
-    assert main(["fit", str(path), "--resume"]) == 1
+    assert main(["fit", str(path), "--resume"]) == 2
     assert "fit once without resuming" in capsys.readouterr().err
     run_fit(path)
-    assert main(["fit", str(path), "--resume", "--set", "weights.force=0.2"]) == 1
+    assert main(["fit", str(path), "--resume", "--set", "weights.force=0.2"]) == 2
     assert "weights changed since the fit" in capsys.readouterr().err
     extxyz.write(tmp_path / "train.xyz", labelled_argon(6, 3))
-    assert main(["fit", str(path), "--resume"]) == 1
+    assert main(["fit", str(path), "--resume"]) == 2
     assert "6 of the 6 structures" in capsys.readouterr().err
     (tmp_path / "fit/ar.fit").write_bytes(b"nothing")
     with pytest.raises(ValueError, match=r"ar\.fit"):
@@ -375,10 +375,10 @@ def test_settings_from_the_command_line(tmp_path, capsys):
     record = PosteriorFile.read(tmp_path / "fit/x.uq").provenance["settings"]
     assert record["solver"]["kind"] == "ard"
     assert record["basis"]["degree"] == [6.0, 2.0]
-    assert main(["fit", str(path), "--set", "solver.kid=ard"]) == 1
+    assert main(["fit", str(path), "--set", "solver.kid=ard"]) == 2
     assert "nearest valid key: 'kind'" in capsys.readouterr().err
     for wrong in ("solver", "name.x=1"):
-        assert main(["fit", str(path), "--set", wrong]) == 1
+        assert main(["fit", str(path), "--set", wrong]) == 2
 
 
 @pytest.mark.parametrize(

@@ -249,7 +249,7 @@ def test_names_that_a_posterior_stores(tmp_path, capsys):
     np.testing.assert_array_equal(second.covariance, first.covariance)
     assert main(["calibrate", str(path), *data]) == 0
     path.write_text(path.read_text() + "\n")
-    assert main(["posterior", str(path), *data]) == 1
+    assert main(["posterior", str(path), *data]) == 2
     assert "as in --elements" in capsys.readouterr().err
 
 
@@ -477,6 +477,6 @@ def test_bad_input(tmp_path, monkeypatch, capsys, arguments, message):
     Path("empty.xyz").write_text("")
     Path("a.uq").write_bytes(b"x")
     arguments = [a.format(ace=MODELS["ace"][0], mtp=MODELS["mtp"][0]) for a in arguments]
-    assert main(["posterior", *arguments]) == 1
+    assert main(["posterior", *arguments]) == 2
     assert message in capsys.readouterr().err
     assert not list(tmp_path.glob("*.uq.tmp"))

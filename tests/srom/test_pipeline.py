@@ -262,7 +262,7 @@ def test_image_flags_are_as_good_as_unwrapped_positions(finished, tmp_path):
 
 def test_too_few_snapshots(copy, capsys):
     copy.write_text(SETTINGS.replace("modes = 6", "modes = 70"))
-    assert main(["srom", "build", str(copy)]) == 1
+    assert main(["srom", "build", str(copy)]) == 2
     assert "70 modes of 61 snapshots" in capsys.readouterr().err
 
 
@@ -275,14 +275,14 @@ def test_snapshots_of_another_system_are_refused(copy, capsys):
     Snapshots.create(path, heavy, mine.timestep, mine.label, mine.model_sha256, mine.origin).append(
         u, v
     )
-    assert main(["srom", "build", str(copy)]) == 1
+    assert main(["srom", "build", str(copy)]) == 2
     assert "masses[0]" in capsys.readouterr().err
 
 
 def test_changed_model_is_refused_by_name(copy, capsys):
     (copy.parent / "stiff.in").write_text("pair_style lj/cut 7.0\npair_coeff * * 0.013 3.4\n")
     for action in STAGES:
-        assert main(["srom", action, str(copy)]) == 1
+        assert main(["srom", action, str(copy)]) == 2
         error = capsys.readouterr().err
         assert "was made with models.stiff = " in error
         assert "models.soft" not in error
@@ -291,7 +291,7 @@ def test_changed_model_is_refused_by_name(copy, capsys):
 def refusal(capsys, path, action, *changes) -> str:
     """What a stage says of files that other settings made."""
     arguments = [word for change in changes for word in ("--set", change)]
-    assert main(["srom", action, str(path), *arguments]) == 1
+    assert main(["srom", action, str(path), *arguments]) == 2
     error = capsys.readouterr().err.strip()
     assert "\n" not in error
     return error
@@ -384,7 +384,7 @@ def test_more_modes_than_were_built(copy, capsys):
 
 def test_an_interrupted_build_leaves_no_summary(copy, monkeypatch):
     monkeypatch.setattr(Basis, "write", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
-    assert main(["srom", "build", str(copy)]) == 1
+    assert main(["srom", "build", str(copy)]) == 2
     assert not case(copy).summary.exists()
 
 
@@ -599,13 +599,13 @@ def test_names_that_lammps_would_change_are_refused(tmp_path, models, message):
     [("build", "snapshots"), ("sample", "build"), ("propagate", "sample"), ("report", "sample")],
 )
 def test_missing_stage_is_named(tmp_path, capsys, action, needed):
-    assert main(["srom", action, str(write_study(tmp_path))]) == 1
+    assert main(["srom", action, str(write_study(tmp_path))]) == 2
     assert f"`pyuq srom {needed}`" in capsys.readouterr().err
 
 
 def test_report_needs_runs(copy, capsys):
     shutil.rmtree(case(copy).run(""))
-    assert main(["srom", "report", str(copy)]) == 1
+    assert main(["srom", "report", str(copy)]) == 2
     assert "run `pyuq srom propagate` first" in capsys.readouterr().err
 
 
@@ -659,7 +659,7 @@ def test_missing_potential_is_named(copy, capsys):
 
 @pytest.mark.parametrize("k", ["3", "-1"])
 def test_samples_that_are_not_there(finished, capsys, k):
-    assert main(["srom", "sample", str(finished), "--write", k]) == 1
+    assert main(["srom", "sample", str(finished), "--write", k]) == 2
     assert f"sample {k} of " in capsys.readouterr().err
 
 
