@@ -22,7 +22,8 @@ from pyuq.diffusion.regression import (
 PER_CM2_S = 1e-4  # cm²/s in one Å²/ps
 LEVEL = 0.95
 SITE = 2.5  # Å, from one site of an ion to the next, about
-FEW = 1.5  # times that, where the errors are those of few hops
+FEW = 2.0  # times that, up to which few hops have been seen
+EARLY = 0.6  # times that, moved at the beginning of the window, up to which hops that are undone are still to come
 CAGED = 0.5  # logarithmic slope of the MSD up to which cages hold more of it than diffusion
 
 
@@ -141,9 +142,11 @@ class Diffusivity:
             return f"no diffusion resolved: over {self.window[1]:.3g} ps the MSD stays in its cage ({text})"
         if not self.linear:
             return f"{text}; no part of the MSD is linear within its errors: run longer"
-        # Where atoms scatter as few hops do, D and with it the way may be too large already.
-        enough = SITE if np.isinf(self.dof) else FEW * SITE
-        if (moved := self.moved) < enough:
+        moved = self.moved
+        first = moved * np.sqrt(self.window[0] / self.window[1])
+        # Atoms that scatter as few hops do, on a line that begins before hops can have been undone.
+        early = np.isfinite(self.dof) and moved < FEW * SITE and first < EARLY * SITE
+        if moved < SITE or early:
             return (
                 f"{text}; within {self.window[1]:.3g} ps the atoms moved {moved:.2g} Å, hardly from one site to the "
                 f"next (about {SITE} Å): hops that are undone later are counted, and D may be up to twice too large. "

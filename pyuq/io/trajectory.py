@@ -36,6 +36,11 @@ DOUBTFUL = 0.6  # of the cell, in one frame, from where on a move needs others l
 QUIET = 0.3  # of the cell, up to which all other moves reach where a doubtful one is plainly none
 OVERFLOW = 1024  # images after which LAMMPS's flags begin again (2²¹ in builds with large ones)
 CROWD = 8  # atoms that tell how atoms move
+UNSURE = (
+    "an atom moved by most of the extent of all atoms in one frame, and the file names no cell: if the positions are "
+    "wrapped, D is wrong; write unwrapped ones (xu yu zu), or the cell and pbc"
+)
+JUMP = 3.0  # Å, less is no jump by the length of a cell that nobody names
 SEAM = 5.0  # times the moves beside it, median over atoms
 SHORT = 0.05  # Å, moves of the median atom that no seam explains
 UNNAMED = "C"  # element that LAMMPS writes where none was named
@@ -100,7 +105,8 @@ class Trajectory:
     @property
     def elements(self) -> np.ndarray:
         """Species without the number of the atom type, (N,)."""
-        return np.array([element_of(name) for name in self.species.tolist()])
+        names, number = np.unique(self.species, return_inverse=True)
+        return np.array([element_of(name) for name in names.tolist()])[number]
 
     @property
     def volume(self) -> float:
@@ -502,7 +508,11 @@ class Unwrapper:
         length = np.where(named, 1.0, np.maximum(spread[1:], spread[:-1]))[:, None]
         with np.errstate(divide="ignore", invalid="ignore"):
             moved = np.abs(np.nan_to_num(fractions / length)) * open_
+        # A sheet is as thick as its atoms vibrate.
+        moved = moved * (named | (np.abs(fractions) > JUMP))
         if positions.shape[1] < CROWD:
+            if (moved * ~named).max() > DOUBTFUL and UNSURE not in self.remarks:
+                self.remarks.append(UNSURE)
             moved = moved * named
         if moved.max() > DOUBTFUL:
             t, k, axis = np.unravel_index(moved.argmax(), moved.shape)

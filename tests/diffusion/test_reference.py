@@ -95,6 +95,6 @@ def test_ions_that_hardly_moved_a_site_are_told():
             last = -last if last.any() and rng.random() < 0.5 else axis
             x[t:, atom] += last
     few = self_diffusivity(x, 0.1)
-    assert few.moved < 3.7 and "hardly from one site to the next" in few.verdict()
+    assert few.moved < 5.0 and "hardly from one site to the next" in few.verdict()
     many = self_diffusivity(dumps.walk(0, 500, 16, 1.0, 0.1), 0.1)
     assert many.moved > 2.5 and "site" not in many.verdict()

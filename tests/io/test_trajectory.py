@@ -469,6 +469,21 @@ def test_shrink_wrapped_cells(wander, tmp_path, columns):
     assert found.remarks == ()
 
 
+def test_few_atoms_without_a_cell_are_warned_of(wander, tmp_path):
+    path = tmp_path / "t.xyz"
+    ase.io.write(path, frames_of(np.mod(wander, 12)[:, :4], None, False), format="xyz")
+    with pytest.warns(UserWarning, match="if the positions are wrapped, D is wrong"):
+        read_trajectory(path)
+
+
+def test_a_sheet_without_a_cell_is_as_thick_as_it_vibrates(tmp_path):
+    rng = np.random.default_rng(0)
+    flat = rng.uniform(0, 30, (1, 20, 3)) * [1, 1, 0] + rng.normal(0, 0.2, (50, 20, 3))
+    flat[0, :, 2] = 0
+    ase.io.write(tmp_path / "t.xyz", frames_of(flat, None, False), format="xyz")
+    np.testing.assert_allclose(read_trajectory(tmp_path / "t.xyz").positions, flat, atol=1e-6)
+
+
 def test_periodic_without_a_cell_is_named(wander, tmp_path):
     path = tmp_path / "t.extxyz"
     path.write_text(
