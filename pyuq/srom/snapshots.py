@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pyuq.io.files import read_tensors, write_tensors
+from pyuq.io.files import named, read_tensors, write_tensors
 from pyuq.srom.system import System
 
 FloatArray = NDArray[np.float64]
@@ -108,7 +108,7 @@ class Snapshots:
                 raise ValueError(f"frames have shape {values.shape}, expected (frames, *{shape})")
             if not np.isfinite(values).all():
                 raise ValueError(f"{self.path}: a frame holds NaN or infinite numbers")
-            with open(self.path / name, "ab") as file:
+            with named(self.path / name), open(self.path / name, "ab") as file:
                 file.write(values.tobytes())
 
     @property
