@@ -818,7 +818,7 @@ cdef extern from "reducer.h" namespace "uq":
 
 cdef extern from "committee.h" namespace "uq":
     cdef cppclass CCommittee "uq::Committee":
-        CCommittee(vector[shared_ptr[const CModel]] members) except +
+        CCommittee(vector[shared_ptr[CModel]] members) except +
         double sigma()
         double energy()
         double member_energy(int k)
@@ -831,6 +831,10 @@ cdef extern from "local.h" namespace "uq":
     cdef cppclass PerAtom "uq::LocalUncertainty::PerAtom":
         double *sigma
         double *grades
+
+
+cdef extern from "evaluator.h" namespace "uq":
+    const int KEEP "uq::Evaluator::KEEP"
 
 
 cdef extern from "engine.h" namespace "uq":
@@ -846,7 +850,7 @@ cdef extern from "engine.h" namespace "uq":
 
     cdef cppclass Engine:
         Engine(CCommittee committee, vector[vector[int]] species_of_type, unique_ptr[Reducer] reducer,
-               double energy_unit, cbool mixed) except +
+               double energy_unit, cbool mixed, int keep) except +
         const CCommittee &committee()
         void set_threads(int n) except +
         void set_atoms(int nall, const double *x, const int *type, int inum, int gnum, const int *ilist,
@@ -881,7 +885,7 @@ cdef class Committee:
     cdef readonly tuple elements
 
     def __init__(self, models, elements):
-        cdef vector[shared_ptr[const CModel]] members
+        cdef vector[shared_ptr[CModel]] members
         cdef vector[vector[int]] species
         cdef Model model
         self.models, self.elements = list(models), tuple(elements)
@@ -891,12 +895,12 @@ cdef class Committee:
                 raise ValueError(
                     f"element {', '.join(unknown)} is not in the model, which knows {' '.join(known)}"
                 )
-            members.push_back(<shared_ptr[const CModel]>model.model)
+            members.push_back(model.model)
             species.push_back([known.index(e) for e in self.elements])
         cdef unique_ptr[CCommittee] committee = make_unique[CCommittee](members)
         cdef unique_ptr[Reducer] alone
         alone.reset(new NoReducer())
-        self.engine.reset(new Engine(move(deref(committee)), species, move(alone), 1.0, False))
+        self.engine.reset(new Engine(move(deref(committee)), species, move(alone), 1.0, False, KEEP))
 
     def __len__(self):
         return len(self.models)

@@ -189,7 +189,9 @@ class UQCalculator(Calculator):
         """Evaluate; ASE calls this."""
         super().calculate(atoms, properties, system_changes)
         atoms = self.atoms
-        refuse_wrong_masses(atoms.symbols, atoms.get_masses())
+        if atoms.has("masses"):
+            masses = sorted(set(zip(atoms.symbols, atoms.get_masses(), strict=True)))
+            refuse_wrong_masses(*zip(*masses, strict=True), f"masses of {atoms.symbols}")
         committee, n = self.committee, len(atoms)
         view = committee.neighbors(atoms)
         found = committee.predict(atoms, view)

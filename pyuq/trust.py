@@ -95,6 +95,8 @@ def _code_in_line(line: str, folder: Path | None, here: Path, depth: int) -> Ite
         name = next(filter(None, found.groups()[1:4])).replace(HERE, str(here))
         known = folder is not None or Path(name).is_absolute()
         path = (folder or here) / name
+        if known and "$" not in name and not path.exists():
+            return  # LAMMPS will say that it is missing
         if known and "$" not in name and depth < INCLUDES_WITHIN and path.is_file():
             inside = code_in_commands([path.read_text(errors="replace")], folder, here, depth + 1)
             yield from (f"{path}: {text}" for text in inside)

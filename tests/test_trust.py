@@ -94,6 +94,7 @@ def test_commands_that_run_code_are_found(tmp_path, command):
         "fix heat all langevin 300 300 $(100*dt) 1",
         "# shell touch victim",
         "include ${here}/good.in",
+        "include ${here}/missing.in",
     ],
 )
 def test_commands_that_only_compute_are_not(tmp_path, command):

@@ -51,18 +51,27 @@ def atomic_write(path, mode: str = "w") -> Iterator[IO]:
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     encoding = None if "b" in mode else "utf-8"
     try:
-        with open(temporary, mode, encoding=encoding, opener=_create) as file:
+        with named(path), open(temporary, mode, encoding=encoding, opener=_create) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException as error:
+    except BaseException:
         with suppress(OSError):
             temporary.unlink()
-        if isinstance(error, OSError) and error.filename is None:
-            error.filename = str(path)  # a full disk does not say which
         raise
     sync_folder(path.parent)
+
+
+@contextmanager
+def named(path) -> Iterator[None]:
+    """Name the file in an error of the system that does not: a full disk does not say which."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def _create(path: str, flags: int) -> int:
@@ -173,7 +182,8 @@ def sync_files(*paths: Path) -> None:
     for path in paths:
         descriptor = os.open(path, os.O_RDONLY)
         try:
-            os.fsync(descriptor)
+            with named(path):
+                os.fsync(descriptor)
         finally:
             os.close(descriptor)
 

