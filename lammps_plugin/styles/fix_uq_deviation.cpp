@@ -224,9 +224,10 @@ void FixUQDeviation::write_frame(const std::vector<Row> &rows) {
   const double unit = relative_ > 0.0 ? 1.0 : eV;    // of the deviations
   const double *h = domain->h;
   const std::vector<double> &w = deviation_->driver_virial();
-  fprintf(frames_, "%d\nTime=%.8f pbc=\"%c %c %c\" uq_uncertainty=%.8f", static_cast<int>(rows.size()),
-          update->ntimestep * update->dt * fs, domain->xperiodic ? 'T' : 'F',
-          domain->yperiodic ? 'T' : 'F', domain->zperiodic ? 'T' : 'F', values_[3] / unit);
+  fprintf(frames_, "%d\nTime=%.8f pbc=\"%c %c %c\" uq_uncertainty=%.8f",
+          static_cast<int>(rows.size()), update->ntimestep * update->dt * fs,
+          domain->xperiodic ? 'T' : 'F', domain->yperiodic ? 'T' : 'F',
+          domain->zperiodic ? 'T' : 'F', values_[3] / unit);
   fprintf(frames_,
           " Lattice=\"%.10g 0 0 %.10g %.10g 0 %.10g %.10g %.10g\" Origin=\"%.10g %.10g %.10g\"",
           h[0], h[5], h[1], h[4], h[3], h[2], domain->boxlo[0], domain->boxlo[1], domain->boxlo[2]);

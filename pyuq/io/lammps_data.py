@@ -157,7 +157,10 @@ def read_data(path, elements: Sequence[str]) -> Atoms:
         symbols = [r[1] if r[1] in elements else elements[int(r[1]) - 1] for r in rows]
         positions = np.array([[float(w) for w in r[first : first + 3]] for r in rows]) - origin
     except (ValueError, IndexError, KeyError, StopIteration) as error:
-        raise ValueError(f"{path} is not a complete LAMMPS data file: {error!r}") from error
+        raise ValueError(
+            f"{path} is not a complete LAMMPS data file of {' '.join(elements)} in atom_style "
+            f"{' or '.join(COLUMNS)}: {_reason(error)}"
+        ) from error
     if len(rows) != natoms:
         raise ValueError(f"{path} holds {len(rows)} atoms, its header says {natoms}")
     refuse_wrong_masses(*_masses(lines, elements), str(path))
@@ -175,3 +178,14 @@ def _masses(lines: Sequence[str], elements: Sequence[str]) -> tuple[list[str], l
         names.append(words[0] if words[0] in elements else elements[int(words[0]) - 1])
         masses.append(float(words[1]))
     return names, masses
+
+
+def _reason(error: Exception) -> str:
+    """What an error of the parser means."""
+    if isinstance(error, StopIteration):
+        return "no section `Atoms # STYLE`"
+    if isinstance(error, KeyError):
+        return f"unknown atom_style {error}"
+    if isinstance(error, IndexError):
+        return "a line of `Atoms` is cut short, or of a type that has no element"
+    return str(error)

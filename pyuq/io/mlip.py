@@ -169,7 +169,9 @@ def _entry(key: str, lines: _Lines, given: list[str], size: int | None):
                 "Stress: has the opposite sign of PlusStress: and is refused by MLIP too: write PlusStress: with the "
                 "virial in eV, positive under compression"
             )
-    raise ValueError(f"unknown entry {key!r}")
+    raise ValueError(
+        f"unknown entry {key!r}, expected {' '.join(KEYS.values())} Feature or END_CFG"
+    )
 
 
 def _structure(found: dict, features: dict, elements: Sequence[str]) -> Atoms:
@@ -195,7 +197,9 @@ def _structure(found: dict, features: dict, elements: Sequence[str]) -> Atoms:
             "AtomData has no positions: expected cartes_x cartes_y cartes_z, or direct_x direct_y direct_z and a "
             f"Supercell, found {' '.join(table)}"
         )
-    if "Energy" in found and "fx" in table:
+    if (given := sum(f"f{c}" in table for c in AXES)) not in (0, 3):
+        raise ValueError(f"AtomData has {given} of the columns fx fy fz: expected all or none")
+    if "Energy" in found and given:
         forces = np.column_stack([table[f"f{c}"] for c in AXES])
         stress = _stress(found, atoms) if periodic else None
         atoms = labelled(atoms, found["Energy"], forces, stress)

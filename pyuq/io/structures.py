@@ -20,6 +20,7 @@ from pyuq.io.files import check_distinct, read_json
 
 VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 COINCIDENT = 1e-3  # Å: atoms closer than this are a mistake
+LONGEST = 1e4  # Å, of a cell vector or a cluster: beyond, the cells of a neighbour search overflow
 THINNEST = 0.1  # Å between opposite faces of a cell: no crystal is thinner, and images of images have no end
 
 
@@ -139,7 +140,12 @@ def _instead(atoms: Atoms) -> str:
 
 
 def cell_fault(atoms: Atoms) -> str:
-    """End of a sentence on periodic directions without a cell vector, or a cell too thin to be one; empty if right."""
+    """End of a sentence on a periodic direction without a cell vector, and on sizes that no neighbour search survives.
+
+    Empty if nothing is wrong.
+    """
+    if (size := _extent(atoms)) > LONGEST:
+        return f": it is {size:.3g} Å long; expected at most {LONGEST:g} Å of cell and atoms"
     vectors = atoms.cell.array[atoms.pbc]
     if not np.isfinite(vectors).all() or np.linalg.matrix_rank(vectors) < len(vectors):
         return f": periodic, but its cell is {atoms.cell.array.tolist()}"
@@ -153,6 +159,13 @@ def cell_fault(atoms: Atoms) -> str:
         f": its cell is {thickness:.3g} Å thin, so that vectors are nearly parallel or too short; expected at least "
         f"{THINNEST} Å between opposite faces, found {atoms.cell.array.tolist()}"
     )
+
+
+def _extent(atoms: Atoms) -> float:
+    """Length of the longest cell vector, or, where the structure is not periodic, of the space that atoms take, Å."""
+    lengths = np.linalg.norm(atoms.cell.array, axis=1)
+    spread = np.ptp(atoms.positions, axis=0)[~atoms.pbc] if len(atoms) else np.zeros(0)
+    return float(max(lengths.max(), spread.max(initial=0.0)))
 
 
 def _coincidence(atoms: Atoms) -> str:

@@ -309,6 +309,7 @@ def test_virial_and_stress_that_are_no_multiples_of_one_another(tmp_path):
         ("5 0 0 0 5 0 5 5 1e-9", "Å thin"),
         ("5 0 0 5 1e-6 0 0 0 6", "Å thin"),
         ("1e-7 0 0 0 5 0 0 0 6", "Å thin"),
+        ("5 0 0 0 4e10 0 0 0 6", "it is 4e\\+10 Å long"),
         ("5 0 0 5 0 0 0 0 6", "periodic, but its cell is"),
         ("5 0 0 0 5 0 0 0 nan", "periodic, but its cell is"),
     ],
@@ -322,6 +323,13 @@ def test_cells_without_thickness_are_refused(tmp_path, lattice, message):
     with pytest.raises(ValueError, match=message):
         write_data(tmp_path / "a.data", atoms, ("Si", "Ge"))
     assert not (tmp_path / "a.data").exists()
+
+
+def test_a_cluster_that_has_flown_apart_is_named(tmp_path):
+    path = tmp_path / "a.xyz"
+    path.write_text(PLAIN.replace(LATTICE, 'pbc="F F F"').replace("Ge 2 2", "Ge 2 2e7"))
+    with pytest.raises(ValueError, match=r"a\.xyz: structure 0 .* it is 2e\+07 Å long"):
+        read_structures([path])
 
 
 def test_periodic_without_a_lattice_is_named(tmp_path):

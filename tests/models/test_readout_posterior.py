@@ -247,7 +247,9 @@ def test_names_that_a_posterior_stores(tmp_path, capsys):
     second = PosteriorFile.read(tmp_path / "a.uq")
     assert second.elements == elements
     np.testing.assert_array_equal(second.covariance, first.covariance)
-    assert main(["calibrate", str(path), *data]) == 0
+    new = labelled(model, crystals(elements, 8, rng), model.model.weights, rng)
+    extxyz.write(tmp_path / "new.xyz", new)
+    assert main(["calibrate", str(path), "--data", str(tmp_path / "new.xyz")]) == 0
     path.write_text(path.read_text() + "\n")
     assert main(["posterior", str(path), *data]) == 2
     assert "as in --elements" in capsys.readouterr().err
