@@ -13,7 +13,14 @@ def on_page_markdown(markdown: str, page, config, files) -> str:
     """Turn links that leave the folder, ``[text](../../examples/agi)``, into text with the path in the sources."""
     up = "../" * (page.file.src_uri.count("/") + 1)
     leaving = re.compile(rf"\[([^\]]*)\]\({re.escape(up)}(?!\.\.)([^)\s#]*)[^)\s]*\)")
-    return leaving.sub(lambda found: _named(*found.groups()), markdown)
+    markdown = leaving.sub(lambda found: _named(*found.groups()), markdown)
+    return "\n".join(_bars(x) if x.startswith("|") else x for x in markdown.split("\n"))
+
+
+def _bars(row: str) -> str:
+    r"""Bars that a table of the sources escapes, in code and in formulas: ``\|``."""
+    row = re.sub(r"`[^`]*`", lambda code: code[0].replace(r"\|", "|"), row)
+    return re.sub(r"\$[^$]*\$", lambda math: math[0].replace(r"\|", r"\vert "), row)
 
 
 def _named(text: str, path: str) -> str:

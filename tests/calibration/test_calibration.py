@@ -286,3 +286,14 @@ def test_no_likelihood_where_there_is_no_spread():
     assert some.no_spread == 0.25
     assert some.nll == pytest.approx(scores(errors[50:], sigmas[50:]).nll)
     assert some.within_1 < 0.75 * right.within_1 + 0.1  # those without count as outside
+
+
+def test_the_report_tells_what_has_no_spread():
+    from pyuq.calibration.run import _score_cells
+
+    errors = np.random.default_rng(0).normal(size=100)
+    cells = [
+        _score_cells(scores(errors, np.where(np.arange(100) < n, 1e-15, 1.0))) for n in (0, 25, 100)
+    ]
+    assert "spread" not in cells[0] and "(25% without spread)" in cells[1]
+    assert "| no spread |" in cells[2] and "nan |" not in cells[2].split("no spread")[0]
