@@ -139,10 +139,7 @@ class Pops(Spread):
         rows : (n, M)
         residuals : (n,)
         """
-        inside = rows @ self.axes
-        values, vectors = np.linalg.eigh(inside.T @ inside)
-        root = (vectors / np.sqrt(1.0 + values.clip(min=0.0))) @ vectors.T
-        axes = self.axes @ root
+        axes = self.axes + _contraction(self.axes, rows @ self.axes)
         eta = _changes(rows @ axes, residuals, self.threshold)
         low = np.minimum(self.low, eta.min(axis=0, initial=np.inf))
         high = np.maximum(self.high, eta.max(axis=0, initial=-np.inf))
@@ -170,6 +167,20 @@ class Pops(Spread):
             "hardly show the misfit; error bars are not below those of the exact posterior, but believe them only "
             "after `pyuq calibrate`, or give more structures or a smaller basis"
         )
+
+
+def _contraction(axes: FloatArray, inside: FloatArray) -> FloatArray:
+    """W ((I + PᵀP)^-½ - I) for axes W and rows P in them, by the smaller of the two Gram matrices."""
+    if len(inside) <= inside.shape[1]:
+        values, vectors = np.linalg.eigh(inside @ inside.T)
+        values = values.clip(min=0.0)
+        # ((1+λ)^-½ - 1)/λ without loss of digits at small λ
+        root = np.sqrt(1.0 + values)
+        turned = vectors.T @ inside
+        return -((axes @ turned.T) / (root * (1.0 + root))) @ turned
+    values, vectors = np.linalg.eigh(inside.T @ inside)
+    root = np.sqrt(1.0 + values.clip(min=0.0))
+    return ((axes @ vectors) * (1.0 / root - 1.0)) @ vectors.T
 
 
 def _changes(inside: FloatArray, residuals: FloatArray, threshold: float) -> FloatArray:

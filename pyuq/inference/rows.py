@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Rows of a design matrix, structure by structure, to be gone through several times and by several ranks."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -86,21 +86,24 @@ class RowStream:
 
 
 class Weighted:
-    """A stream whose rows get other weights in each pass.
+    """A stream whose rows get other weights, and of which some blocks may be left out.
 
     Parameters
     ----------
     stream : iterable of RowBlock
     weights : callable
-        A block to the weights of its rows, (n,).
+        A block to the weights of its rows, (n,); None leaves the block out.
     """
 
-    def __init__(self, stream, weights: Callable[[RowBlock], FloatArray]):
+    def __init__(
+        self, stream: Iterable[RowBlock], weights: Callable[[RowBlock], FloatArray | None]
+    ):
         self._stream, self._weights = stream, weights
 
     def __iter__(self) -> Iterator[RowBlock]:
         for block in self._stream:
-            yield block.weighted(self._weights(block))
+            if (weights := self._weights(block)) is not None:
+                yield block.weighted(weights)
 
 
 class Reducer:
