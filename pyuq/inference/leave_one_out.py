@@ -133,14 +133,16 @@ def leave_groups_out(
     white: FloatArray | None = None,
     reducer: Reducer | None = None,
     fixed: bool = False,
-) -> LeftOut:
-    """Leave each group of structures out; parameters as of :func:`leave_out`.
+) -> LeftOut | None:
+    """Leave each group of structures out; parameters as of :func:`leave_out`; None where there is one group only.
 
     The prior and the noise stay those of the whole fit. Rows are gone through twice for as many groups as fit in
     memory, 8M² bytes each.
     """
     reducer = reducer or Reducer()
     names = sorted({name for name in reducer.gathered(sorted({b.group for b in blocks}))})
+    if len(names) < 2:
+        return None
     size = spread.axes.shape[0]
     at_once = max(1, int(MEMORY // (8 * size**2)))
     found = []

@@ -38,6 +38,11 @@ from pyuq.models.regression import NormalEquations
 FloatArray = NDArray[np.float64]
 
 UNCERTAINTIES = ("pops", "bayes")
+ERROR_BARS = {
+    "pops": "error bars: box of pointwise fits (pops), which knows what the model cannot describe",
+    "bayes": "error bars: exact posterior (bayes), which supposes that the model can describe the labels; "
+    'uncertainty = "pops" does not',
+}
 NO_LEVERAGE = 1e-14  # rows below say nothing of the weights: forces that symmetry makes zero
 _BINS = 65536
 _EDGES = np.geomspace(NO_LEVERAGE, 1.0, _BINS + 1)
