@@ -111,9 +111,8 @@ def test_noise_of_each_kind_is_found_and_held_out_errors_are_covered(case):
 def test_posterior_is_that_of_the_dense_regression(case):
     """The streamed result solves the whole weighted system at its own hyperparameters."""
     path, elements, structures, _ = case
-    found = readout_posterior(
-        path, structures, PosteriorSettings(mean="refit", holdout=0.0), elements
-    )
+    settings = PosteriorSettings(mean="refit", holdout=0.0, uncertainty="bayes")
+    found = readout_posterior(path, structures, settings, elements)
     model = Evaluator(path, elements=elements)
     rows, targets = [], []
     for atoms in structures:
