@@ -40,6 +40,9 @@ UNRESOLVED = (
     1e-9  # of 1 - λ: a structure that alone determines a weight, whose error rounding hides
 )
 FEWEST = 5  # structures that a factor and a floor are learnt from
+SYMMETRIC = (
+    1e-6  # of the largest σ of a column: a force that symmetry makes zero, which teaches nothing
+)
 LARGEST = 20000  # errors that are looked at in the search for factor and floor
 LEAST_DOF, MOST_DOF = 3.0, 100.0
 
@@ -304,10 +307,16 @@ class Scale:
         return self.scale * np.hypot(np.asarray(sigma, dtype=float), self.floor)
 
 
+def _moving(sigmas: FloatArray) -> NDArray[np.bool_]:
+    """Labels that depend on the weights."""
+    return sigmas > SYMMETRIC * np.max(sigmas, initial=0.0)
+
+
 def scale_of(left: LeftOut) -> Scale | None:
     """Factor and floor of one column; None with fewer than five structures, or where all errors vanish."""
-    structures = len(np.unique(left.structures))
-    e, sigma = np.abs(left.errors), left.sigmas
+    some = _moving(left.sigmas)
+    structures = len(np.unique(left.structures[some]))
+    e, sigma = np.abs(left.errors[some]), left.sigmas[some]
     if structures < FEWEST or not e.any():
         return None
     if len(e) > LARGEST:
@@ -338,7 +347,7 @@ def scale_of(left: LeftOut) -> Scale | None:
         scale=float(np.exp(best[0]) * np.sqrt(dof / (dof - 2.0))),
         floor=float(np.exp(best[1]) * size),
         dof=dof,
-        labels=len(left.errors),
+        labels=int(some.sum()),
         structures=structures,
     )
 
@@ -377,8 +386,8 @@ MEDIAN = 0.6744897501960817  # of abs(z), z normal
 
 
 def judge(errors: FloatArray, sigmas: FloatArray) -> Judgement | None:
-    """Judge error bars by the errors that came; of zero standard deviations, which symmetry makes, not."""
-    some = sigmas > 1e-6 * max(float(np.sqrt(np.mean(errors**2))) if len(errors) else 0.0, 1e-300)
+    """Judge error bars by the errors that came; None without any but those that symmetry makes zero."""
+    some = _moving(sigmas)
     if not some.any():
         return None
     z = np.abs(errors[some] / sigmas[some])
@@ -444,8 +453,9 @@ class LeaveOneOut:
                 kinds = {"σ": column.sigmas}
                 if scale := self.scales.get(name):
                     kinds["calibrated"] = scale.deviation(column.sigmas)
+                some = _moving(column.sigmas)
                 for kind, sigma in kinds.items():
-                    if found := judge(column.errors, sigma):
+                    if found := judge(column.errors[some], sigma[some]):
                         lines.append(_line(what, name, kind, found))
         lines += [""]
         for name, scale in self.scales.items():

@@ -318,6 +318,16 @@ def test_scale_and_floor_are_found_in_spite_of_outliers(scale, floor):
     assert 0.85 < np.median(ratio) < 1.25 and ratio.max() < 1.6 and ratio.min() > 0.6
 
 
+def test_forces_that_symmetry_makes_zero_teach_no_scale():
+    rng = np.random.default_rng(5)
+    sigma = np.concatenate([np.full(3000, 1e-16), rng.lognormal(-2, 1, 1000)])
+    errors = sigma * rng.normal(size=4000)
+    errors[:3000] *= 1e-3
+    found = scale_of(LeftOut(np.full(4000, "force Si"), errors, sigma, sigma, np.arange(4000)))
+    assert found.labels == 1000
+    assert 0.8 < np.median(found.deviation(sigma[3000:]) / sigma[3000:]) < 1.25
+
+
 def test_few_structures_give_no_scale():
     left = LeftOut(np.full(40, "energy"), np.ones(40), np.ones(40), np.ones(40), np.arange(40) % 4)
     found = LeaveOneOut.of(left)
