@@ -339,7 +339,7 @@ class Settings:
     solver: Solver = field(default_factory=Solver)
     repulsion: RepulsionSettings = field(default_factory=RepulsionSettings)
     one_body: dict[str, float] | None = None
-    uncertainty: str = "pops"
+    uncertainty: str = "bayes"  # thresholds are found for it
 
     def __post_init__(self):
         check_name(self.name)

@@ -21,8 +21,8 @@ References
 R. D. Cook and S. Weisberg, *Residuals and Influence in Regression* (Chapman & Hall, 1982).
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -427,6 +427,17 @@ class LeaveOneOut:
         """Find the scales."""
         found = {name: scale_of(structures.of(name)) for name in structures.names()}
         return cls(structures, groups, {k: v for k, v in found.items() if v is not None})
+
+    def renamed(self, names: Mapping[str, str]) -> "LeaveOneOut":
+        """Return the same with other names of columns."""
+
+        def other(left: LeftOut) -> LeftOut:
+            columns = np.array([names.get(c, c) for c in map(str, left.columns)], dtype=str)
+            return replace(left, columns=columns)
+
+        groups = other(self.groups) if self.groups is not None else None
+        scales = {names.get(column, column): scale for column, scale in self.scales.items()}
+        return LeaveOneOut(other(self.structures), groups, scales)
 
     def table(self) -> dict[str, dict]:
         """Scales as plain data, for files."""

@@ -350,7 +350,9 @@ def run_posterior(
         sets = select_active_sets(native_evaluator(path, names), structures, comm=comm)
         result = replace(result, active_inverse=flat_inverses(sets))
     if not meant:
-        result = replace(result, elements=())
+        numbers = {f"force {e}": f"force {k + 1}" for k, e in enumerate(names)}
+        left = result.leave_one_out.renamed(numbers)
+        result = replace(result, elements=(), leave_one_out=left)
     if comm is None or comm.rank == 0:
         result.write(written)
         species = " ".join(result.elements) or "numbered species"
