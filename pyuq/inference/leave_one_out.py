@@ -43,7 +43,7 @@ FEWEST = 5  # structures that a factor and a floor are learnt from
 SYMMETRIC = (
     1e-6  # of the largest σ of a column: a force that symmetry makes zero, which teaches nothing
 )
-LARGEST = 20000  # errors that are looked at in the search for factor and floor
+LARGEST = 5000  # errors that are looked at in the search for factor and floor
 LEAST_DOF, MOST_DOF = 3.0, 100.0
 
 

@@ -20,14 +20,17 @@ from pyuq.io import extxyz
 from pyuq.io.structures import StructureFiles
 from pyuq.models import readout_sums
 from pyuq.models.evaluator import Evaluator
+from pyuq.models.fit import Weights
 from pyuq.models.posterior import PosteriorFile
 from pyuq.models.readout_posterior import (
     PosteriorSettings,
+    find_noise,
     held_out,
     readout_posterior,
     run_posterior,
 )
-from pyuq.models.readout_sums import blocks
+from pyuq.models.readout_sums import Components, blocks
+from pyuq.models.regression import condition
 
 DATA = Path(__file__).parents[1] / "data"
 NOISE = {"energy": 0.003, "force": 0.02, "virial": 0.03}  # eV/√atom, eV/Å, eV/√atom
@@ -219,6 +222,10 @@ def test_command_writes_a_posterior_that_lammps_takes(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "held-out structures (20%)" in out
     assert "written:" in out
+    assert "| structure | energy | calibrated |" in out and "these errors are too small" in out
+    file = PosteriorFile.read(tmp_path / "a.uq")
+    assert file.uncertainty == "pops"
+    assert file.leave_one_out["energy"]["structures"] == 6
     masses = "\n".join(f"mass {k + 1} 100" for k in range(count))
     instance = lmp.lammps()
     instance.commands_string(
@@ -478,3 +485,26 @@ def test_bad_input(tmp_path, monkeypatch, capsys, arguments, message):
     assert main(["posterior", *arguments]) == 1
     assert message in capsys.readouterr().err
     assert not list(tmp_path.glob("*.uq.tmp"))
+
+
+def test_left_out_structures_are_judged_as_by_a_posterior_without_them(case):
+    """Of a refit: errors and σ of one structure by the dense solution of the others."""
+    path, elements, structures, _ = case
+    model, settings = Evaluator(path, elements=elements), PosteriorSettings("refit", 0.0)
+    found = readout_posterior(path, structures[:8], settings, elements)
+    sums = Components(model.nreadout, Weights())
+    for atoms in structures[:8]:
+        sums.add(blocks(model, atoms))
+    prior, _ = find_noise(sums, model.model.weights, "refit")
+    one = blocks(model, structures[3])
+    rest = Components(model.nreadout, Weights())
+    rest.variances = sums.variances
+    for k, atoms in enumerate(structures[:8]):
+        if k != 3:
+            rest.add(blocks(model, atoms))
+    mean = condition(rest.joined(), prior, 1.0).mean
+    left = found.leave_one_out.structures
+    mine = (left.structures == 3) & np.char.startswith(left.columns, "force")
+    wanted = one["force"].residuals - one["force"].rows @ mean
+    scale = np.abs(one["force"].residuals).max()
+    np.testing.assert_allclose(left.errors[mine], wanted, rtol=0, atol=1e-6 * scale)
