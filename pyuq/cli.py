@@ -202,6 +202,12 @@ def add_posterior(verbs) -> None:
         default="model",
         help="keep the file's weights, or take those of the regression (%(default)s)",
     )
+    parser.add_argument(
+        "--uncertainty",
+        choices=("pops", "bayes"),
+        default="pops",
+        help="box of pointwise fits, which knows of misfit, or exact posterior (%(default)s)",
+    )
     parser.add_argument("--holdout", type=float, default=0.2, help="part that judges (%(default)s)")
     parser.add_argument(
         "--max-force",
@@ -227,6 +233,7 @@ def add_posterior(verbs) -> None:
             elements=args.elements,
             out=args.out,
             mean=args.mean,
+            uncertainty=args.uncertainty,
             holdout=args.holdout,
             max_force=args.max_force,
             seed=args.seed,

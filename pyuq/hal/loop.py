@@ -323,7 +323,12 @@ class Loop:
         settings = self.settings
         if settings.model is None:
             return fit(structures, settings.fit)
-        readout = ReadoutFitSettings(self._fixed_model(), settings.model.elements, settings.weights)
+        readout = ReadoutFitSettings(
+            self._fixed_model(),
+            settings.model.elements,
+            settings.weights,
+            uncertainty=settings.uncertainty,
+        )
         return fit_readout(structures, readout)
 
     def _prepare(self) -> None:

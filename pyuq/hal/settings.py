@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from pyuq.brief import brief
+from pyuq.inference.pops import UNCERTAINTIES
 from pyuq.io.masses import refuse_wrong_masses
 from pyuq.models.fit import FitSettings, RepulsionSettings, Solver, Weights
 from pyuq.models.run_fit import FAMILIES, basis_from_table
@@ -365,9 +366,11 @@ class Settings:
     solver: Solver = field(default_factory=Solver)
     repulsion: RepulsionSettings = field(default_factory=RepulsionSettings)
     one_body: dict[str, float] | None = None
+    uncertainty: str = "bayes"  # thresholds are found for it
 
     def __post_init__(self):
         check_name(self.name)
+        choose("uncertainty", self.uncertainty, UNCERTAINTIES)
         choose("family", self.family, FAMILIES)
         if (self.basis is None) == (self.model is None):
             raise ValueError("expected one of the tables [basis] and [model]")
@@ -379,7 +382,13 @@ class Settings:
         """The settings of the fit."""
         basis = basis_from_table(self.basis, "[basis]", self.family)
         return FitSettings(
-            basis, self.weights, self.groups, self.solver, self.repulsion, self.one_body
+            basis,
+            self.weights,
+            self.groups,
+            self.solver,
+            self.repulsion,
+            self.one_body,
+            uncertainty=self.uncertainty,
         )
 
     @property

@@ -118,6 +118,7 @@ def resume(path: Path, settings: dict) -> State:
         print(f"{error}\n{previous(path).name} is whole: the last stage is done again", flush=True)
     if state is None:
         return State(settings)
+    state.settings.setdefault("uncertainty", "bayes")  # of runs from before there was a choice
     if changed := changed_keys(state.settings, settings):
         raise ValueError(
             f"the run in {path.parent} was begun with other settings: "

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Fit a linear potential to labelled structures, with the exact posterior of its weights."""
+"""Fit a linear potential to labelled structures, with the uncertainty of its weights."""
 
 import hashlib
 import json
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +15,9 @@ from ase import Atoms
 
 import pyuq
 from pyuq.brief import brief, html_table
+from pyuq.inference.leave_one_out import LeaveOneOut, leave_groups_out, leave_out
+from pyuq.inference.pops import UNCERTAINTIES, Pops, Spread, pops, whitening
+from pyuq.inference.rows import BUDGET, Reducer, RowBlock, RowStream
 from pyuq.io.files import write_text
 from pyuq.io.identity import hash_bytes
 from pyuq.io.structures import check_structures, group_of
@@ -27,7 +30,7 @@ from pyuq.models.mtp_radial import refine
 from pyuq.models.posterior import Posterior, PosteriorFile
 from pyuq.models.regression import ARDRegression, BayesianRidge, Conditioning, NormalEquations
 from pyuq.models.yace import Repulsion, repulsion_inside, shortest_distances
-from pyuq.settings import limits, not_negative
+from pyuq.settings import choose, limits, not_negative
 
 SOLVERS = ("ridge", "ard")
 STEEPEST = 20.0  # smoothness; beyond, prior variances leave double precision
@@ -137,6 +140,9 @@ class FitSettings:
         squares of the energies on the composition.
     max_force : float
         A structure with a larger force component keeps only its smaller ones, eV/Å.
+    uncertainty : {"pops", "bayes"}
+        The covariance of the weights: the box of pointwise fits, which knows what the basis cannot describe
+        (:mod:`pyuq.inference.pops`), or the exact posterior, which does not.
     """
 
     basis: Basis
@@ -146,9 +152,11 @@ class FitSettings:
     repulsion: RepulsionSettings = field(default_factory=RepulsionSettings)
     one_body: dict[str, float] | None = None
     max_force: float = np.inf
+    uncertainty: str = "pops"
 
     def __post_init__(self):
         limits(max_force=self.max_force)
+        choose("uncertainty", self.uncertainty, UNCERTAINTIES)
         for element, energy in (self.one_body or {}).items():
             if element not in self.basis.elements or not np.isfinite(energy):
                 raise ValueError(
@@ -278,8 +286,13 @@ class FitResult:
     regression : BayesianRidge or ARDRegression
         Fitted; knows the hyperparameters.
     posterior : Posterior
+        With the covariance that the settings ask for.
     structures : list of Atoms
         The training set.
+    pops : Pops or None
+        The box of pointwise fits, where that is the covariance.
+    leave_one_out : LeaveOneOut or None
+        Errors of structures left out, where :func:`fit` was asked for them; of the fit, not of later updates.
     """
 
     settings: FitSettings
@@ -289,6 +302,8 @@ class FitResult:
     regression: BayesianRidge | ARDRegression
     posterior: Posterior
     structures: list[Atoms]
+    pops: Pops | None = None
+    leave_one_out: LeaveOneOut | None = None
 
     def _repr_html_(self) -> str:
         """Table of a notebook: what was fitted, to what, and the noise that is left."""
@@ -328,25 +343,39 @@ class FitResult:
         return {"energy": root * weights.energy, "force": root * weights.force}
 
     def update(self, structures: Sequence[Atoms]) -> "FitResult":
-        """Take in further structures at fixed hyperparameters: exact, and without the old rows.
+        """Take in further structures at fixed hyperparameters, without the old rows.
 
         Returns
         -------
         FitResult
-            A new one; equals the fit of all structures with the same hyperparameters.
+            A new one; mean and exact posterior equal those of the fit of all structures with the same
+            hyperparameters. Of a box of pointwise fits the metric is exact; it grows where the new rows ask for it, see
+            :meth:`pyuq.inference.pops.Pops.updated`, and is found anew by the next fit.
         """
         check_structures(structures, self.basis.elements)
         normal = self.normal.copy()
+        found = []
         for atoms in structures:
-            normal.add(*centered_rows(self.features, atoms, self.settings, self.one_body))
+            rows, targets, weights = centered_rows(
+                self.features, atoms, self.settings, self.one_body
+            )
+            normal.add(rows, targets, weights)
+            found.append((rows * weights[:, None], targets * weights))
         # From the updated normal equations and not Posterior.update: as exact, and a subtraction of
         # covariances would lose digits where the prior is wide and the data are sharp.
-        posterior = shift(self.regression.condition(normal), self.basis, self.one_body)
+        posterior, box = self.regression.condition(normal), self.pops
+        if box is not None and found:
+            X, y = (np.concatenate([part[i] for part in found]) for i in (0, 1))
+            box = box.updated(X, y - X @ posterior.mean)
+        if box is not None:
+            posterior = replace(posterior, covariance=box.covariance())
         result = replace(
             self,
             normal=normal,
-            posterior=posterior,
+            posterior=shift(posterior, self.basis, self.one_body),
             structures=[*self.structures, *structures],
+            pops=box,
+            leave_one_out=None,
         )
         result.__dict__["features"] = self.features
         return result
@@ -372,9 +401,18 @@ class FitResult:
         return Conditioning.of(normal, self.posterior.prior_variance, absent)
 
     def predict(self, atoms: Atoms) -> dict:
-        """Energy, forces (N, 3), virial (6,) and the standard deviation of the energy, eV and eV/Å."""
-        noise = self.posterior.noise_variance * self._energy_deviation(atoms) ** 2
-        return prediction(self.committee, atoms) | {"noise": float(np.sqrt(noise))}
+        """Energy, forces (N, 3), virial (6,) and the standard deviation of the energy, eV and eV/Å.
+
+        ``sigma`` is that of the weights' covariance, ``noise`` that of the regression's noise, ``total`` that of the
+        error: calibrated where structures were left out, else both together.
+        """
+        found = prediction(self.committee, atoms)
+        noise = float(np.sqrt(self.posterior.noise_variance)) * self._energy_deviation(atoms)
+        total = float(np.hypot(found["sigma"], noise))
+        if self.leave_one_out is not None and "energy" in self.leave_one_out.scales:
+            scale = self.leave_one_out.scales["energy"]
+            total = len(atoms) * float(scale.deviation(found["sigma"] / len(atoms)))
+        return found | {"noise": noise, "total": total}
 
     def _energy_deviation(self, atoms: Atoms) -> float:
         return weights_of(atoms, self.settings).energy * np.sqrt(len(atoms))
@@ -419,6 +457,8 @@ class FitResult:
                 "training": training_record(map(structure_hash, self.structures)),
             },
             active_inverse=active_inverse,
+            uncertainty=self.settings.uncertainty,
+            leave_one_out=self.leave_one_out.table() if self.leave_one_out is not None else {},
         )
         # A crash between the two leaves a pair whose hashes differ, which every reader refuses.
         posterior.write(folder / f"{name}.uq")
@@ -490,6 +530,33 @@ def centered_rows(
     return rows, targets - rows @ settings.basis.prior_mean(one_body), weights
 
 
+def row_columns(atoms: Atoms, kept: np.ndarray, energy: bool, virial: bool) -> np.ndarray:
+    """What the rows of a structure are reported under, in the order forces, energy, virial; kept: of forces (3 N,)."""
+    species = np.repeat([f"force {s}" for s in atoms.symbols], 3)[kept]
+    return np.concatenate([species, ["energy"] * energy, ["virial"] * 6 * virial])
+
+
+def row_blocks(
+    features: Evaluator,
+    structures: Sequence[Atoms],
+    settings: FitSettings,
+    one_body: Mapping[str, float],
+    indices: Sequence[int],
+) -> Iterator[RowBlock]:
+    """Weighted rows of the structures of these indices, with what reports need."""
+    hashes = [structure_hash(atoms) for atoms in structures]
+    copies = Counter(hashes)
+    for k in indices:
+        atoms = structures[k]
+        rows, targets, weights = centered_rows(features, atoms, settings, one_body)
+        energy, forces, virial = row_weights(atoms, settings)
+        columns = row_columns(atoms, forces.reshape(-1) > 0, bool(energy), bool(virial))
+        units = np.where(np.char.startswith(columns, "force"), 1.0, 1.0 / len(atoms))
+        yield RowBlock(
+            k, group_of(atoms), copies[hashes[k]], rows, targets, units, columns
+        ).weighted(weights)
+
+
 def shift(posterior: Posterior, basis: Basis, one_body: Mapping[str, float]) -> Posterior:
     """Posterior of the weights from that of their deviations from the prior mean."""
     return replace(posterior, mean=posterior.mean + basis.prior_mean(one_body))
@@ -500,8 +567,9 @@ def fit(
     settings: FitSettings,
     comm=None,
     earlier: FitState | None = None,
+    leave: bool = False,
 ) -> FitResult:
-    """Fit a potential and its posterior.
+    """Fit a potential, with the uncertainty of its weights.
 
     Parameters
     ----------
@@ -512,7 +580,10 @@ def fit(
         Ranks that share the assembly of the rows; all return the same result.
     earlier : FitState, optional
         Of a fit with the same settings to a part of the structures: only the rows of the others are made. Its
-        one-body energies, repulsion and radial coefficients are kept.
+        one-body energies, repulsion and radial coefficients are kept. The box of pointwise fits, and leaving
+        structures out, look at the rows of all again.
+    leave : bool
+        Also leave each structure, and each group of them, out: :attr:`FitResult.leave_one_out`.
 
     Returns
     -------
@@ -554,14 +625,61 @@ def fit(
     rank, size = (comm.rank, comm.size) if comm is not None else (0, 1)
     if earlier is not None and rank == 0:
         normal.merge(earlier.normal)
-    for atoms in new[rank::size]:
-        normal.add(*centered_rows(features, atoms, settings, one_body))
+    again = settings.uncertainty == "pops" or leave
+    stream = RowStream(
+        range(rank, len(structures), size),
+        lambda indices: row_blocks(features, structures, settings, one_body, indices),
+        BUDGET if again else 0,
+    )
+    if earlier is None:
+        for block in stream:
+            normal.add(block.rows, block.targets)
+    else:
+        for atoms in new[rank::size]:
+            normal.add(*centered_rows(features, atoms, settings, one_body))
     if comm is not None:
         normal.allreduce(comm)
     if not normal.nrows:
         raise ValueError(f"max_force = {settings.max_force:g} eV/Å leaves no row to fit")
     regression = settings.solver.estimator(basis, normal).fit_statistics(normal)
-    posterior = shift(regression.posterior_, basis, one_body)
-    result = FitResult(settings, one_body, repulsion, normal, regression, posterior, structures)
+    posterior, box, left = uncertainty(settings, regression, normal, stream, comm, leave)
+    result = FitResult(
+        settings,
+        one_body,
+        repulsion,
+        normal,
+        regression,
+        shift(posterior, basis, one_body),
+        structures,
+        box,
+        left,
+    )
     result.__dict__["features"] = features
     return result
+
+
+def uncertainty(
+    settings: FitSettings,
+    regression: BayesianRidge | ARDRegression,
+    normal: NormalEquations,
+    stream: RowStream,
+    comm=None,
+    leave: bool = False,
+) -> tuple[Posterior, Pops | None, LeaveOneOut | None]:
+    """Return the posterior with the covariance asked for, the box that it comes from, and errors left out."""
+    posterior, box, left = regression.posterior_, None, None
+    if settings.uncertainty == "bayes" and not leave:
+        return posterior, box, left
+    noise, reducer = posterior.noise_variance, Reducer(comm)
+    # Of relevance determination the covariance has the priors of pruned functions restored, the mean has not.
+    white = whitening(normal, posterior.prior_variance, noise)
+    spread = Spread(white, np.full(normal.nfeatures, noise))
+    if settings.uncertainty == "pops":
+        spread = box = pops(stream, posterior.mean, white, noise, reducer)
+        posterior = replace(posterior, covariance=box.covariance())
+    if leave:
+        apart = np.any(regression.prior_variance_ != posterior.prior_variance)
+        of_mean = whitening(normal, regression.prior_variance_, noise) if apart else None
+        asked = (stream, posterior.mean, spread, noise, of_mean, reducer)
+        left = LeaveOneOut.of(leave_out(*asked), leave_groups_out(*asked))
+    return posterior, box, left

@@ -117,7 +117,9 @@ class FitState:
         ValueError
             The settings are others, or a structure that was taken in is missing now.
         """
-        if changed := sorted(k for k in settings if settings[k] != self.settings.get(k)):
+        # The kind of error bar changes no sum.
+        kept = [k for k in settings if k != "uncertainty"]
+        if changed := sorted(k for k in kept if settings[k] != self.settings.get(k)):
             raise ValueError(
                 f"{', '.join(changed)} changed since the fit that is to be resumed: fit without resuming"
             )

@@ -26,7 +26,9 @@ class Predictions:
     energies : ndarray, shape (S, 2)
         Label and prediction, eV/atom.
     deviations : ndarray, shape (S, 2)
-        Posterior standard deviation and noise of the energy, eV/atom.
+        Standard deviation by the weights and noise of the energy, eV/atom.
+    totals : ndarray, shape (S,)
+        Standard deviation of the error of the energy, eV/atom: calibrated, or both of them together.
     forces : list of ndarray, shape (3 N, 2)
         Label and prediction, eV/Å, of each structure.
     stresses : list of ndarray, shape (6, 2)
@@ -37,6 +39,7 @@ class Predictions:
     natoms: np.ndarray
     energies: np.ndarray
     deviations: np.ndarray
+    totals: np.ndarray
     forces: list[np.ndarray]
     stresses: list[np.ndarray]
 
@@ -46,11 +49,12 @@ GPA = 160.2176634  # eV/Å³
 
 def predict(result: FitResult | ReadoutFit, structures: Sequence[Atoms]) -> Predictions:
     """Evaluate a fit on labelled structures."""
-    energies, deviations, forces, stresses = [], [], [], []
+    energies, deviations, totals, forces, stresses = [], [], [], [], []
     for atoms in structures:
         label, found, n = atoms.calc.results, result.predict(atoms), len(atoms)
         energies.append((label["energy"] / n, found["energy"] / n))
         deviations.append((found["sigma"] / n, found["noise"] / n))
+        totals.append(found["total"] / n)
         forces.append(np.column_stack([np.ravel(label["forces"]), np.ravel(found["forces"])]))
         if "stress" in label and all(atoms.pbc):
             stress = -found["virial"] / atoms.get_volume()
@@ -62,6 +66,7 @@ def predict(result: FitResult | ReadoutFit, structures: Sequence[Atoms]) -> Pred
         np.array([len(a) for a in structures]),
         np.array(energies).reshape(-1, 2),
         np.array(deviations).reshape(-1, 2),
+        np.array(totals),
         forces,
         stresses,
     )
@@ -83,8 +88,8 @@ class Errors:
     stress_rmse : float
         GPa; NaN without labels.
     within_1, within_2 : float
-        Fraction of energies inside one and two standard deviations (posterior and noise); 0.683 and
-        0.954 when the error bars are right.
+        Fraction of energies inside one and two standard deviations of the error
+        (:attr:`Predictions.totals`); 0.683 and 0.954 when the error bars are right.
     """
 
     group: str
@@ -104,7 +109,7 @@ def errors(group: str, predictions: Predictions, chosen: np.ndarray) -> Errors:
     energy = 1000 * np.diff(predictions.energies[index])[:, 0]
     force = np.diff(np.concatenate([predictions.forces[k] for k in index]))
     stress = np.diff(np.concatenate([predictions.stresses[k] for k in index]))
-    z = np.abs(energy) / (1000 * np.hypot(*predictions.deviations[index].T))
+    z = np.abs(energy) / (1000 * predictions.totals[index])
     rms = lambda d: float(np.sqrt(np.mean(d**2))) if d.size else float("nan")  # noqa: E731
     return Errors(
         group,

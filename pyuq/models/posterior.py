@@ -253,6 +253,11 @@ class PosteriorFile:
         Free-form record of how the fit was made (JSON types).
     active_inverse : (Σ_z F_z²,) or None
         Inverses of the active sets of all species, see :mod:`pyuq.models.maxvol`.
+    uncertainty : str
+        What the covariance is: ``pops`` or ``bayes`` (:mod:`pyuq.inference.pops`); of files that do not say it,
+        ``bayes``.
+    leave_one_out : dict
+        {column: {scale, floor, ...}}: what structures left out make of σ, :class:`pyuq.inference.leave_one_out.Scale`.
     """
 
     model: bytes
@@ -265,6 +270,8 @@ class PosteriorFile:
     training_sha256: str = ""
     provenance: dict = field(default_factory=dict)
     active_inverse: FloatArray | None = None
+    uncertainty: str = "bayes"
+    leave_one_out: dict = field(default_factory=dict)
 
     FORMAT = "pyuq-posterior"
     VERSION = "1"
@@ -295,6 +302,8 @@ class PosteriorFile:
             "model_sha256": self.model_sha256,
             "training_sha256": self.training_sha256,
             "provenance": json.dumps(self.provenance, sort_keys=True),
+            "uncertainty": self.uncertainty,
+            "leave_one_out": json.dumps(self.leave_one_out, sort_keys=True),
         }
         write_tensors(path, tensors, metadata)
 
@@ -325,6 +334,8 @@ class PosteriorFile:
                 model_sha256=metadata["model_sha256"],
                 training_sha256=metadata["training_sha256"],
                 provenance=json.loads(metadata["provenance"]),
+                uncertainty=metadata.get("uncertainty", "bayes"),
+                leave_one_out=json.loads(metadata.get("leave_one_out", "{}")),
             )
         except KeyError as error:
             raise ValueError(f"{path}: the metadata entry {error} is missing") from error

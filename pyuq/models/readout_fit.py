@@ -11,6 +11,7 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from pyuq.brief import brief
+from pyuq.inference.pops import UNCERTAINTIES, Pops, pops, whitening
 from pyuq.io.structures import check_structures
 from pyuq.models.committee import Committee, prediction
 from pyuq.models.evaluator import Evaluator
@@ -22,8 +23,9 @@ from pyuq.models.readout_posterior import (
     find_noise,
     native_evaluator,
 )
-from pyuq.models.readout_sums import Components, blocks
+from pyuq.models.readout_sums import Components, blocks, row_stream, weighed
 from pyuq.models.regression import condition
+from pyuq.settings import choose
 
 FloatArray = NDArray[np.float64]
 
@@ -43,12 +45,18 @@ class ReadoutFitSettings:
         Starting values of the noise.
     max_force : float
         Force components above are left out, eV/Å.
+    uncertainty : {"pops", "bayes"}
+        See :class:`pyuq.models.fit.FitSettings`.
     """
 
     path: Path
     elements: Sequence[str] = ()
     weights: Weights = field(default_factory=Weights)
     max_force: float = np.inf
+    uncertainty: str = "pops"
+
+    def __post_init__(self):
+        choose("uncertainty", self.uncertainty, UNCERTAINTIES)
 
 
 @brief()
@@ -71,6 +79,8 @@ class ReadoutFit:
         Of the weights.
     structures : list of Atoms
         The training set.
+    pops : Pops or None
+        The box of pointwise fits, where that is the covariance.
     """
 
     settings: ReadoutFitSettings
@@ -79,6 +89,7 @@ class ReadoutFit:
     prior: FloatArray
     posterior: Posterior
     structures: list[Atoms]
+    pops: Pops | None = None
 
     @cached_property
     def committee(self) -> Committee:
@@ -92,20 +103,38 @@ class ReadoutFit:
         return self.sums.deviations()
 
     def update(self, structures: Sequence[Atoms]) -> "ReadoutFit":
-        """Take in further structures at the same noise and prior: exact, and without the old rows."""
+        """Take in further structures at the same noise and prior, without the old rows.
+
+        Mean and exact posterior are those of all structures; of the box see :meth:`pyuq.models.fit.FitResult.update`.
+        """
+        structures = list(structures)
         check_structures(structures, self.features.elements)
         sums = self.sums.copy()
         for atoms in structures:
             sums.add(blocks(self.features, atoms, self.settings.max_force))
-        posterior = about_file(self.features, condition(sums.joined(), self.prior, 1.0))
+        posterior, box = condition(sums.joined(), self.prior, 1.0), self.pops
+        if box is not None and structures:
+            found = list(
+                weighed(row_stream(self.features, structures, self.settings.max_force), sums)
+            )
+            rows = np.concatenate([block.rows for block in found])
+            targets = np.concatenate([block.targets for block in found])
+            box = box.updated(rows, targets - rows @ posterior.mean)
+        if box is not None:
+            posterior = replace(posterior, covariance=box.covariance())
         return replace(
-            self, sums=sums, posterior=posterior, structures=[*self.structures, *structures]
+            self,
+            sums=sums,
+            posterior=about_file(self.features, posterior),
+            structures=[*self.structures, *structures],
+            pops=box,
         )
 
     def predict(self, atoms: Atoms) -> dict:
         """Energy, forces (N, 3), virial (6,) and standard deviation and noise of the energy, eV and eV/Å."""
-        noise = self.sums.variances["energy"] * len(atoms)
-        return prediction(self.committee, atoms) | {"noise": float(np.sqrt(noise))}
+        found = prediction(self.committee, atoms)
+        noise = float(np.sqrt(self.sums.variances["energy"] * len(atoms)))
+        return found | {"noise": noise, "total": float(np.hypot(found["sigma"], noise))}
 
     def save(self, folder, name: str, active_inverse: FloatArray | None = None) -> Path:
         """Write ``name.uq`` into a folder; returns its path. For `active_inverse` see :class:`ReadoutPosterior`."""
@@ -126,6 +155,7 @@ class ReadoutFit:
                 holdout=0.0,
                 weights=self.settings.weights,
                 max_force=self.settings.max_force,
+                uncertainty=self.settings.uncertainty,
             ),
             active_inverse=active_inverse,
         ).write(folder / f"{name}.uq")
@@ -152,8 +182,15 @@ def fit_readout(structures: Sequence[Atoms], settings: ReadoutFitSettings) -> Re
     for atoms in structures:
         sums.add(blocks(features, atoms, settings.max_force))
     prior, _ = find_noise(sums, features.model.weights, "refit")
-    posterior = about_file(features, condition(sums.joined(), prior, 1.0))
-    return ReadoutFit(settings, features, sums, prior, posterior, structures)
+    normal, box = sums.joined(), None
+    posterior = condition(normal, prior, 1.0)
+    if settings.uncertainty == "pops":
+        stream = weighed(row_stream(features, structures, settings.max_force), sums)
+        box = pops(stream, posterior.mean, whitening(normal, prior, 1.0), 1.0)
+        posterior = replace(posterior, covariance=box.covariance())
+    return ReadoutFit(
+        settings, features, sums, prior, about_file(features, posterior), structures, box
+    )
 
 
 def about_file(model: Evaluator, deviation: Posterior) -> Posterior:

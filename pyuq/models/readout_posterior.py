@@ -14,7 +14,7 @@ holds all that the features cannot describe, the misfit of the model included.
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -27,9 +27,12 @@ import pyuq
 from pyuq import log
 from pyuq.brief import brief
 from pyuq.calibration import StudentScale, scores
+from pyuq.inference.leave_one_out import LeaveOneOut, Scale, leave_out
+from pyuq.inference.pops import ERROR_BARS, UNCERTAINTIES, Pops, Spread, pops, whitening
+from pyuq.inference.rows import Reducer, RowBlock, Weighted
 from pyuq.io.files import beside, read_metadata, require_folder
 from pyuq.io.identity import hash_bytes, hash_file
-from pyuq.io.structures import StructureFiles, take
+from pyuq.io.structures import StructureFiles
 from pyuq.models.evaluator import Evaluator
 from pyuq.models.fit import (
     Weights,
@@ -40,7 +43,14 @@ from pyuq.models.fit import (
 )
 from pyuq.models.maxvol import describe, flat_inverses, select_active_sets
 from pyuq.models.posterior import Posterior, PosteriorFile, refuse_other_owner
-from pyuq.models.readout_sums import KINDS, Components, Partial, accumulate, blocks, my_share
+from pyuq.models.readout_sums import (
+    KINDS,
+    Components,
+    Partial,
+    accumulate,
+    row_stream,
+    weighed,
+)
 from pyuq.models.regression import BayesianRidge, Conditioning, NormalEquations, condition
 from pyuq.settings import choose, limits
 
@@ -67,6 +77,8 @@ class PosteriorSettings:
         Force components above are left out, eV/Å.
     seed : int
         Of the choice of held-out structures.
+    uncertainty : {"pops", "bayes"}
+        See :class:`pyuq.models.fit.FitSettings`.
     """
 
     mean: str = "model"
@@ -74,9 +86,11 @@ class PosteriorSettings:
     weights: Weights = field(default_factory=Weights)
     max_force: float = np.inf
     seed: int = 0
+    uncertainty: str = "pops"
 
     def __post_init__(self):
         choose("mean", self.mean, MEANS)
+        choose("uncertainty", self.uncertainty, UNCERTAINTIES)
         limits(max_force=self.max_force)
         if not 0 <= self.holdout < 1:
             raise ValueError(f"holdout = {self.holdout}; expected a part of 0 or more, below 1")
@@ -109,6 +123,10 @@ class ReadoutPosterior:
         What :func:`pyuq.models.fit.training_record` keeps of the structures.
     rows : int
         Of the regression.
+    leave_one_out : LeaveOneOut or None
+        Errors of structures left out of the regression, one by one.
+    interpolated : str
+        What :meth:`pyuq.inference.pops.Pops.note` says.
     """
 
     path: Path
@@ -125,6 +143,8 @@ class ReadoutPosterior:
     active_inverse: FloatArray | None = None
     training: Sequence[str] = ()
     rows: int = 0
+    leave_one_out: LeaveOneOut | None = None
+    interpolated: str = ""
 
     def write(self, path) -> Path:
         """Write ``NAME.uq``."""
@@ -148,6 +168,8 @@ class ReadoutPosterior:
                 "training": list(self.training),
             },
             active_inverse=self.active_inverse,
+            uncertainty=self.settings.uncertainty,
+            leave_one_out=self.leave_one_out.table() if self.leave_one_out is not None else {},
         ).write(path)
         return path
 
@@ -155,7 +177,7 @@ class ReadoutPosterior:
         """Markdown table of the held-out structures."""
         head = (
             "| quantity | n | RMSE | mean σ | in 1σ | in 2σ | NLL | Spearman | "
-            "posterior alone: in 1σ | in 2σ | factor |"
+            "weights alone: in 1σ | in 2σ | factor |"
         )
         lines = [head, "|" + "---|" * 11]
         for kind, row in self.calibration.items():
@@ -196,7 +218,7 @@ def readout_posterior(
     comm=None,
     partial: Partial | None = None,
 ) -> ReadoutPosterior:
-    """Give a model of any family the exact Gaussian posterior of its readout.
+    """Give a model of any family a Gaussian belief about its readout.
 
     Parameters
     ----------
@@ -239,20 +261,24 @@ def readout_posterior(
         )
     prior, posterior = find_noise(train, model.model.weights, settings.mean)
     shift = posterior.mean if settings.mean == "refit" else np.zeros(model.nreadout)
+    stream = row_stream(model, structures, settings.max_force, comm, hashes)
     calibration = {}
     if judged.any():
-        chosen = take(structures, np.flatnonzero(judged))
-        calibration = judge(model, chosen, posterior, shift, train.variances, settings, comm)
+        normal, seen = train.joined(), weighed(stream, train, ~judged)
+        posterior, _, left = belief(seen, normal, prior, posterior, shift, settings, comm)
+        calibration = judge(weighed(stream, train, judged), posterior, shift, left.scales, comm)
     # The hyperparameters come from the training part; in the end every structure counts.
     for kind, part in train.parts.items():
         part.merge(held.parts[kind])
     total = train.joined()
     final = condition(total, prior, 1.0)
+    shift = final.mean if settings.mean == "refit" else np.zeros(model.nreadout)
+    final, box, left = belief(weighed(stream, train), total, prior, final, shift, settings, comm)
     return ReadoutPosterior(
         path=path,
         elements=tuple(model.elements),
         family=model.model.family,
-        mean=model.model.weights + (final.mean if settings.mean == "refit" else 0.0),
+        mean=model.model.weights + shift,
         covariance=final.covariance,
         noise={k: v for k, v in train.deviations().items() if train.parts[k].nrows},
         calibration=calibration,
@@ -262,7 +288,33 @@ def readout_posterior(
         settings=settings,
         conditioning=Conditioning.of(total, prior, absent(model, total)),
         copies=repetition_note(hashes),
+        leave_one_out=left,
+        interpolated=box.note() if box is not None else "",
     )
+
+
+def belief(
+    stream: Weighted,
+    normal: NormalEquations,
+    prior: FloatArray,
+    posterior: Posterior,
+    shift: FloatArray,
+    settings: PosteriorSettings,
+    comm=None,
+) -> tuple[Posterior, Pops | None, LeaveOneOut]:
+    """Return the posterior with the covariance asked for, the box that it comes from, and errors left out.
+
+    shift: weights (M,) that predict, as a deviation from the file's; where these are kept, nothing is learnt from the
+    structures but their covariance.
+    """
+    reducer, box = Reducer(comm), None
+    white = whitening(normal, prior, 1.0)
+    spread = Spread(white, np.ones(normal.nfeatures))
+    if settings.uncertainty == "pops":
+        spread = box = pops(stream, shift, white, 1.0, reducer)
+        posterior = replace(posterior, covariance=box.covariance())
+    left = leave_out(stream, shift, spread, 1.0, reducer=reducer, fixed=settings.mean == "model")
+    return posterior, box, LeaveOneOut.of(left)
 
 
 def absent(model: Evaluator, normal: NormalEquations) -> list[str]:
@@ -324,7 +376,9 @@ def run_posterior(
         sets = select_active_sets(native_evaluator(path, names), structures, comm=comm)
         result = replace(result, active_inverse=flat_inverses(sets))
     if not meant:
-        result = replace(result, elements=())
+        numbers = {f"force {e}": f"force {k + 1}" for k, e in enumerate(names)}
+        left = result.leave_one_out.renamed(numbers)
+        result = replace(result, elements=(), leave_one_out=left)
     if comm is None or comm.rank == 0:
         result.write(written)
         species = " ".join(result.elements) or "numbered species"
@@ -337,13 +391,20 @@ def run_posterior(
             + ", ".join(f"{k} {v:.3g} {NOISE_UNITS[k]}" for k, v in result.noise.items())
         )
         log.say(result.conditioning.text(len(result.mean)))
+        log.say(ERROR_BARS[choice.uncertainty])
         few = few_data_note(len(structures), result.rows, result.conditioning.effective)
-        for told in filter(None, (few, result.copies, other_zero(result.calibration))):
+        told_of = (few, result.copies, other_zero(result.calibration), result.interpolated)
+        for told in filter(None, told_of):
             log.say(told)
         if sets:
             log.say(describe(sets, result.elements or [str(z) for z in range(len(sets))]))
         if result.calibration:
             log.say(f"\nheld-out structures ({choice.holdout:.0%}):\n\n{result.table()}\n")
+        log.say(f"{result.leave_one_out.text()}\n")
+        if choice.mean == "model":
+            log.say(
+                "The file's weights are kept: of structures that it was trained on, these errors are too small.\n"
+            )
         log.say(f"written: {written}")
     partial.remove()
     return result
@@ -439,32 +500,44 @@ def find_noise(
 
 
 def judge(
-    model: Evaluator,
-    structures: Sequence[Atoms] | StructureFiles,
+    stream: Iterable[RowBlock],
     posterior: Posterior,
     shift: FloatArray,
-    variances: dict[str, float],
-    settings: PosteriorSettings,
-    comm,
+    scales: dict[str, Scale],
+    comm=None,
 ) -> dict[str, dict]:
-    """Scores of the error bars on held-out structures, by kind."""
-    collected = {kind: [] for kind in KINDS}
-    for atoms in take(structures, my_share(len(structures), comm)):
-        for kind, block in blocks(model, atoms, settings.max_force).items():
-            error = block.residuals - block.rows @ shift
-            _, sigma = posterior.predict(block.rows)
-            total = np.sqrt(sigma**2 + variances[kind])
-            # Intensive: √N of the rows once more.
-            unit = 1.0 if kind == "force" else 1.0 / np.sqrt(len(atoms))
-            collected[kind].append(unit * np.array([error, sigma, total]))
-    if comm is not None:
-        parts = comm.allgather(collected)
-        collected = {kind: [b for part in parts for b in part[kind]] for kind in KINDS}
+    """Scores of the error bars on held-out structures, by kind.
+
+    Parameters
+    ----------
+    stream : iterable of RowBlock
+        Of the held-out structures of this rank, weighted to a noise of 1.
+    posterior : Posterior
+    shift : (M,)
+        Weights that predict.
+    scales : dict
+        {column: Scale} of structures left out of the others; without one, σ and noise together are the error bar.
+    comm : mpi4py.MPI.Comm, optional
+    """
+    collected = []
+    for block in stream:
+        error = (block.targets - block.rows @ shift) * block.units
+        sigma = posterior.predict(block.rows)[1] * block.units
+        total = np.hypot(sigma, block.units)
+        for column in np.unique(block.columns):
+            if column in scales:
+                mine = block.columns == column
+                total[mine] = scales[column].deviation(sigma[mine])
+        kinds = np.array([column.split()[0] for column in map(str, block.columns)])
+        collected.append((kinds, np.array([error, sigma, total])))
+    collected = Reducer(comm).gathered(collected)
+    kinds = np.concatenate([k for k, _ in collected])
+    values = np.concatenate([v for _, v in collected], axis=1)
     result = {}
-    for kind, values in collected.items():
-        if not values:
+    for kind in KINDS:
+        error, sigma, total = values[:, kinds == kind]
+        if not len(error):
             continue
-        error, sigma, total = np.concatenate(values, axis=1)
         floor = 1e-12 * max(total.max(), 1e-300)
         result[kind] = {
             "total": asdict(scores(error, np.maximum(total, floor))),

@@ -7,7 +7,8 @@ runs are put on disk now and then, and a run that is started again goes on from 
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +19,11 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from pyuq.brief import brief
+from pyuq.inference.rows import RowBlock, RowStream, Weighted
 from pyuq.io.files import read_tensors, write_tensors
-from pyuq.io.structures import StructureFiles, check_structure, take
+from pyuq.io.structures import StructureFiles, check_structure, group_of, take
 from pyuq.models.evaluator import Evaluator
-from pyuq.models.fit import Weights, structure_hash
+from pyuq.models.fit import Weights, row_columns, structure_hash
 from pyuq.models.posterior import Posterior
 from pyuq.models.regression import NormalEquations
 
@@ -64,6 +66,51 @@ def blocks(model: Evaluator, atoms: Atoms, max_force: float = np.inf) -> dict[st
         residual = virial - rows.fixed_virial - rows.virial @ w
         found["virial"] = Block(rows.virial / root, residual / root)
     return found
+
+
+def row_stream(
+    model: Evaluator,
+    structures: Sequence[Atoms] | StructureFiles,
+    max_force: float = np.inf,
+    comm=None,
+    hashes: Sequence[str] = (),
+) -> RowStream:
+    """Rows of this rank's structures, of all kinds, scaled as :func:`blocks` does.
+
+    hashes: of all structures; copies are known by them.
+    """
+    copies = Counter(hashes)
+
+    def make(indices: Sequence[int]) -> Iterator[RowBlock]:
+        for k, atoms in zip(indices, take(structures, indices), strict=True):
+            found, root = blocks(model, atoms, max_force), np.sqrt(len(atoms))
+            kept = np.abs(np.ravel(atoms.calc.results["forces"])) <= max_force
+            columns = row_columns(atoms, kept, "energy" in found, "virial" in found)
+            yield RowBlock(
+                structure=k,
+                group=group_of(atoms),
+                copies=copies.get(structure_hash(atoms), 1),
+                rows=np.concatenate([block.rows for block in found.values()]),
+                targets=np.concatenate([block.residuals for block in found.values()]),
+                units=np.where(np.char.startswith(columns, "force"), 1.0, 1.0 / root),
+                columns=columns,
+            )
+
+    return RowStream(my_share(len(structures), comm), make)
+
+
+def weighed(
+    stream: Iterable[RowBlock], sums: "Components", chosen: NDArray[np.bool_] | None = None
+) -> Weighted:
+    """Rows over the standard deviations of their noise; chosen: of structures, (S,), all by default."""
+    inverse = {kind: 1.0 / deviation for kind, deviation in sums.deviations().items()}
+
+    def weights(block: RowBlock) -> FloatArray | None:
+        if chosen is not None and not chosen[block.structure]:
+            return None
+        return np.array([inverse[column.split()[0]] for column in map(str, block.columns)])
+
+    return Weighted(stream, weights)
 
 
 @brief("parts", "variances")

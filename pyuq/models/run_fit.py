@@ -12,6 +12,7 @@ from ase import Atoms
 
 from pyuq import log
 from pyuq.brief import brief
+from pyuq.inference.pops import ERROR_BARS, UNCERTAINTIES
 from pyuq.io.files import atomic_write, check_folder, write_text
 from pyuq.io.structures import expand, group_of, read_structures
 from pyuq.models.basis import ACEBasis
@@ -58,7 +59,7 @@ class FitFile:
         ``ace`` or ``mtp``.
     active_set : bool
         Also choose the active set of the extrapolation grade, :mod:`pyuq.models.maxvol`.
-    weights, groups, solver, repulsion, one_body, max_force
+    weights, groups, solver, repulsion, one_body, max_force, uncertainty
         See :class:`pyuq.models.fit.FitSettings`.
     """
 
@@ -75,10 +76,12 @@ class FitFile:
     repulsion: RepulsionSettings = field(default_factory=RepulsionSettings)
     one_body: dict[str, float] | None = None
     max_force: float = np.inf
+    uncertainty: str = "pops"
 
     def __post_init__(self):
         check_name(self.name)
         choose("family", self.family, FAMILIES)
+        choose("uncertainty", self.uncertainty, UNCERTAINTIES)
         if not self.train:
             raise ValueError("train names no file")
 
@@ -92,6 +95,7 @@ class FitFile:
             repulsion=self.repulsion,
             one_body=self.one_body,
             max_force=self.max_force,
+            uncertainty=self.uncertainty,
         )
 
 
@@ -189,7 +193,7 @@ def run_fit(
     refuse_other_owner(folder / f"{file.name}.uq", f"{file.name}{settings.basis.suffix}")
     earlier = FitState.load(folder / f"{file.name}.fit") if resume else None
     start = time.perf_counter()
-    result = fit(train, settings, comm, earlier)
+    result = fit(train, settings, comm, earlier, leave=True)
     seconds = time.perf_counter() - start
     active = select_active_sets(result.features, train, comm=comm) if file.active_set else []
     if comm is None or comm.rank == 0:
@@ -258,6 +262,7 @@ def write_report(
         f"log evidence {posterior.log_evidence:.1f}, noise {posterior.noise_variance**0.5:.3g} "
         "times the weights' deviations",
         result.conditioning().text(result.basis.nfunctions),
+        ERROR_BARS[result.settings.uncertainty],
         "",
     ]
     rows = []
@@ -265,7 +270,10 @@ def write_report(
         table = error_table(predictions)
         rows += [{"set": name} | asdict(row) for row in table]
         lines += [f"{name} errors", "", format_table(table), ""]
-    for note in notes:
+    if result.leave_one_out is not None:
+        lines += [result.leave_one_out.text(), ""]
+    box = result.pops.note() if result.pops is not None else ""
+    for note in filter(None, (box, *notes)):
         lines += [note, ""]
     text = "\n".join(lines)
     write_text(folder / "report.md", f"# Fit\n\n{text}\n![parity](parity.png)\n")

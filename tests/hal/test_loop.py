@@ -269,13 +269,15 @@ def test_force_trigger_follows_the_errors_species_by_species(tmp_path, family):
     assert loop.state.history[-1]["new_force"] < 10 * loop.state.history[0]["new_force"]
 
 
-def test_fixed_model_killed_and_continued(tmp_path):
-    """The readout fit is exact updates too: an interrupted run ends with the same bytes."""
+@pytest.mark.parametrize("kind", ["bayes", "pops"])
+def test_fixed_model_killed_and_continued(tmp_path, kind):
+    """The readout fit is updates too: an interrupted run ends with the same bytes, with either kind of error bar."""
     stop = "[stop]\nforce_error = 0.1\nenergy_error = 0.01\nmin_distance = 0.1\n"
     bytes_of = []
     for name, interrupted in (("a", False), ("b", True)):
         (tmp_path / name).mkdir()
         path = fixed_inputs(tmp_path / name, "nep", stop)
+        path.write_text(f'uncertainty = "{kind}"\n' + path.read_text())
         if interrupted:
             loop = make_loop(path, labeller=SpringLabeller())
             for _ in range(8):
@@ -286,7 +288,21 @@ def test_fixed_model_killed_and_continued(tmp_path):
         make_loop(path, labeller=SpringLabeller()).run()
         folder = tmp_path / name / "run"
         bytes_of.append([(folder / f).read_bytes() for f in ("database.extxyz", "history.csv")])
+        assert PosteriorFile.read(folder / "potential/cu.uq").uncertainty == kind
     assert bytes_of[0] == bytes_of[1]
+
+
+def test_loop_of_the_box_goes_on_only_with_the_box(tmp_path):
+    path = make_inputs(tmp_path)
+    before = path.read_text()
+    path.write_text('uncertainty = "pops"\n' + before)
+    loop = make_loop(path)
+    assert loop.run() == "4 iterations"
+    loop.close()
+    assert PosteriorFile.read(tmp_path / "run/potential/cu.uq").uncertainty == "pops"
+    path.write_text(before)
+    with pytest.raises(ValueError, match=r"other settings: uncertainty \(pops -> bayes\)"):
+        make_loop(path)
 
 
 def test_beliefs_can_start_from_a_calibration(tmp_path):

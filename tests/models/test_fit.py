@@ -3,6 +3,7 @@
 
 import json
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from ase.calculators.lj import LennardJones
 
 from pyuq.cli import main, share_cores
 from pyuq.io import extxyz
+from pyuq.io.files import read_tensors, write_tensors
 from pyuq.models.basis import ACEBasis
 from pyuq.models.committee import Committee
 from pyuq.models.evaluator import Evaluator
@@ -20,6 +22,7 @@ from pyuq.models.fit import (
     RepulsionSettings,
     Solver,
     Weights,
+    centered_rows,
     fit,
     weighted_rows,
 )
@@ -104,12 +107,64 @@ def test_update_equals_full_fit_at_the_same_hyperparameters(trained):
     full = condition(normal, before.prior_variance, before.noise_variance)
     scale = np.abs(full.mean).max()
     np.testing.assert_allclose(updated.posterior.mean, full.mean, rtol=0, atol=1e-8 * scale)
+    exact = before.noise_variance * updated.pops.axes @ updated.pops.axes.T
+    # Rounding of the factor, amplified by the condition number.
     np.testing.assert_allclose(
-        updated.posterior.covariance, full.covariance, rtol=0, atol=1e-8 * scale
+        exact, full.covariance, rtol=0, atol=1e-5 * np.abs(full.covariance).max()
+    )
+    inside = fit(labelled_argon(12, 1), replace(SETTINGS, uncertainty="bayes")).update(more)
+    np.testing.assert_allclose(
+        inside.posterior.covariance, full.covariance, rtol=0, atol=1e-8 * scale
     )
     assert not np.allclose(before.mean, full.mean, rtol=1e-6)
     assert len(updated.structures) == 15
     np.testing.assert_array_equal(trained.update([]).posterior.mean, before.mean)
+
+
+def test_error_bars_say_what_they_are_and_how_right(tmp_path):
+    """Of either kind: the file names it, the report judges it by structures left out, old files are posteriors."""
+    structures, settings = labelled_argon(12, 1), replace(SETTINGS, solver=Solver("ard"))
+    structures[0].info["config_type"] = structures[1].info["config_type"] = "hot"
+    for kind in ("pops", "bayes"):
+        result = fit(structures, replace(settings, uncertainty=kind), leave=True)
+        file = PosteriorFile.read(result.save(tmp_path, kind))
+        assert file.uncertainty == kind
+        assert file.leave_one_out["energy"]["scale"] == result.leave_one_out.scales["energy"].scale
+        text = result.leave_one_out.text()
+        for part in (
+            "| structure | energy | σ",
+            "| structure | force Ar | calibrated",
+            "| group |",
+        ):
+            assert part in text
+        assert result.leave_one_out.groups is not None
+    path = tmp_path / "pops.uq"
+    tensors, metadata = read_tensors(path)
+    del metadata["uncertainty"], metadata["leave_one_out"]
+    write_tensors(path, tensors, metadata)
+    assert PosteriorFile.read(path).uncertainty == "bayes"
+    assert PosteriorFile.read(path).leave_one_out == {}
+
+
+@pytest.mark.parametrize("kind", ["ridge", "ard"])
+def test_left_out_structures_are_predicted_as_by_a_fit_without_them(kind):
+    structures = labelled_argon(8, 1)
+    result = fit(structures, replace(SETTINGS, solver=Solver(kind)), leave=True)
+    normal = NormalEquations(BASIS.nfunctions)
+    for atoms in structures[:-1]:
+        normal.add(*centered_rows(result.features, atoms, SETTINGS, result.one_body))
+    rows, targets, _ = centered_rows(result.features, structures[-1], SETTINGS, result.one_body)
+    wanted = targets - rows @ result.regression.condition(normal).mean
+    left = result.leave_one_out.structures
+    found = left.errors[left.structures == 7]
+    n = len(structures[-1])
+    wanted[3 * n :] /= n
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-8 * np.abs(targets).max())
+
+
+def test_unknown_uncertainty_is_named():
+    with pytest.raises(ValueError, match="uncertainty = 'box'; expected one of pops, bayes"):
+        replace(SETTINGS, uncertainty="box")
 
 
 def test_update_of_a_sparse_fit_stays_sparse():

@@ -21,14 +21,17 @@ from pyuq.io.structures import StructureFiles
 from pyuq.models import readout_sums
 from pyuq.models.committee import Committee
 from pyuq.models.evaluator import Evaluator
+from pyuq.models.fit import Weights
 from pyuq.models.posterior import PosteriorFile
 from pyuq.models.readout_posterior import (
     PosteriorSettings,
+    find_noise,
     held_out,
     readout_posterior,
     run_posterior,
 )
-from pyuq.models.readout_sums import blocks
+from pyuq.models.readout_sums import Components, blocks
+from pyuq.models.regression import condition
 
 DATA = Path(__file__).parents[1] / "data"
 NOISE = {"energy": 0.003, "force": 0.02, "virial": 0.03}  # eV/√atom, eV/Å, eV/√atom
@@ -112,9 +115,8 @@ def test_noise_of_each_kind_is_found_and_held_out_errors_are_covered(case):
 def test_posterior_is_that_of_the_dense_regression(case):
     """The streamed result solves the whole weighted system at its own hyperparameters."""
     path, elements, structures, _ = case
-    found = readout_posterior(
-        path, structures, PosteriorSettings(mean="refit", holdout=0.0), elements
-    )
+    settings = PosteriorSettings(mean="refit", holdout=0.0, uncertainty="bayes")
+    found = readout_posterior(path, structures, settings, elements)
     model = Evaluator(path, elements=elements)
     rows, targets = [], []
     for atoms in structures:
@@ -221,6 +223,10 @@ def test_command_writes_a_posterior_that_lammps_takes(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "held-out structures (20%)" in out
     assert "written:" in out
+    assert "| structure | energy | calibrated |" in out and "these errors are too small" in out
+    file = PosteriorFile.read(tmp_path / "a.uq")
+    assert file.uncertainty == "pops"
+    assert file.leave_one_out["energy"]["structures"] == 6
     masses = "\n".join(f"mass {k + 1} 100" for k in range(count))
     instance = lmp.lammps()
     instance.commands_string(
@@ -371,11 +377,11 @@ def test_interrupted_sums_go_on(on_disk, monkeypatch):
     calls.clear()
     monkeypatch.setattr(readout_sums, "blocks", counted)
     run_posterior(path, data, mean="refit", out=path.with_suffix(".uq"))  # another task
-    assert len(calls) == 9
+    assert len(calls) == 9 + 9  # the sums, and the rows that the box looks at
     partial.write_bytes(kept)
     calls.clear()
     found = run_posterior(path, data)
-    assert len(calls) == 9 - 5
+    assert len(calls) == 9 - 5 + 9
     np.testing.assert_array_equal(found.covariance, whole.covariance)
     assert found.training_sha256 == whole.training_sha256
     assert not partial.exists()
@@ -482,3 +488,26 @@ def test_bad_input(tmp_path, monkeypatch, capsys, arguments, message):
     assert main(["posterior", *arguments]) == 2
     assert message in capsys.readouterr().err
     assert not list(tmp_path.glob("*.uq.tmp"))
+
+
+def test_left_out_structures_are_judged_as_by_a_posterior_without_them(case):
+    """Of a refit: errors and σ of one structure by the dense solution of the others."""
+    path, elements, structures, _ = case
+    model, settings = Evaluator(path, elements=elements), PosteriorSettings("refit", 0.0)
+    found = readout_posterior(path, structures[:8], settings, elements)
+    sums = Components(model.nreadout, Weights())
+    for atoms in structures[:8]:
+        sums.add(blocks(model, atoms))
+    prior, _ = find_noise(sums, model.model.weights, "refit")
+    one = blocks(model, structures[3])
+    rest = Components(model.nreadout, Weights())
+    rest.variances = sums.variances
+    for k, atoms in enumerate(structures[:8]):
+        if k != 3:
+            rest.add(blocks(model, atoms))
+    mean = condition(rest.joined(), prior, 1.0).mean
+    left = found.leave_one_out.structures
+    mine = (left.structures == 3) & np.char.startswith(left.columns, "force")
+    wanted = one["force"].residuals - one["force"].rows @ mean
+    scale = np.abs(one["force"].residuals).max()
+    np.testing.assert_allclose(left.errors[mine], wanted, rtol=0, atol=1e-6 * scale)
