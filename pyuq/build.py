@@ -52,14 +52,14 @@ def build_jobs() -> int:
 
     Raises
     ------
-    ValueError
+    InputError
         The variable is not a whole number above 0.
     """
     given = os.environ.get("PYUQ_BUILD_JOBS", "")
     if not given:
         return len(os.sched_getaffinity(0))
     if not (given.isascii() and given.isdigit() and int(given) > 0):
-        raise ValueError(f"PYUQ_BUILD_JOBS is {given!r}; expected a whole number above 0")
+        raise InputError(f"PYUQ_BUILD_JOBS is {given!r}; expected a whole number above 0")
     return int(given)
 
 

@@ -17,19 +17,7 @@ PACKAGE = Path(__file__).parent
 # RuntimeError or FloatingPointError for what a user can mend. A room leaves the list when it raises InputError or
 # RunError instead; when the list is empty, `_raised_on_purpose` goes too. The bindings stay: they translate the one
 # exception of the C++ core, whose messages are all meant for users.
-UNMIGRATED = (
-    "bnn",
-    "core.pyx",
-    "diffusion",
-    "dump.pyx",
-    "hal",
-    "io",
-    "labels",
-    "lmp.py",
-    "models",
-    "quickstart.py",
-    "srom",
-)
+UNMIGRATED = ("bnn", "core.pyx", "dump.pyx")
 
 
 class InputError(ValueError):

@@ -27,6 +27,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pyuq.errors import InputError
 from pyuq.io.dump import LammpsDump
 from pyuq.io.files import sync_folder, sync_tree, write_text
 from pyuq.lmp import (
@@ -308,13 +309,13 @@ def run_in_ranks(jobs: Sequence[Job], ranks: int, comm) -> None:
 
     Raises
     ------
-    ValueError
+    InputError
         There are fewer ranks than one script needs.
     NotRunError
         On rank 0: files of a job are not whole.
     """
     if comm.size < ranks:
-        raise ValueError(f"a simulation needs {ranks} ranks, this job has {comm.size}")
+        raise InputError(f"a simulation needs {ranks} ranks, this job has {comm.size}")
     ngroups = comm.size // ranks
     group = comm.rank // ranks
     part = comm.Split(min(group, ngroups), comm.rank)
@@ -384,11 +385,11 @@ def check_data(path: Path) -> None:
 
     Raises
     ------
-    ValueError
+    InputError
         Names the file and the section.
     """
     if not path.is_file():
-        raise ValueError(f"no file {path}")
+        raise InputError(f"no file {path}")
     lines = path.read_text(errors="replace").split("\n")
     natoms = next((int(line.split()[0]) for line in lines if line.endswith(" atoms")), 0)
     for section in ("Atoms", "Velocities"):
@@ -399,7 +400,7 @@ def check_data(path: Path) -> None:
         rows = [line.split() for line in lines[start : min(start + natoms, len(lines) - 1)]]
         whole = len({row[0] for row in rows if row}) == natoms > 0
         if not whole or any(len(row) != len(rows[0]) for row in rows):
-            raise ValueError(
+            raise InputError(
                 f"{path}: expected {section} of {natoms} atoms, found {len(rows)} rows, not all whole"
             )
 
@@ -419,21 +420,21 @@ def check_rows(path: Path, count: int | None = None) -> np.ndarray:
 
     Raises
     ------
-    ValueError
+    InputError
         Names the file and what was found.
     """
     if not path.is_file():
-        raise ValueError(f"no file {path}")
+        raise InputError(f"no file {path}")
     text = path.read_text(errors="replace")
     try:
         rows = np.array(
             [[float(w) for w in line.split()] for line in text.splitlines() if line[:1] != "#"]
         )
     except ValueError as error:
-        raise ValueError(f"{path}: damaged, {error}") from error
+        raise InputError(f"{path}: damaged, {error}") from error
     if not text.endswith("\n") or rows.ndim != 2 or (count is not None and len(rows) != count):
         wanted = "whole rows" if count is None else f"{count} rows"
-        raise ValueError(
+        raise InputError(
             f"{path}: expected {wanted}, found {len(rows)}, the last of them perhaps cut short"
         )
     return rows
@@ -450,13 +451,13 @@ def check_dump(path: Path, steps: int, every: int) -> None:
 
     Raises
     ------
-    ValueError
+    InputError
         Names the file, how many frames were found, and how many were expected.
     """
     found = [frame.step for frame in LammpsDump(path)]
     expected = list(range(0, steps + 1, every))
     if found != expected:
         last = f", the last of step {found[-1]}" if found else ""
-        raise ValueError(
+        raise InputError(
             f"{path}: expected {len(expected)} frames, the last of step {expected[-1]}, found {len(found)}{last}"
         )

@@ -15,6 +15,7 @@ from pathlib import Path
 import pyuq
 from pyuq import _guard, errors
 from pyuq._plugin import LIBRARY, plugin_dir
+from pyuq.errors import InputError
 
 # Set by mpirun for its ranks (MPICH's process managers, Open MPI, PMIx).
 LAUNCHER_VARIABLES = ("PMI_", "PMIX_", "HYDI_", "MPI_LOCAL", "OMPI_", "MPIEXEC_")
@@ -141,13 +142,13 @@ def quoted(path) -> str:
 
     Raises
     ------
-    ValueError
+    InputError
         LAMMPS would read it as something else, even between quotes: it replaces variables there, takes a quote for the
         end, and knows no letters beyond ASCII.
     """
     text = str(path)
     if wrong := [c for c in text if c in "$\"'" or not c.isascii() or not c.isprintable()]:
-        raise ValueError(
+        raise InputError(
             f"LAMMPS cannot read a file whose name or folder holds {wrong[0]!r}: {text!r}; expected printable ASCII "
             "without $ and quotes. Rename it, or work in another folder"
         )

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import inf
 
+from pyuq.errors import InputError
+
 
 @dataclass(frozen=True)
 class Quantity:
@@ -118,14 +120,14 @@ def check_plausible(cls: type, values: Mapping[str, object]) -> None:
 
     Raises
     ------
-    ValueError
+    InputError
         Names key, value, unit and range, and what was perhaps confused.
     """
     for key, quantity in QUANTITIES.get(cls.__name__, {}).items():
         for name, value in _numbers(key, values.get(key)):
             if not quantity.holds(value):
                 slip = f" ({quantity.slip})" if quantity.slip else ""
-                raise ValueError(
+                raise InputError(
                     f"{name} = {value:g} {quantity.unit}; expected {quantity.low:g} to {quantity.high:g} "
                     f"{quantity.unit}{slip}"
                 )

@@ -16,6 +16,7 @@ import numpy as np
 from pyuq import lmp, log, systems
 from pyuq.brief import brief
 from pyuq.diffusion import Diffusivity, remove_drift, self_diffusivity
+from pyuq.errors import InputError, RunError
 from pyuq.io import extxyz
 from pyuq.io.files import (
     Lock,
@@ -243,11 +244,11 @@ def quickstart(out="pyuq-quickstart", fast: bool = False, ranks: int = 2, seed: 
 
     Raises
     ------
-    ValueError
+    InputError
         No ranks, or a folder that was begun with other settings.
     """
     if ranks < 1:
-        raise ValueError(f"ranks = {ranks}; expected 1 or more")
+        raise InputError(f"ranks = {ranks}; expected 1 or more")
     folder = check_folder(out)
     folder.mkdir(parents=True, exist_ok=True)
     with Lock(folder):
@@ -285,7 +286,7 @@ def check_begun(folder: Path, choice: dict) -> None:
     if not record.exists():
         write_json(record, choice)
     elif (found := read_json(record)) != choice:
-        raise ValueError(
+        raise InputError(
             f"{folder} was begun with {found}, now {choice}: name another folder (--out), or remove this one"
         )
 
@@ -426,7 +427,7 @@ def produce(folder: Path, kind: str, size: Size, ranks: int) -> Diffusivity:
         screen = f".screen.{kind}"
         error = launch(folder, f"in.{kind}", ranks, TIMEOUT, check, log=log, screen=screen)
         if error:
-            raise RuntimeError(f"LAMMPS failed in {folder} (in.{kind}, {screen}): {error}")
+            raise RunError(f"LAMMPS failed in {folder} (in.{kind}, {screen}): {error}")
         sync_files(dump, folder / log)
         os.replace(folder / log, finished)
     run = read_trajectory(dump, elements=systems.ELEMENTS)

@@ -12,6 +12,8 @@ import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from pyuq.errors import InputError
+
 # Calculators of ASE that compute in the process and start nothing.
 HARMLESS = {
     "ase.calculators.emt:EMT",
@@ -122,7 +124,7 @@ def origin_of_module(calculator: str, folder: Path) -> str:
 
     Raises
     ------
-    ValueError
+    InputError
         Anybody may write into the file or its folder.
     """
     top = calculator.partition(":")[0].partition(".")[0]
@@ -133,7 +135,7 @@ def origin_of_module(calculator: str, folder: Path) -> str:
     for path in (beside, beside.parent):
         mode = os.stat(path).st_mode
         if mode & stat.S_IWOTH:
-            raise ValueError(
+            raise InputError(
                 f"{path}: anybody may write there, and its code would run as yours: chmod o-w, or move it elsewhere"
             )
     return str(beside)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 import pyuq
 from pyuq.bnn.coupling import paths
 from pyuq.brief import brief
+from pyuq.errors import InputError
 from pyuq.io.files import read_tensors, require_folder, write_tensors
 from pyuq.io.identity import hash_file
 from pyuq.settings import check_elements, positive
@@ -67,18 +68,18 @@ class Architecture:
 
     def __post_init__(self):
         if self.lmax not in (1, 2):
-            raise ValueError(f"lmax = {self.lmax}; expected 1 or 2")
+            raise InputError(f"lmax = {self.lmax}; expected 1 or 2")
         positive(layers=self.layers, channels=self.channels, hidden=self.hidden)
         positive(bessels=self.bessels, cutoff=self.cutoff)
         if self.noise_hidden < 0:
-            raise ValueError(f"noise_hidden = {self.noise_hidden}; expected 0 (no head) or more")
+            raise InputError(f"noise_hidden = {self.noise_hidden}; expected 0 (no head) or more")
         if self.envelope < 2:
-            raise ValueError(f"envelope = {self.envelope}; expected a power from 2")
+            raise InputError(f"envelope = {self.envelope}; expected a power from 2")
         for name, most in MOST.items():
             if not (value := getattr(self, name)) <= most:
-                raise ValueError(f"{name} = {value}; expected at most {most}")
+                raise InputError(f"{name} = {value}; expected at most {most}")
         if not self.elements or len(set(self.elements)) != len(self.elements):
-            raise ValueError(f"elements = {self.elements}; expected different chemical symbols")
+            raise InputError(f"elements = {self.elements}; expected different chemical symbols")
         check_elements(self.elements)
 
     def paths(self, layer: int) -> list[tuple[int, int, int]]:
@@ -166,7 +167,7 @@ def write_network(
 
     Raises
     ------
-    ValueError
+    InputError
         A tensor is missing or has another shape.
     """
     tensors = {k: np.asarray(v, dtype=np.float64) for k, v in tensors.items()}
@@ -188,18 +189,18 @@ def read_network(path) -> NetworkFile:
 
     Raises
     ------
-    ValueError
+    InputError
         Another format, metadata that make no network, or tensors that do not fit; the message names the file.
     """
     tensors, found = read_tensors(path, ("pyuq-network", "1"))
 
     def number(name, kind, expected):
         if name not in found:
-            raise ValueError(f"the metadata entry {name} is missing")
+            raise InputError(f"the metadata entry {name} is missing")
         try:
             return kind(found[name])
         except ValueError:
-            raise ValueError(f"{name} = {found[name]!r}; expected {expected}") from None
+            raise InputError(f"{name} = {found[name]!r}; expected {expected}") from None
 
     try:
         architecture = Architecture(
@@ -208,7 +209,7 @@ def read_network(path) -> NetworkFile:
             **{name: number(name, int, "a whole number") for name in INTEGERS},
         )
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+        raise InputError(f"{path}: {error}") from None
     check(architecture, tensors, str(path))
     return NetworkFile(architecture, tensors)
 
@@ -233,29 +234,29 @@ def join_networks(paths: Sequence, out, keep: int = 0, apart: bool = False) -> l
 
     Raises
     ------
-    ValueError
+    InputError
         The architectures differ, a file is named twice, or there are fewer samples than `keep`.
     """
     files = [read_network(path) for path in paths]
     hashes = [hash_file(path) for path in paths]
     for k, path in enumerate(paths):
         if (same := hashes.index(hashes[k])) < k:
-            raise ValueError(
+            raise InputError(
                 f"{paths[same]} and {path} are the same networks, which would count twice: name each file once"
             )
     first = files[0]
     for path, file in zip(paths, files, strict=True):
         if file.architecture != first.architecture:
-            raise ValueError(
+            raise InputError(
                 f"{path} holds {file.architecture}, expected that of {paths[0]}: {first.architecture}"
             )
         for name in COMMON:
             mine, others = first.tensors.get(name), file.tensors.get(name)
             if not np.array_equal(mine, others):  # None: there is no such tensor
-                raise ValueError(f"{path} and {paths[0]} differ in the tensor {name}")
+                raise InputError(f"{path} and {paths[0]} differ in the tensor {name}")
     total = sum(file.samples for file in files)
     if not 0 <= keep <= total:
-        raise ValueError(f"{keep} samples are to be kept, expected at most {total}")
+        raise InputError(f"{keep} samples are to be kept, expected at most {total}")
     chosen = np.round(np.linspace(0, total - 1, keep or total)).astype(int)
     tensors = {name: first.tensors[name] for name in COMMON if name in first.tensors}
     for name in first.tensors.keys() - tensors.keys():
@@ -283,12 +284,12 @@ def check(architecture: Architecture, tensors: Mapping[str, NDArray], name: str)
     if "repulsion" in tensors:
         wanted["repulsion"] = (len(architecture.elements), len(architecture.elements), 2)
     if missing := sorted(set(wanted) - set(tensors)):
-        raise ValueError(f"{name}: the tensor {missing[0]} is missing")
+        raise InputError(f"{name}: the tensor {missing[0]} is missing")
     if unknown := sorted(set(tensors) - set(wanted)):
-        raise ValueError(f"{name}: unknown tensor {unknown[0]}")
+        raise InputError(f"{name}: unknown tensor {unknown[0]}")
     for tensor, shape in wanted.items():
         if tensors[tensor].shape != shape:
-            raise ValueError(
+            raise InputError(
                 f"{name}: the tensor {tensor} has shape {tensors[tensor].shape}, expected {shape}"
             )
     if "repulsion" in tensors:
@@ -299,9 +300,9 @@ def check_repulsion(architecture: Architecture, ranges: NDArray, name: str) -> N
     """Refuse ranges (species, species, 2) that make no sense."""
     begin, end = np.moveaxis(np.asarray(ranges), -1, 0)
     if not ((begin >= 0) & (begin < end) & (end <= architecture.cutoff)).all():
-        raise ValueError(
+        raise InputError(
             f"{name}: repulsion from {begin.tolist()} to {end.tolist()} Å, expected "
             f"0 <= from < to <= the cutoff {architecture.cutoff}"
         )
     if not np.array_equal(ranges, np.swapaxes(ranges, 0, 1)):
-        raise ValueError(f"{name}: the repulsion of a pair is not the same in both orders")
+        raise InputError(f"{name}: the repulsion of a pair is not the same in both orders")

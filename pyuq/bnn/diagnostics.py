@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pyuq.brief import brief
+from pyuq.errors import InputError
 
 FloatArray = NDArray[np.float64]
 
@@ -29,16 +30,16 @@ def halves(draws: ArrayLike) -> FloatArray:
 
     Raises
     ------
-    ValueError
+    InputError
         Fewer than four draws in a chain, or a number that is not finite.
     """
     draws = np.asarray(draws, dtype=float)
     if draws.ndim < 2 or draws.shape[1] < 4:
-        raise ValueError(
+        raise InputError(
             f"draws have shape {draws.shape}; expected (chains, n, ...) with at least four draws in a chain"
         )
     if not np.isfinite(draws).all():
-        raise ValueError("draws hold NaN or infinite numbers")
+        raise InputError("draws hold NaN or infinite numbers")
     n = draws.shape[1] // 2
     return np.concatenate([draws[:, :n], draws[:, -n:]])
 

@@ -23,6 +23,7 @@ from torch.nn.functional import silu
 from pyuq.bnn.architecture import Architecture, write_network
 from pyuq.bnn.coupling import coupling
 from pyuq.brief import brief
+from pyuq.errors import InputError, RunError
 from pyuq.io.files import require_folder
 from pyuq.io.identity import hash_file
 
@@ -56,23 +57,23 @@ def import_nequip(path, out, elements: tuple[str, ...] = ()) -> Path:
     ------
     RuntimeError
         nequip is not installed.
-    ValueError
+    InputError
         Another kind of file, or a model with parts that the network does not have; the message names them.
     """
     path = Path(path)
     if not path.name.endswith((".ckpt", ".nequip.zip")):
-        raise ValueError(
+        raise InputError(
             f"{path}: expected a checkpoint (.ckpt) or a package (.nequip.zip) of nequip; "
             "a compiled model no longer has its weights by name"
         )
     if not path.is_file():
-        raise ValueError(f"no file {path}")
+        raise InputError(f"no file {path}")
     require_folder(out, [path])
     try:
         from nequip.model.saved_models import load_saved_model
         from nequip.utils.global_state import set_global_state
     except ModuleNotFoundError as error:
-        raise RuntimeError(f"{error}: pip install nequip==0.19.1") from error
+        raise RunError(f"{error}: pip install nequip==0.19.1") from error
     set_global_state()
     architecture, tensors = convert(load_saved_model(str(path)), elements)
     write_network(
@@ -88,17 +89,17 @@ def convert(
     names = list(model.metadata["type_names"].split())
     elements = elements or tuple(names)
     if len(elements) != len(names):
-        raise ValueError(
+        raise InputError(
             f"the model has the types {' '.join(names)}; found {len(elements)} elements"
         )
     if strange := [e for e in elements if e not in chemical_symbols[1:]]:
-        raise ValueError(
+        raise InputError(
             f"type {strange[0]} is no chemical symbol: name the elements of {' '.join(names)}"
         )
     chain = next(m for m in model.modules() if hasattr(m, "type_embed"))
     modules = dict(chain.named_children())
     if missing := unsupported(model, modules):
-        raise ValueError("this nequip model cannot be imported: " + "; ".join(missing))
+        raise InputError("this nequip model cannot be imported: " + "; ".join(missing))
     with torch.no_grad():
         return Converter(model.double(), modules, elements).convert()
 

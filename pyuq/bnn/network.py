@@ -36,6 +36,7 @@ from torch.nn.functional import silu
 from pyuq.bnn.architecture import Architecture, NetworkFile
 from pyuq.bnn.coupling import coupling
 from pyuq.brief import brief
+from pyuq.errors import InputError
 
 Weights = Mapping[str, Tensor]
 
@@ -73,7 +74,7 @@ class Batch:
 
         Raises
         ------
-        ValueError
+        InputError
             An element is not one of the network's.
         """
         return cls.join([cls._single(atoms, architecture, dtype) for atoms in frames])
@@ -82,7 +83,7 @@ class Batch:
     def _single(cls, atoms: Atoms, architecture: Architecture, dtype: torch.dtype) -> "Batch":
         symbols = atoms.get_chemical_symbols()
         if unknown := sorted(set(symbols) - set(architecture.elements)):
-            raise ValueError(
+            raise InputError(
                 f"element {', '.join(unknown)} is not in the network, which knows "
                 + " ".join(architecture.elements)
             )

@@ -17,6 +17,7 @@ from pyuq.bnn.evaluate import judge, predict_all, table
 from pyuq.bnn.samplers import SGHMC, Draws, Dropout, Ensemble, LastLayer, ShallowEnsemble
 from pyuq.bnn.target import Likelihood, NetworkTarget
 from pyuq.brief import brief
+from pyuq.errors import InputError
 from pyuq.io.files import check_folder, read_json, write_text
 from pyuq.io.structures import check_structures, expand, read_structures
 from pyuq.models.fit import (
@@ -90,9 +91,9 @@ class Settings:
         choose("dtype", self.dtype, DTYPES)
         positive(checkpoint=self.checkpoint)
         if self.threads < 0:
-            raise ValueError(f"threads = {self.threads}; expected 0 (torch's own choice) or more")
+            raise InputError(f"threads = {self.threads}; expected 0 (torch's own choice) or more")
         if not self.train:
-            raise ValueError("train names no file")
+            raise InputError("train names no file")
         check_name(self.name)
 
 
@@ -102,7 +103,7 @@ class Run:
 
     Raises
     ------
-    ValueError
+    InputError
         A mistake in the file, in the data, or a device that is not there; the message names it.
     """
 
@@ -236,7 +237,7 @@ def checkpoints(run: Run, name: str) -> Path:
     mine, file = json.loads(json.dumps(about)), folder / "about.json"
     if file.exists() and (found := read_json(file)) != mine:
         changed = [k for k in mine if found.get(k) != mine[k]]
-        raise ValueError(
+        raise InputError(
             f"{folder} holds checkpoints of a run with another {' and '.join(changed)}; "
             "remove it, or choose another `folder`"
         )

@@ -42,6 +42,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pyuq.brief import brief
+from pyuq.errors import InputError
 from pyuq.io.files import read_tensors, write_tensors
 from pyuq.models.posterior import Posterior
 from pyuq.settings import not_negative, positive
@@ -159,12 +160,12 @@ class Chain:
 
         Raises
         ------
-        ValueError
+        InputError
             It was written by a run with other settings, or is damaged.
         """
         tensors, found = read_tensors(path)
         if changed := sorted(k for k in metadata if found.get(k) != metadata[k]):
-            raise ValueError(
+            raise InputError(
                 f"{path} is the checkpoint of a run with other settings: "
                 + ", ".join(f"{k} ({found.get(k)} -> {metadata[k]})" for k in changed)
                 + "; put them back, or remove it"
@@ -241,13 +242,13 @@ class SGHMC:
         positive(learning_rate=self.learning_rate, step_size=self.step_size)
         positive(floor=self.floor, chains=self.chains)
         if not 0 < self.friction <= 1:
-            raise ValueError(f"friction = {self.friction}; expected a number in (0, 1]")
+            raise InputError(f"friction = {self.friction}; expected a number in (0, 1]")
         if not 0 <= self.memory < 1:
-            raise ValueError(f"memory = {self.memory}; expected a number in [0, 1)")
+            raise InputError(f"memory = {self.memory}; expected a number in [0, 1)")
         if not 0 <= self.quiet < self.burn_in:
-            raise ValueError(f"quiet = {self.quiet}; expected 0 or more, below burn_in")
+            raise InputError(f"quiet = {self.quiet}; expected 0 or more, below burn_in")
         if self.quiet and self.quiet + self.ramp > self.burn_in:
-            raise ValueError(
+            raise InputError(
                 f"quiet = {self.quiet}, burn_in = {self.burn_in}: the noise comes in over {self.ramp} steps after the "
                 f"quiet ones; expected a burn_in of {self.quiet + self.ramp} or more"
             )
@@ -330,7 +331,7 @@ class SGHMC:
         ------
         FloatingPointError
             A chain ran away.
-        ValueError
+        InputError
             A checkpoint of other settings.
         """
         kept = []
@@ -450,7 +451,7 @@ class Dropout(Training):
         super().__post_init__()
         positive(draws=self.draws)
         if not 0 < self.rate < 1:
-            raise ValueError(f"rate = {self.rate}; expected a number between 0 and 1")
+            raise InputError(f"rate = {self.rate}; expected a number between 0 and 1")
 
     def run(
         self, target: MaskedTarget, seed: int, folder: Path | None = None, checkpoint: int = 500
@@ -559,7 +560,7 @@ class ShallowEnsemble(Training):
     def __post_init__(self):
         super().__post_init__()
         if self.members < 2:
-            raise ValueError(f"members = {self.members}; expected at least 2, a spread is fitted")
+            raise InputError(f"members = {self.members}; expected at least 2, a spread is fitted")
 
     def run(
         self, target: LinearTarget, seed: int, folder: Path | None = None, checkpoint: int = 500

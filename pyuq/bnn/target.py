@@ -33,6 +33,7 @@ from pyuq.bnn.network import (
     repulsion_of,
 )
 from pyuq.brief import brief
+from pyuq.errors import InputError
 from pyuq.io.structures import check_structures
 from pyuq.models.fit import fit_one_body
 from pyuq.models.posterior import Posterior
@@ -71,7 +72,7 @@ class Likelihood:
         positive(prior=self.prior)
         for name, zero in (("energy", "automatic"), ("force", "automatic"), ("virial", "not used")):
             if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} = {getattr(self, name)}; expected 0 ({zero}) or more")
+                raise InputError(f"{name} = {getattr(self, name)}; expected 0 ({zero}) or more")
 
 
 @brief()
@@ -138,7 +139,7 @@ class NetworkTarget:
 
     Raises
     ------
-    ValueError
+    InputError
         No structures, missing labels, an element that the architecture does not know, no force anywhere; a device
         that torch cannot use here.
     """
@@ -154,7 +155,7 @@ class NetworkTarget:
         repulsion: NDArray | None = None,
     ):
         if not structures:
-            raise ValueError("no training structures")
+            raise InputError("no training structures")
         check_device(device, dtype)
         check_structures(structures, architecture.elements)
         self.architecture = architecture
@@ -166,7 +167,7 @@ class NetworkTarget:
         self.scaling = scaling or self._scaling(structures)
         given = likelihood or Likelihood()
         if not architecture.noise_hidden and not (given.energy and given.force):
-            raise ValueError("without a noise head the likelihood needs its energy and force")
+            raise InputError("without a noise head the likelihood needs its energy and force")
         self.likelihood = replace(
             given,
             energy=given.energy or 0.1 * self.scaling.force,
@@ -199,13 +200,13 @@ class NetworkTarget:
         atoms = sum(len(a) for a in structures)
         forces = np.concatenate([a.calc.results["forces"].reshape(-1) for a in structures])
         if not forces.any():
-            raise ValueError("all forces are zero: the scale of the energies is unknown")
+            raise InputError("all forces are zero: the scale of the energies is unknown")
         elements = self.architecture.elements
         one_body = fit_one_body(structures, elements)
         r = torch.cat([b.vectors for b in self.batches]).norm(dim=-1)
         basis = radial_basis(self.architecture, self.frequencies, r)
         if not basis.any():
-            raise ValueError(
+            raise InputError(
                 f"no pair of atoms is closer than the cutoff {self.architecture.cutoff} Å"
             )
         return Scaling(
@@ -382,7 +383,7 @@ def check_device(name: str, dtype: torch.dtype) -> None:
 
     Raises
     ------
-    ValueError
+    InputError
         With torch's reason, and the devices that there are.
     """
     try:
@@ -390,7 +391,7 @@ def check_device(name: str, dtype: torch.dtype) -> None:
     except (AssertionError, RuntimeError, TypeError) as error:
         there = ["cpu", *(f"cuda:{k}" for k in range(torch.cuda.device_count()))]
         reason = str(error).splitlines()[0]
-        raise ValueError(
+        raise InputError(
             f"device = {name!r} is of no use here ({reason}); expected one of {', '.join(there)}"
         ) from error
 

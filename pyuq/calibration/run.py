@@ -117,7 +117,7 @@ def refuse_taught(
 
     Raises
     ------
-    ValueError
+    InputError
         Some are in the training set that a member's files name, exactly as they are; or are all of it.
     """
     known = {record for member in calculator.members if (record := training_of(member))[1]}
@@ -140,7 +140,7 @@ def refuse_taught(
             taught = [k for k, _ in hashes]
         if taught:
             few = ", ".join(map(str, taught[:5])) + (", ..." if len(taught) > 5 else "")
-            raise ValueError(
+            raise InputError(
                 f"{len(taught)} of {len(hashes)} structures are among those that {path} was trained on (numbers {few}, "
                 "from 0): a model is surer and better there than anywhere else, and they would judge it too well. Name "
                 "structures that it has not seen"

@@ -15,6 +15,7 @@ from scipy import stats
 
 from pyuq.brief import brief
 from pyuq.diffusion.conductivity import BOLTZMANN
+from pyuq.errors import InputError
 
 LARGEST = 0.5  # relative error of a value whose logarithm still has a meaning
 REJECT = 0.05  # p-value of χ² below which points do not lie on a line
@@ -128,19 +129,19 @@ class Arrhenius:
 
         Raises
         ------
-        ValueError
+        InputError
             Fewer than two temperatures, or a value that is not clearly positive.
         """
         temperatures, values, errors = (
             np.asarray(v, dtype=float) for v in (temperatures, values, errors)
         )
         if len(np.unique(temperatures)) < 2:
-            raise ValueError(
+            raise InputError(
                 f"temperatures {temperatures.tolist()}: expected at least two different ones"
             )
         for t, value, error in zip(temperatures, values, errors, strict=True):
             if not (t > 0 and error > 0 and value > 0 and error < LARGEST * value):
-                raise ValueError(
+                raise InputError(
                     f"at {t:g} K the value is {value:.3g} ± {error:.2g}: expected a positive one with an error "
                     f"below {100 * LARGEST:.0f} %; run longer or leave this temperature out"
                 )

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from pyuq.errors import InputError
 from pyuq.io.trajectory import Trajectory
 
 PICOSECONDS = {"metal": 1.0, "real": 1e-3}  # unit of time of LAMMPS's unit styles that measure in Å
@@ -53,7 +54,7 @@ class Clock:
 
         Raises
         ------
-        ValueError
+        InputError
             What is said of the time step contradicts itself.
         """
         return _evenly(self._look(pieces))
@@ -83,14 +84,14 @@ class Clock:
 
         Raises
         ------
-        ValueError
+        InputError
             It does not agree; or nothing speaks of it.
         """
         steps = np.concatenate(self._steps)
         if self._times:
             self._check_times(steps, np.concatenate(self._times))
         elif self.timestep is None:
-            raise ValueError(
+            raise InputError(
                 "the file has no times: give the time step, timestep=0.002 (--timestep 0.002), or write them "
                 "(dump_modify time yes)"
             )
@@ -101,7 +102,7 @@ class Clock:
             return
         step = self.timestep * PICOSECONDS[self.units]
         if np.diff(piece.steps[:2]).sum() > 1 and not STEPS[0] <= step <= STEPS[1]:  # not frames
-            raise ValueError(
+            raise InputError(
                 f"timestep {self.timestep:g} in units {self.units} is {step:g} ps, which no simulation "
                 "takes for a step: expected ps (0.002) in units metal, fs (2) in units real"
             )
@@ -118,7 +119,7 @@ class Clock:
         else:
             wrong = self.timestep is not None and abs(self.timestep / mean - 1.0) > AGREE
         if wrong:
-            raise ValueError(
+            raise InputError(
                 f"timestep {self.timestep:g}, but the times in the file (ITEM: TIME) make it {mean:.5g} in units "
                 f"{self.units}: expected the same; leave out --timestep, or take the lines out where they are wrong "
                 "(a dump of `rerun` has those of its own input: sed '/^ITEM: TIME$/,+1d')"
@@ -171,7 +172,7 @@ class Clock:
             hint = f"velocities and moves fit together with {factor * self._said():.3g}"
             if not smooth:
                 hint = f"at the speeds in the file, a step of at least {factor * self._said():.3g} leads so far"
-            raise ValueError(
+            raise InputError(
                 f"time step {self._said():.4g} in units {self.units}, but from frame to frame atoms move {factor:.3g} "
                 f"times as far as their velocities (vx vy vz) take them: {hint}. Expected a time step, positions and "
                 "velocities of one run in the same units"

@@ -20,6 +20,7 @@ from pyuq.brief import brief
 from pyuq.diffusion.pooling import Pooled
 from pyuq.diffusion.regression import GUARD
 from pyuq.diffusion.self_diffusion import LEVEL, Diffusivity, SelfDiffusion
+from pyuq.errors import InputError
 
 BOLTZMANN = 8.617333262e-5  # eV/K
 S_PER_CM = 16.02176634  # S/cm in one e²/(eV Å ps)
@@ -120,11 +121,11 @@ class IonicConductivity:
 
         Raises
         ------
-        ValueError
+        InputError
             A temperature or volume that is not positive.
         """
         if not (self.temperature > 0 and self.volume > 0):
-            raise ValueError(
+            raise InputError(
                 f"temperature {self.temperature} K and volume {self.volume} Å³: expected positive numbers"
             )
         factor = S_PER_CM / (self.volume * BOLTZMANN * self.temperature)

@@ -8,6 +8,7 @@ import numpy as np
 
 from pyuq.brief import brief
 from pyuq.diffusion.self_diffusion import Diffusivity
+from pyuq.errors import InputError
 
 XI = 2.837297  # of the Ewald sum over images of a cubic cell
 BOLTZMANN_SI = 1.380649e-23  # J/K
@@ -56,11 +57,11 @@ class YehHummer:
 
         Raises
         ------
-        ValueError
+        InputError
             A crystal, or a cell that is not cubic.
         """
         if not everything or not all(d.resolved for d in everything):
-            raise ValueError(
+            raise InputError(
                 "the Yeh–Hummer correction holds in fluids only: here some species does not diffuse, so that its "
                 "framework takes up the momentum and there is no flow around periodic images. For a crystal run "
                 "several cell sizes and extrapolate them with SizeSeries"
@@ -69,12 +70,12 @@ class YehHummer:
         if not np.allclose(
             np.asarray(cell) @ np.transpose(cell), length**2 * np.eye(3), atol=0.01 * length**2
         ):
-            raise ValueError(
+            raise InputError(
                 f"cell {np.round(cell, 3).tolist()}: expected a cubic one for the constant {XI}"
             )
         for name in ("temperature", "viscosity"):
             if not 0 < (value := getattr(self, name)) < np.inf:
-                raise ValueError(f"{name} {value}: expected a positive number, K or mPa s")
+                raise InputError(f"{name} {value}: expected a positive number, K or mPa s")
         shift = XI * BOLTZMANN_SI * self.temperature * A2_PS
         shift /= 6.0 * np.pi * (1e-3 * self.viscosity) * (length * METRE)
         error = np.hypot(diffusivity.error, shift * self.viscosity_error / self.viscosity)
@@ -100,16 +101,16 @@ class SizeSeries:
 
         Raises
         ------
-        ValueError
+        InputError
             Fewer than two sizes, or numbers that are not positive.
         """
         lengths, values, errors = (np.asarray(v, dtype=float) for v in (lengths, values, errors))
         if len(np.unique(lengths)) < 2:
-            raise ValueError(
+            raise InputError(
                 f"cell edges {lengths.tolist()} Å: expected at least two different ones"
             )
         if not (lengths > 0).all() or not (errors > 0).all():
-            raise ValueError(
+            raise InputError(
                 f"cell edges {lengths.tolist()} Å, errors {errors.tolist()}: expected positive numbers"
             )
         design = np.column_stack([np.ones(len(lengths)), 1.0 / lengths]) / errors[:, None]

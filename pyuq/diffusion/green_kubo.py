@@ -8,6 +8,7 @@ from scipy import fft, integrate, stats
 
 from pyuq.brief import brief
 from pyuq.diffusion.self_diffusion import require_times
+from pyuq.errors import InputError
 
 BLOCK = 2**18  # doubles transformed at once
 FLAT = 2.0  # standard errors within which the running integral counts as flat
@@ -124,19 +125,19 @@ class GreenKubo:
 
         Raises
         ------
-        ValueError
+        InputError
             Fewer than two atoms, too few frames, or a velocity that is not finite.
         """
         velocities = np.asarray(velocities, dtype=float)
         n_frames, n_atoms = velocities.shape[:2]
         n_lags = n_frames // 4 if self.last is None else round(self.last / self.timestep)
         if n_atoms < 2 or not 4 <= n_lags < n_frames:
-            raise ValueError(
+            raise InputError(
                 f"{n_atoms} atoms and correlations over {n_lags} of {n_frames} frames: expected at least two "
                 "atoms and four frames, and fewer than the trajectory has"
             )
         if not np.isfinite(velocities).all():
-            raise ValueError("a velocity is not finite: expected numbers; did the run blow up?")
+            raise InputError("a velocity is not finite: expected numbers; did the run blow up?")
         by_atom = atom_vacf(velocities, n_lags)
         integral = integrate.cumulative_trapezoid(by_atom, dx=self.timestep, axis=0, initial=0) / 3
         first, flat = _plateau(integral)

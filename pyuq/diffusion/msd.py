@@ -4,6 +4,8 @@
 import numpy as np
 from scipy import fft
 
+from pyuq.errors import InputError
+
 BLOCK = 2**18  # doubles transformed at once, 2 MB: memory does not grow with the atoms
 LINE = 8  # doubles in a line of the cache
 
@@ -28,13 +30,13 @@ def remove_drift(
 
     Raises
     ------
-    ValueError
+    InputError
         The group is empty.
     """
     group = slice(None) if framework is None else np.asarray(framework)
     members = positions[:, group]
     if not members.shape[1]:
-        raise ValueError("the group that defines the frame of reference has no atom: expected some")
+        raise InputError("the group that defines the frame of reference has no atom: expected some")
     weights = None if masses is None else np.asarray(masses)[group]
     return positions - np.average(members, axis=1, weights=weights)[:, None, :]
 
@@ -66,7 +68,7 @@ def atom_msd(positions: np.ndarray, lags: np.ndarray) -> np.ndarray:
     lags = np.asarray(lags)
     n_frames = len(positions)
     if lags.min() < 1 or lags.max() >= n_frames:
-        raise ValueError(
+        raise InputError(
             f"lags reach from {lags.min()} to {lags.max()}: expected 1 to {n_frames - 1}, "
             f"as the trajectory has {n_frames} frames"
         )

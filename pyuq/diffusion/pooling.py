@@ -9,6 +9,7 @@ from scipy import stats
 
 from pyuq.brief import brief
 from pyuq.diffusion.self_diffusion import CAGED, Diffusivity, SelfDiffusion
+from pyuq.errors import InputError
 
 AGREE = 0.05  # p-value below which results disagree by more than their errors
 
@@ -100,11 +101,11 @@ def pool(results: Sequence[Diffusivity]) -> Pooled:
 
     Raises
     ------
-    ValueError
+    InputError
         No result.
     """
     if not results:
-        raise ValueError("no result to pool: expected at least one")
+        raise InputError("no result to pool: expected at least one")
     weights = np.array([r.n_atoms * r.duration for r in results])
     weights = weights / weights.sum()
     values = np.array([r.value for r in results])

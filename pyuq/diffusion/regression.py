@@ -15,6 +15,7 @@ import numpy as np
 from scipy import linalg, special, stats
 
 from pyuq.brief import brief
+from pyuq.errors import InputError
 
 N_LAGS = 40
 MIN_LAGS = 6  # in a window
@@ -73,17 +74,17 @@ def log_lags(n_frames: int, n_lags: int = N_LAGS, last: int | None = None) -> np
 
     Raises
     ------
-    ValueError
+    InputError
         Too few frames, or a last lag outside the trajectory.
     """
     if last is not None and not MIN_LAGS <= last < n_frames:
-        raise ValueError(
+        raise InputError(
             f"the last lag is {last} frames: expected {MIN_LAGS} to {n_frames - 1}, "
             f"as the trajectory has {n_frames} frames"
         )
     last = n_frames // 4 if last is None else last
     if last < MIN_LAGS:
-        raise ValueError(
+        raise InputError(
             f"{n_frames} frames give lags up to {last}: expected at least {MIN_LAGS}; "
             "run longer or write frames more often"
         )

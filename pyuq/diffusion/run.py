@@ -13,6 +13,7 @@ from pyuq import log
 from pyuq.diffusion import report
 from pyuq.diffusion.summary import Summary, summarise
 from pyuq.diffusion.trajectory import TrajectoryAnalysis
+from pyuq.errors import InputError, RunError
 from pyuq.io.files import check_distinct, check_folder, write_json, write_text
 
 RESULTS = ("diffusion.json", "diffusion.png", "arrhenius.png", "report.md")
@@ -48,7 +49,7 @@ def run_diffusion(
 
     Raises
     ------
-    ValueError
+    InputError
         As :meth:`TrajectoryAnalysis.compute` and :func:`summarise`; all that can be seen without reading is
         refused before.
     """
@@ -57,17 +58,17 @@ def run_diffusion(
         if len(temperatures) == 1:
             temperatures = list(temperatures) * len(trajectories)
         if len(temperatures) != len(trajectories) or not _positive(temperatures):
-            raise ValueError(
+            raise InputError(
                 f"temperatures {list(temperatures)} for {len(trajectories)} trajectories: expected one positive number "
                 "for all, or one for each"
             )
     if not _positive(predict):
-        raise ValueError(f"predict {list(predict)}: expected positive temperatures, K")
+        raise InputError(f"predict {list(predict)}: expected positive temperatures, K")
     charges = options.get("charges")
     if charges is not None and temperatures is None:
-        raise ValueError("charges ask for a conductivity, which needs the temperature in K too")
+        raise InputError("charges ask for a conductivity, which needs the temperature in K too")
     if predict and len(set(temperatures or ())) < 2:
-        raise ValueError("an extrapolation needs trajectories of at least two temperatures")
+        raise InputError("an extrapolation needs trajectories of at least two temperatures")
     analysis = TrajectoryAnalysis(timestep, **options)
     folder = check_folder(out)
     runs = [analysis.compute(path) for path in trajectories]
@@ -98,7 +99,7 @@ def _alone(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise RuntimeError(
+            raise RunError(
                 f"another process writes its results into {folder}: wait for it, or name another folder (--out)"
             ) from None
         except OSError:
@@ -122,7 +123,7 @@ def parse_ids(text: str) -> tuple[str, list[int]]:
 
     Raises
     ------
-    ValueError
+    InputError
         Another form.
     """
     name, found, ranges = text.partition("=")
@@ -134,5 +135,5 @@ def parse_ids(text: str) -> tuple[str, list[int]]:
     except ValueError:
         found = ""
     if not (name and found and ids):
-        raise ValueError(f"group {text!r}: expected a name and atom ids such as grain=1-32,40")
+        raise InputError(f"group {text!r}: expected a name and atom ids such as grain=1-32,40")
     return name, ids

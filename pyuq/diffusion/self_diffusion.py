@@ -18,6 +18,7 @@ from pyuq.diffusion.regression import (
     linear_window,
     log_lags,
 )
+from pyuq.errors import InputError
 
 PER_CM2_S = 1e-4  # cm²/s in one Å²/ps
 LEVEL = 0.95
@@ -192,7 +193,7 @@ def require_times(settings, *names: str) -> None:
     for name in names:
         value = getattr(settings, name)
         if value is not None and not 0 < value < np.inf:
-            raise ValueError(f"{name} {value}: expected a positive time")
+            raise InputError(f"{name} {value}: expected a positive time")
 
 
 @brief()
@@ -244,12 +245,12 @@ class SelfDiffusion:
 
         Raises
         ------
-        ValueError
+        InputError
             Another shape, no atoms, a position that is not finite, or too few frames.
         """
         positions = np.asarray(positions)
         if positions.ndim != 3 or positions.shape[2] != 3 or not positions.shape[1]:
-            raise ValueError(f"positions have shape {positions.shape}: expected (T, N, 3), N > 0")
+            raise InputError(f"positions have shape {positions.shape}: expected (T, N, 3), N > 0")
         last = None if self.last is None else round(self.last / self.timestep)
         lags = log_lags(len(positions), self.n_lags, last)
         by_atom = (atom_tensor_msd if self.tensor else atom_msd)(positions, lags)
@@ -277,7 +278,7 @@ class SelfDiffusion:
         """
         if not np.isfinite(by_atom).all():
             atom = int(np.argwhere(~np.isfinite(by_atom))[0, 1])
-            raise ValueError(
+            raise InputError(
                 f"atom {atom} of the group (counted from 0) has a position that is not finite: "
                 "expected numbers; did the run blow up?"
             )
@@ -323,7 +324,7 @@ class SelfDiffusion:
             return linear_window(lags, isotropic, kernels, 3 * isotropic.shape[1])
         first = int(np.searchsorted(lags * self.timestep, self.first * (1 - 1e-9)))
         if len(lags) - first < 3:
-            raise ValueError(
+            raise InputError(
                 f"the regression would start at {self.first} ps and leave {len(lags) - first} lags: expected "
                 f"a first lag well below the last one, {lags[-1] * self.timestep:.4g} ps"
             )

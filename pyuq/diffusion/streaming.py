@@ -7,6 +7,7 @@ import numpy as np
 
 from pyuq.brief import brief
 from pyuq.diffusion.regression import MIN_LAGS
+from pyuq.errors import InputError
 
 WIDTH = 4  # lags in each octave
 
@@ -48,7 +49,7 @@ class StreamingMSD:
         if self._origin is None:
             self._origin = positions[0].copy()
         elif positions.shape[1:] != self._origin.shape:
-            raise ValueError(
+            raise InputError(
                 f"frames have shape {positions.shape[1:]}, earlier ones had {self._origin.shape}: "
                 "expected the same atoms"
             )
@@ -93,7 +94,7 @@ class StreamingMSD:
             if count and lag << level <= last
         ]
         if len(rows) < MIN_LAGS:
-            raise ValueError(
+            raise InputError(
                 f"{self._n_frames} frames and a last lag of {last} frames give {len(rows)} lags: expected at least "
                 f"{MIN_LAGS}; run longer or write frames more often"
             )

@@ -11,6 +11,7 @@ from pyuq.diffusion.arrhenius import LARGEST, Arrhenius, ArrheniusFit
 from pyuq.diffusion.conductivity import Conductivity, IonicConductivity, haven_ratio
 from pyuq.diffusion.pooling import Pooled, pool
 from pyuq.diffusion.trajectory import TrajectoryResult
+from pyuq.errors import InputError
 
 
 @brief()
@@ -168,13 +169,13 @@ def summarise(
 
     Raises
     ------
-    ValueError
+    InputError
         Replicas of different cells, runs with different groups, charges without temperatures.
     """
     if charges is not None and temperatures is None:
-        raise ValueError("charges without temperatures: a conductivity needs both, in e and K")
+        raise InputError("charges without temperatures: a conductivity needs both, in e and K")
     if temperatures is not None and len(temperatures) != len(runs):
-        raise ValueError(
+        raise InputError(
             f"{len(temperatures)} temperatures for {len(runs)} trajectories: expected one for each"
         )
     every = [None] * len(runs) if temperatures is None else list(temperatures)
@@ -184,7 +185,7 @@ def summarise(
     )
     for condition in conditions:
         if list(condition.diffusivities) != list(conditions[0].diffusivities):
-            raise ValueError(
+            raise InputError(
                 f"{condition.runs[0].name} has {', '.join(condition.diffusivities)}, {conditions[0].runs[0].name} has "
                 f"{', '.join(conditions[0].diffusivities)}: expected the same species; choose those in common"
             )
@@ -199,7 +200,7 @@ def _condition(
     first = runs[0]
     for run in runs[1:]:
         if run.counts != first.counts:
-            raise ValueError(
+            raise InputError(
                 f"{run.name} has the atoms {run.counts}, {first.name} has {first.counts}: expected replicas of one "
                 "cell; give each its temperature, or analyse them on their own"
             )

@@ -17,6 +17,7 @@ from pyuq.diffusion.reference import Reference, Survey
 from pyuq.diffusion.regression import log_lags
 from pyuq.diffusion.self_diffusion import Diffusivity, SelfDiffusion, require_times
 from pyuq.diffusion.streaming import StreamingMSD
+from pyuq.errors import InputError
 from pyuq.io.trajectory import Trajectory, iterate_trajectory
 
 SAME_CELL = 1e-9  # relative change of a cell vector that counts as none
@@ -164,7 +165,7 @@ class TrajectoryAnalysis:
 
         Raises
         ------
-        ValueError
+        InputError
             Parameters that do not go together, a dump that names other units, what :func:`iterate_trajectory`
             refuses, a time step that contradicts the times or the velocities of the file, a group that has no
             atoms, a species without charge, no velocities, too few frames. The message names the file.
@@ -178,20 +179,20 @@ class TrajectoryAnalysis:
 
     def _check(self) -> None:
         if self.units not in PICOSECONDS:
-            raise ValueError(f"units {self.units}: expected one of {', '.join(PICOSECONDS)}")
+            raise InputError(f"units {self.units}: expected one of {', '.join(PICOSECONDS)}")
         require_times(self, "timestep", "first", "last")
         if bad := [s for s, q in (self.charges or {}).items() if not np.isfinite(q)]:
-            raise ValueError(f"charge {self.charges[bad[0]]} of {bad[0]}: expected a number, e")
+            raise InputError(f"charge {self.charges[bad[0]]} of {bad[0]}: expected a number, e")
         if self.skip < 0 or self.stride < 1:
-            raise ValueError(
+            raise InputError(
                 f"skip {self.skip} and stride {self.stride}: expected skip ≥ 0 and stride ≥ 1"
             )
         if self.stream and (self.tensor or self.green_kubo or self.blocks):
-            raise ValueError(
+            raise InputError(
                 "stream does not go with tensor, green_kubo or blocks, which need the whole trajectory: leave one out"
             )
         if self.blocks == 1 or self.blocks < 0:
-            raise ValueError(f"blocks {self.blocks}: expected at least 2, or 0 for none")
+            raise InputError(f"blocks {self.blocks}: expected at least 2, or 0 for none")
 
     def _compute(self, path) -> TrajectoryResult:
         clock, survey, record, reference = self._clock(), None, None, None
@@ -234,7 +235,7 @@ class TrajectoryAnalysis:
         with tqdm(desc=Path(str(path)).name, unit=" frames", disable=None) as bar:
             for piece in clock.watch(pieces):
                 if piece.units not in (None, self.units):
-                    raise ValueError(
+                    raise InputError(
                         f"the dump is in units {piece.units}, the analysis in units {self.units}: expected the same"
                     )
                 yield piece
@@ -252,7 +253,7 @@ class _Record:
         self.groups = _groups(analysis, piece)
         self.charges = _charges(analysis.charges, piece, self.groups)
         if analysis.green_kubo and piece.velocities is None:
-            raise ValueError(
+            raise InputError(
                 "no velocities, which Green–Kubo needs: write vx vy vz every few steps, so that vibrations are resolved"
             )
         keep = StreamingMSD if analysis.stream else _Frames
@@ -387,7 +388,7 @@ def _groups(analysis: TrajectoryAnalysis, piece: Trajectory) -> dict[str, np.nda
     groups = {name: piece.group(name) for name in species}
     for name, ids in analysis.groups.items():
         if name in groups:
-            raise ValueError(f"group {name} has the name of a species: expected another name")
+            raise InputError(f"group {name} has the name of a species: expected another name")
         groups[name] = piece.atoms(ids)
     return groups
 
@@ -400,13 +401,13 @@ def _charges(
         return None
     piece.group(list(charges))  # raises where a name is none of the species
     if not set(charges) & set(groups):
-        raise ValueError(
+        raise InputError(
             f"charges of {', '.join(charges)}, but {', '.join(groups)} are analysed: expected a species that carries "
             "charge among them"
         )
     analysed = np.any(list(groups.values()), axis=0)
     if missing := sorted(set(piece.species[analysed]) - set(charges)):
-        raise ValueError(
+        raise InputError(
             f"no charge for {', '.join(missing)}: expected one for every species analysed, e.g. "
             f"{missing[0]}=1 (0 where it carries none)"
         )

@@ -22,6 +22,7 @@ import numpy as np
 from ase import Atoms
 
 from pyuq.brief import brief
+from pyuq.errors import InputError, RunError
 from pyuq.hal import provenance
 from pyuq.hal.provenance import DATABASE, START, STATE, TEST
 from pyuq.hal.report import say, write_report
@@ -184,7 +185,7 @@ class Loop:
                 result.info = {**result.info, "source": "start", "start": index}
                 kept.append(result)
         if not any(len(atoms) > 1 for atoms in kept):
-            raise RuntimeError(
+            raise RunError(
                 f"none of {sum(len(atoms) > 1 for atoms in frames)} start structures got a label: "
                 f"{self.state.failures[-1]['reason']}"
             )
@@ -468,7 +469,7 @@ class Loop:
             try:
                 type_indices(atoms, self.settings.elements)
             except ValueError as error:
-                raise ValueError(f"{self.toml} [{table}]: {error} ([basis] elements)") from error
+                raise InputError(f"{self.toml} [{table}]: {error} ([basis] elements)") from error
         return frames
 
     def _refuse_what_cannot_walk(self, frames: list[Atoms]) -> None:
@@ -476,9 +477,9 @@ class Loop:
             try:
                 box_of(atoms)
             except ValueError as error:
-                raise ValueError(f"{self.toml} [start]: structure {index}: {error}") from error
+                raise InputError(f"{self.toml} [start]: structure {index}: {error}") from error
         if not any(len(atoms) > 1 for atoms in frames):
-            raise ValueError(
+            raise InputError(
                 f"{self.toml} [start]: a lone atom has nowhere to go: no structure has two atoms or more"
             )
 
@@ -491,7 +492,7 @@ class Loop:
 
         Raises
         ------
-        ValueError
+        InputError
             Labels are lost, or are not those that the run left.
         """
         state = self.state
@@ -500,7 +501,7 @@ class Loop:
         for damage in provenance.damages(self.folder, state, self.settings):
             name = damage.path.relative_to(self.folder).as_posix()
             if not (how := self._mend(name)):
-                raise ValueError(f"{damage}; {provenance.remedy(name)}")
+                raise InputError(f"{damage}; {provenance.remedy(name)}")
             say(f"{damage}; {how}")
 
     def _mend(self, name: str) -> str:
@@ -573,7 +574,7 @@ class Loop:
             f"folders of the walkers: {self.folder / 'iterations'}. Changed settings need another `folder`; the same "
             "command goes on as it is"
         )
-        raise RuntimeError(". ".join(lines))
+        raise RunError(". ".join(lines))
 
     def _iteration_folder(self) -> Path:
         return self.folder / "iterations" / f"{self.state.iteration:04d}"
@@ -608,7 +609,7 @@ def require_trusted(settings: Settings, path: Path, trust: bool) -> None:
 
     Raises
     ------
-    ValueError
+    InputError
         Names what runs code, or a module that anybody may write.
     """
     labels, here = settings.labels, path.parent.resolve()
@@ -657,7 +658,7 @@ def run_hal(path, comm=None, assignments: Iterable[str] = (), trust: bool = Fals
         require_trusted(settings, path, trust)
     folder = path.parent.resolve() / settings.folder
     if comm is not None and comm.size < settings.loop.ranks:
-        raise ValueError(
+        raise InputError(
             f"[loop] ranks = {settings.loop.ranks}, but this job has only {comm.size} ranks"
         )
     if comm is not None and comm.rank > 0:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from pyuq import log
+from pyuq.errors import InputError
 from pyuq.hal.provenance import damages
 from pyuq.hal.settings import Settings
 from pyuq.hal.state import State, load_state
@@ -145,7 +146,7 @@ def status(path, assignments: Iterable[str] = ()) -> str:
 
     Raises
     ------
-    ValueError
+    InputError
         There is no run, or its state is damaged.
     """
     from pyuq.hal.settings import load_settings
@@ -154,7 +155,7 @@ def status(path, assignments: Iterable[str] = ()) -> str:
     folder = Path(path).parent / settings.folder
     state = load_state(folder / "state.json")
     if state is None:
-        raise ValueError(f"no run in {folder}: start it with `pyuq hal run {path}`")
+        raise InputError(f"no run in {folder}: start it with `pyuq hal run {path}`")
     found = [f"damaged: {damage}" for damage in damages(folder, state, settings)]
     if found:
         found.append(

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from pyuq.brief import brief
+from pyuq.errors import InputError
 from pyuq.inference.pops import UNCERTAINTIES
 from pyuq.io.masses import refuse_wrong_masses
 from pyuq.models.fit import FitSettings, RepulsionSettings, Solver, Weights
@@ -104,9 +105,9 @@ class Labels:
         positive(workers=self.workers)
         limits(timeout=self.timeout, max_force=self.max_force)
         if self.kind == "lammps" and not self.commands:
-            raise ValueError("kind = 'lammps' needs `commands` (pair_style, pair_coeff)")
+            raise InputError("kind = 'lammps' needs `commands` (pair_style, pair_coeff)")
         if self.kind == "ase" and ":" not in self.calculator:
-            raise ValueError(f"calculator = '{self.calculator}'; expected 'module:attribute'")
+            raise InputError(f"calculator = '{self.calculator}'; expected 'module:attribute'")
 
 
 @brief()
@@ -165,9 +166,9 @@ class MD:
         positive(temperature=min(ends(self.temperature)), timestep=self.timestep, steps=self.steps)
         positive(thermostat_damp=self.thermostat_damp, barostat_damp=self.barostat_damp)
         if self.ensemble == "npt" and self.pressure is None:
-            raise ValueError("ensemble = 'npt' needs `pressure`")
+            raise InputError("ensemble = 'npt' needs `pressure`")
         if self.ensemble == "nvt" and self.pressure is not None:
-            raise ValueError("ensemble = 'nvt' has no pressure; expected 'npt' or 'langevin'")
+            raise InputError("ensemble = 'nvt' has no pressure; expected 'npt' or 'langevin'")
 
 
 @brief()
@@ -187,9 +188,9 @@ class Bias:
         choose("mode", self.mode, ("global", "local"))
         positive(window=self.window)
         if min(ends(self.tau_rel)) < 0:
-            raise ValueError(f"tau_rel = {self.tau_rel}; expected 0 (no bias) or more")
+            raise InputError(f"tau_rel = {self.tau_rel}; expected 0 (no bias) or more")
         if self.volume is not None and not self.volume > 1:
-            raise ValueError(f"volume = {self.volume}; expected a factor above 1")
+            raise InputError(f"volume = {self.volume}; expected a factor above 1")
 
 
 @brief()
@@ -254,11 +255,11 @@ class Stop:
         limits(energy_error=self.energy_error)
         limits(**(force if isinstance(force, dict) else {"force_error": force}))
         if not self.memory > 1:
-            raise ValueError(f"memory = {self.memory}; expected a number of labels above 1")
+            raise InputError(f"memory = {self.memory}; expected a number of labels above 1")
         if not 0 < self.confidence < 1:
-            raise ValueError(f"confidence = {self.confidence}; expected a number between 0 and 1")
+            raise InputError(f"confidence = {self.confidence}; expected a number between 0 and 1")
         if self.threshold == float("inf") and not (self.energy_error or force or self.grade):
-            raise ValueError(
+            raise InputError(
                 "threshold = inf leaves no trigger; expected a number, `energy_error`, `force_error` or `grade`"
             )
 
@@ -373,9 +374,9 @@ class Settings:
         choose("uncertainty", self.uncertainty, UNCERTAINTIES)
         choose("family", self.family, FAMILIES)
         if (self.basis is None) == (self.model is None):
-            raise ValueError("expected one of the tables [basis] and [model]")
+            raise InputError("expected one of the tables [basis] and [model]")
         if self.model is not None and (self.groups or self.one_body):
-            raise ValueError("[groups] and [one_body] belong to [basis]; a [model] has none")
+            raise InputError("[groups] and [one_body] belong to [basis]; a [model] has none")
 
     @property
     def fit(self) -> FitSettings:
@@ -420,7 +421,7 @@ def load_settings(path, assignments: Iterable[str] = ()) -> Settings:
 
     Raises
     ------
-    ValueError
+    InputError
         A mistake in the file; the message names file, table and key.
     """
     table = load_toml(path)
@@ -430,7 +431,7 @@ def load_settings(path, assignments: Iterable[str] = ()) -> Settings:
         basis_from_table(settings.basis, f"{path} [basis]", settings.family)
     limits = settings.stop.force_error
     if isinstance(limits, dict) and (unknown := sorted(set(limits) - set(settings.elements))):
-        raise ValueError(
+        raise InputError(
             f"{path} [stop] force_error: element {', '.join(unknown)}; expected of "
             f"{' '.join(settings.elements)}"
         )

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from pyuq.brief import brief
+from pyuq.errors import InputError
 from pyuq.hal.settings import changed_keys
 from pyuq.io.files import atomic_write, read_json, write_json
 
@@ -83,7 +84,7 @@ def load_state(path: Path) -> State | None:
 
     Raises
     ------
-    ValueError
+    InputError
         The file is not one of ours.
     """
     if not path.is_file():
@@ -91,9 +92,9 @@ def load_state(path: Path) -> State | None:
     try:
         state = State(**read_json(path, REMEDY))
     except TypeError as error:
-        raise ValueError(f"{path} is not the state of a run: {error}") from error
+        raise InputError(f"{path} is not the state of a run: {error}") from error
     if state.stage not in STAGES:
-        raise ValueError(f"{path}: stage '{state.stage}'; expected one of {', '.join(STAGES)}")
+        raise InputError(f"{path}: stage '{state.stage}'; expected one of {', '.join(STAGES)}")
     return state
 
 
@@ -102,7 +103,7 @@ def resume(path: Path, settings: dict) -> State:
 
     Raises
     ------
-    ValueError
+    InputError
         The run was begun with other settings.
     """
     try:
@@ -120,7 +121,7 @@ def resume(path: Path, settings: dict) -> State:
         return State(settings)
     state.settings.setdefault("uncertainty", "bayes")  # of runs from before there was a choice
     if changed := changed_keys(state.settings, settings):
-        raise ValueError(
+        raise InputError(
             f"the run in {path.parent} was begun with other settings: "
             + ", ".join(f"{k} ({state.settings.get(k)} -> {settings.get(k)})" for k in changed)
             + "; put them back, or choose another `folder`"

@@ -16,6 +16,7 @@ import numpy as np
 from ase import Atoms
 
 from pyuq.calibration import Recalibration, StudentScale
+from pyuq.errors import InputError
 from pyuq.hal.settings import Stop
 
 START_LABELS = 10.0  # that a calibration counts for at most: the potentials of the loop are others
@@ -30,7 +31,7 @@ def start_beliefs(path: Path | None, elements: Sequence[str]) -> Beliefs:
 
     Raises
     ------
-    ValueError
+    InputError
         The calibration holds neither the energy nor a species.
     """
     if path is None:
@@ -40,7 +41,7 @@ def start_beliefs(path: Path | None, elements: Sequence[str]) -> Beliefs:
     if "energy" in scales:
         found["energy"] = scales["energy"]["all"]
     if not found:
-        raise ValueError(f"{path} holds no calibration of the energy or of {', '.join(elements)}")
+        raise InputError(f"{path} holds no calibration of the energy or of {', '.join(elements)}")
     return {key: asdict(one.student.tempered(START_LABELS)) for key, one in found.items()}
 
 

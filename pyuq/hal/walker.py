@@ -18,6 +18,7 @@ import numpy as np
 from ase import Atoms
 
 from pyuq.brief import brief
+from pyuq.errors import InputError, RunError
 from pyuq.hal.settings import Settings, ends
 from pyuq.io.files import write_text
 from pyuq.io.lammps_data import read_data, type_indices, write_data
@@ -301,12 +302,12 @@ def check_files(folder: Path, settings: Settings) -> None:
 
     Raises
     ------
-    ValueError
+    InputError
         Names the file, and what is wrong in it.
     """
     if (folder / ERROR).exists():
         if not (folder / ERROR).read_text().strip():
-            raise ValueError(f"{folder / ERROR}: empty")
+            raise InputError(f"{folder / ERROR}: empty")
         return
     read_values(folder / OUTCOME)
     read_data(folder / FINAL, settings.elements)
@@ -317,7 +318,7 @@ def check_run(folder: Path, settings: Settings) -> None:
 
     Raises
     ------
-    ValueError
+    InputError
         See :func:`check_files`.
     """
     check_files(folder, settings)
@@ -330,11 +331,11 @@ def read_values(path: Path) -> dict[str, float]:
 
     Raises
     ------
-    ValueError
+    InputError
         There is no such file, or it is damaged.
     """
     if not path.is_file():
-        raise ValueError(f"no file {path}")
+        raise InputError(f"no file {path}")
     text = re.sub(
         r"(?<=[ :])(-?)(nan|inf)\b",
         lambda m: {"nan": "NaN", "inf": m[1] + "Infinity"}[m[2]],
@@ -344,7 +345,7 @@ def read_values(path: Path) -> dict[str, float]:
         values = json.loads(text)
         return {name: float(values[name]) for name in values}
     except (ValueError, TypeError) as error:
-        raise ValueError(f"{path}: damaged, {error}") from error
+        raise InputError(f"{path}: damaged, {error}") from error
 
 
 def clear_unfinished(folder: Path) -> None:
@@ -391,7 +392,7 @@ def outcome(folder: Path, settings: Settings, c: Conditions) -> Outcome:
     """
     if (folder / ERROR).exists():
         if not (_has_moved(folder) or _given_up(folder)):
-            raise RuntimeError(f"LAMMPS failed in {folder}: {error_of(folder)}")
+            raise RunError(f"LAMMPS failed in {folder}: {error_of(folder)}")
         return Outcome("discarded", error_of(folder), None, {})
     values = read_values(folder / OUTCOME)
     if wild := [name for name, value in values.items() if not isfinite(value)]:

@@ -32,6 +32,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import cholesky, solve_triangular
 
+from pyuq.errors import InputError
 from pyuq.inference.rows import Reducer, RowBlock
 from pyuq.models.regression import NormalEquations
 
@@ -67,7 +68,7 @@ def whitening(
 
     Raises
     ------
-    ValueError
+    InputError
         The equations are singular in double precision.
     """
     d = np.broadcast_to(np.asarray(prior_variance, dtype=float), (normal.nfeatures,))
@@ -78,7 +79,7 @@ def whitening(
     try:
         factor = cholesky(A, lower=True, overwrite_a=True)
     except np.linalg.LinAlgError:
-        raise ValueError(
+        raise InputError(
             "the normal equations are singular in double precision: "
             "give a smaller prior variance or a larger noise variance"
         ) from None
@@ -223,7 +224,7 @@ def pops(
 
     Raises
     ------
-    ValueError
+    InputError
         No row says anything of the weights.
     """
     reducer, size = reducer or Reducer(), white.shape[1]
@@ -238,7 +239,7 @@ def pops(
     determined = float(reducer.total(np.array([determined]))[0])
     nrows = int(counts.sum())
     if not nrows:
-        raise ValueError(
+        raise InputError(
             "no label depends on the weights: all features are zero (a cutoff below the distances of neighbours?)"
         )
     threshold = float(_EDGES[np.searchsorted(np.cumsum(counts), 0.5 * nrows, side="right")])

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from pyuq.brief import brief
+from pyuq.errors import InputError
 
 CHUNK = 2**23  # bytes read at once
 
@@ -85,7 +86,7 @@ class LammpsDump:
 
     Raises
     ------
-    ValueError
+    InputError
         No dump, a column missing, a frame cut short, a bad number, atoms lost, ids or types that change.
     """
 
@@ -97,7 +98,7 @@ class LammpsDump:
         text = self._first_frame()
         header = self._header(text, 0)
         if header is None:
-            raise ValueError(f"{self.path}: the first frame is cut short, found {len(text)} bytes")
+            raise InputError(f"{self.path}: the first frame is cut short, found {len(text)} bytes")
         self.columns = header.columns
         self.pbc = header.pbc
         self.units = header.units
@@ -132,9 +133,9 @@ class LammpsDump:
 
     def _check_format(self) -> None:
         if not self.path.is_file():
-            raise ValueError(f"no file {self.path}")
+            raise InputError(f"no file {self.path}")
         if self.path.suffix in (".zst", ".bin", ".h5md", ".nc"):
-            raise ValueError(
+            raise InputError(
                 f"{self.path}: expected a text dump, plain or .gz; found {self.path.suffix}. "
                 "Unpack it, or convert it with LAMMPS's rerun or MDAnalysis"
             )
@@ -148,12 +149,12 @@ class LammpsDump:
         except EOFError:  # a gzip stream that ends before its trailer
             if self.partial:
                 return b""
-            raise ValueError(
+            raise InputError(
                 f"{self.path}: the compressed file is cut short. Was the run killed? "
                 "Unpack what is there with gzip -dc and read that with partial=True (--partial)"
             ) from None
         except (gzip.BadGzipFile, zlib.error) as error:
-            raise ValueError(f"{self.path}: the compressed file is damaged ({error})") from None
+            raise InputError(f"{self.path}: the compressed file is damaged ({error})") from None
 
     def _first_frame(self) -> bytes:
         """As much of the beginning as the first frame may take."""
@@ -162,7 +163,7 @@ class LammpsDump:
             while text.count(b"ITEM: TIMESTEP") < 2 and (fresh := self._read(file, len(text))):
                 text += fresh
         if not text.startswith(b"ITEM:"):
-            raise ValueError(
+            raise InputError(
                 f"{self.path} is no LAMMPS text dump: expected 'ITEM: TIMESTEP', found {text[:20]!r}"
             )
         return text
@@ -178,7 +179,7 @@ class LammpsDump:
             return _Header.parse(lines, table)
         except (ValueError, IndexError) as error:
             number = self._lines + text.count(b"\n", 0, start) + 1
-            raise ValueError(
+            raise InputError(
                 f"{self.path}, line {number}: the header of a frame cannot be read ({error}): {lines[:10]}"
             ) from None
 
@@ -186,7 +187,7 @@ class LammpsDump:
         names, have = ["id", "type"], set(self.columns)
         found = next(((c, s) for c, s in POSITIONS if have.issuperset(c)), None)
         if found is None or not have.issuperset(names):
-            raise ValueError(
+            raise InputError(
                 f"{self.path} has the columns {' '.join(self.columns)}: expected id, type and "
                 "xu yu zu (or xsu, x, xs); write it with 'dump 1 all custom N FILE id type xu yu zu'"
             )
@@ -218,11 +219,11 @@ class LammpsDump:
             return None, start
         where = f"{self.path}, step {header.step}"
         if header.columns != self.columns:
-            raise ValueError(
+            raise InputError(
                 f"{where}: columns changed from {' '.join(self.columns)} to {' '.join(header.columns)}"
             )
         if header.n_atoms != self._n_atoms:
-            raise ValueError(
+            raise InputError(
                 f"{where}: {header.n_atoms} atoms, {self._n_atoms} in the first frame; were atoms lost? "
                 "Expected the same atoms in all frames"
             )
@@ -232,7 +233,7 @@ class LammpsDump:
         end, bad = parse_table(text, header.table, self._slots, table)
         if bad >= 0:
             row = text[header.table :].split(b"\n", bad + 1)[bad].decode(errors="replace")
-            raise ValueError(
+            raise InputError(
                 f"{where}: expected {len(self.columns)} columns of numbers, found {row!r} in row {bad + 1}"
             )
         if end < 0:
@@ -248,7 +249,7 @@ class LammpsDump:
             self._types = self._whole(table[:, 1:2], "type", where)[:, 0]
         elif (changed := table[:, 1] != self._types).any():
             k = int(changed.argmax())
-            raise ValueError(
+            raise InputError(
                 f"{where}: atom {self._sorted_ids[k]} has type {table[k, 1]:.0f}, it had {self._types[k]}: "
                 "expected atoms that keep their type"
             )
@@ -281,7 +282,7 @@ class LammpsDump:
             bad = ~((values == np.round(values)) & (np.abs(values) < LARGEST))
         if bad.any():
             k = int(bad.any(axis=1).argmax())
-            raise ValueError(
+            raise InputError(
                 f"{where}: atom {self._sorted_ids[k]} has {what} {' '.join(f'{v:g}' for v in values[k])}: "
                 f"expected whole numbers below {LARGEST}"
             )
@@ -290,17 +291,17 @@ class LammpsDump:
     def _sort(self, ids: np.ndarray, where: str) -> None:
         """Find the order of a frame's atoms."""
         if (bad := ~((ids == np.round(ids)) & (np.abs(ids) < 2.0**53))).any():
-            raise ValueError(f"{where}: atom id {ids[bad][0]:g}: expected a whole number")
+            raise InputError(f"{where}: atom id {ids[bad][0]:g}: expected a whole number")
         order = np.argsort(ids, kind="stable")
         found = ids[order].astype(np.int64)
         if self._sorted_ids is None:
             if (double := found[1:] == found[:-1]).any():
-                raise ValueError(f"{where}: atom id {found[1:][double][0]} appears twice")
+                raise InputError(f"{where}: atom id {found[1:][double][0]} appears twice")
             self._sorted_ids = found
         elif not np.array_equal(found, self._sorted_ids):
             gone = np.setdiff1d(self._sorted_ids, found)
             new = np.setdiff1d(found, self._sorted_ids)
-            raise ValueError(
+            raise InputError(
                 f"{where}: ids changed; gone: {gone[:5].tolist()}, new: {new[:5].tolist()}. "
                 "Expected the same atoms in all frames; dump a fixed group"
             )
@@ -316,7 +317,7 @@ class LammpsDump:
         if header is not None:
             rows = text.count(b"\n", header.table)
             found = f"after {rows} of {header.n_atoms} atoms (step {header.step})"
-        raise ValueError(
+        raise InputError(
             f"{self.path}: the last frame is cut short {found}. Was the run killed, or is it still "
             "running? Read the frames before it with partial=True (--partial)"
         )
@@ -343,7 +344,7 @@ class _Header:
         box = next((name for name in items if name.startswith("BOX BOUNDS")), "BOX BOUNDS")
         for name in ("TIMESTEP", "NUMBER OF ATOMS", box):
             if name not in items:
-                raise ValueError(f"no ITEM: {name}, which stands above the atoms of every frame")
+                raise InputError(f"no ITEM: {name}, which stands above the atoms of every frame")
         rows = [[_number(v) for v in line.split()] for line in lines[items[box] + 1 :][:3]]
         cell, origin = _cell(rows, general="abc" in box)
         boundary = [
@@ -351,7 +352,7 @@ class _Header:
         ]
         columns = lines[-1].split()[2:]
         if (n_atoms := int(lines[items["NUMBER OF ATOMS"] + 1])) < 1:
-            raise ValueError(f"{n_atoms} atoms: expected at least one")
+            raise InputError(f"{n_atoms} atoms: expected at least one")
         return cls(
             step=int(lines[items["TIMESTEP"] + 1]),
             n_atoms=n_atoms,
@@ -372,14 +373,14 @@ def _number(text: str) -> float:
             return value
     except ValueError:
         pass
-    raise ValueError(f"expected a number, found {text.strip()!r}")
+    raise InputError(f"expected a number, found {text.strip()!r}")
 
 
 def _cell(rows: list[list[float]], general: bool) -> tuple[np.ndarray, np.ndarray]:
     """Cell and corner from the three lines of BOX BOUNDS."""
     wanted = (4,) if general else (2, 3)
     if [len(row) for row in rows] not in [[n] * 3 for n in wanted]:
-        raise ValueError(
+        raise InputError(
             f"ITEM: BOX BOUNDS with {rows}: expected three lines of {' or '.join(map(str, wanted))} numbers"
         )
     return _general(rows) if general else _restricted(rows)

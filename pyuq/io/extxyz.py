@@ -19,6 +19,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.data import atomic_numbers
 from ase.io.extxyz import key_val_dict_to_str
 
+from pyuq.errors import InputError
 from pyuq.io import predictions
 from pyuq.io.files import atomic_write
 
@@ -72,12 +73,12 @@ def read(path) -> list[Atoms]:
 
     Raises
     ------
-    ValueError
+    InputError
         The file cannot be read or holds no frame.
     """
     path = Path(path)
     if not path.is_file():
-        raise ValueError(f"no file {path}")
+        raise InputError(f"no file {path}")
     if is_extxyz(path):
         frames = list(stream(path))
     else:
@@ -85,16 +86,16 @@ def read(path) -> list[Atoms]:
             # Under mpirun ASE would otherwise take reading for a collective operation.
             frames = ase.io.read(path, index=":", parallel=False)
         except Exception as error:
-            raise ValueError(
+            raise InputError(
                 f"{path} cannot be read as structures ({type(error).__name__}: {error}); expected extended XYZ "
                 "(.xyz, .extxyz) or another file that ASE knows by its name"
             ) from error
         try:
             frames = [adopt(atoms) for atoms in frames]
         except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
+            raise InputError(f"{path}: {error}") from error
     if not frames:
-        raise ValueError(f"{path} holds no structure")
+        raise InputError(f"{path} holds no structure")
     return frames
 
 
@@ -121,7 +122,7 @@ def count(path) -> int:
 
     Raises
     ------
-    ValueError
+    InputError
         See :func:`read`.
     """
     return sum(1 for _ in stream(path, ()))
@@ -142,13 +143,13 @@ def stream(path, wanted: Container[int] | None = None) -> Iterator[Atoms | None]
 
     Raises
     ------
-    ValueError
+    InputError
         There is no such file, or a frame cannot be read. ASE ends at a blank line or a frame that is cut short
         without a word, and with it the structures behind.
     """
     path, number = Path(path), 0
     if not path.is_file():
-        raise ValueError(f"no file {path}")
+        raise InputError(f"no file {path}")
     with _open(path) as file:
         while True:
             try:
@@ -158,7 +159,7 @@ def stream(path, wanted: Container[int] | None = None) -> Iterator[Atoms | None]
                 lines = [line, *_further(file, line, wanted is None or number in wanted)]
                 atoms = _parse(lines) if len(lines) > 1 else None
             except Exception as error:
-                raise ValueError(f"{path}: frame {number} cannot be read: {error}") from error
+                raise InputError(f"{path}: frame {number} cannot be read: {error}") from error
             yield atoms
             number += 1
 
@@ -166,11 +167,11 @@ def stream(path, wanted: Container[int] | None = None) -> Iterator[Atoms | None]
 def _further(file: TextIO, first: str, keep: bool) -> list[str]:
     """Lines of a frame behind its first; none of them unless they are to be kept."""
     if not first.strip().isdecimal():
-        raise ValueError(f"expected the number of its atoms, found {first[:40]!r}")
+        raise InputError(f"expected the number of its atoms, found {first[:40]!r}")
     natoms, lines = int(first), []
     for found in range(natoms + 1):
         if not (line := file.readline()):
-            raise ValueError(
+            raise InputError(
                 f"the file ends before it: {max(found - 1, 0)} of {natoms} atoms are there"
             )
         if keep:
@@ -186,7 +187,7 @@ def _parse(lines: list[str]) -> Atoms:
     try:
         atoms = ase.io.read(StringIO(text), format="extxyz", parallel=False)
     except KeyError as error:
-        raise ValueError(f"{error} is unknown") from error
+        raise InputError(f"{error} is unknown") from error
     if masses:
         found = atoms.get_masses()
         found[list(masses)] = list(masses.values())
@@ -209,7 +210,7 @@ class Comment:
 
     Raises
     ------
-    ValueError
+    InputError
         A key twice, a label that is no number, columns that no reader could tell apart.
     """
 
@@ -220,7 +221,7 @@ class Comment:
         for entry in found:
             key = SPELT.get(entry[1].lower(), entry[1])
             if key in self.values:
-                raise ValueError(f"{key}= is there twice: leave one")
+                raise InputError(f"{key}= is there twice: leave one")
             self.values[key] = entry[2].strip("\"'{}[] ")
             self.text += line.strip()[end : entry.start(1)] + key
             end = entry.end(1)
@@ -234,19 +235,19 @@ class Comment:
         given = self.values.get("Properties", "species:S:1:pos:R:3")
         parts = given.split(":")
         if len(parts) % 3 or not all(p.isdecimal() and int(p) > 0 for p in parts[2::3]):
-            raise ValueError(f"Properties={given[:60]}: expected NAME:TYPE:COUNT, again and again")
+            raise InputError(f"Properties={given[:60]}: expected NAME:TYPE:COUNT, again and again")
         columns, start = {}, 0
         for k in range(0, len(parts), 3):
             name = parts[k].lower()
             parts[k] = name if name in COLUMNS else parts[k]
             if parts[k] in columns:
-                raise ValueError(f"Properties has the column {parts[k]} twice: leave one")
+                raise InputError(f"Properties has the column {parts[k]} twice: leave one")
             columns[parts[k]] = slice(start, start + int(parts[k + 2]))
             start += int(parts[k + 2])
         if not {"pos", "positions"} & columns.keys() or not SPECIES & columns.keys():
-            raise ValueError(f"Properties={given[:60]}: expected columns species and pos")
+            raise InputError(f"Properties={given[:60]}: expected columns species and pos")
         if {"force", "forces"} <= columns.keys():
-            raise ValueError("Properties has two columns of forces, force and forces: leave one")
+            raise InputError("Properties has two columns of forces, force and forces: leave one")
         self.text = self.text.replace(given, ":".join(parts), 1)
         return columns
 
@@ -262,7 +263,7 @@ class Comment:
         for k, row in enumerate(rows):
             # Plain XYZ, which names no columns, may have more of them.
             if len(row) < width or ("Properties" in self.values and len(row) > width):
-                raise ValueError(
+                raise InputError(
                     f"atom {k + 1} has {len(row)} columns, Properties says {width}: {' '.join(row)[:60]!r}"
                 )
         if "id" in self.columns:
@@ -275,7 +276,7 @@ class Comment:
             elif symbol not in atomic_numbers:
                 meant = next((s for s in _candidates(symbol) if s in atomic_numbers), "")
                 hint = f"; write {meant}" if meant else ""
-                raise ValueError(f"atom {k + 1}: {symbol!r} is no chemical symbol{hint}")
+                raise InputError(f"atom {k + 1}: {symbol!r} is no chemical symbol{hint}")
         return masses
 
 
@@ -284,9 +285,9 @@ def _check_numbers(key: str, value: str) -> None:
     try:
         [float(word) for word in words]
     except ValueError:
-        raise ValueError(f"{key}={value[:40]} is no number") from None
+        raise InputError(f"{key}={value[:40]} is no number") from None
     if len(words) != NUMBERS[key]:
-        raise ValueError(f"{key} has {len(words)} numbers, expected {NUMBERS[key]}")
+        raise InputError(f"{key} has {len(words)} numbers, expected {NUMBERS[key]}")
 
 
 def _order(rows: list[list[str]], column: int) -> None:
@@ -294,10 +295,10 @@ def _order(rows: list[list[str]], column: int) -> None:
     try:
         ids = [int(row[column]) for row in rows]
     except ValueError as error:
-        raise ValueError(f"column id: {error}") from None
+        raise InputError(f"column id: {error}") from None
     if len(set(ids)) < len(ids):
         twice = next(i for i, n in Counter(ids).items() if n > 1)
-        raise ValueError(f"id {twice} is there twice: expected one for each atom")
+        raise InputError(f"id {twice} is there twice: expected one for each atom")
     rows[:] = [row for _, row in sorted(zip(ids, rows, strict=True))]
 
 
@@ -324,7 +325,7 @@ def adopt(atoms: Atoms, mark: str = "") -> Atoms:
 
     Raises
     ------
-    ValueError
+    InputError
         A virial and a stress that are not the same.
     """
     known, virial = atoms.calc.results if atoms.calc is not None else {}, atoms.info.get("virial")
@@ -342,7 +343,7 @@ def adopt(atoms: Atoms, mark: str = "") -> Atoms:
         if stress is None:
             stress = found
         elif fault := disagreement(-found * atoms.get_volume(), stress, atoms.get_volume()):
-            raise ValueError(fault)
+            raise InputError(fault)
     atoms = labelled(atoms, energy, forces, stress)
     for name in ("force", "forces"):
         atoms.arrays.pop(name, None)

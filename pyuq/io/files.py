@@ -16,7 +16,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from pyuq.errors import InputError
+from pyuq.errors import InputError, RunError
 from pyuq.io.identity import UNSEALED, check_seal, seal
 
 _PIECE = 2**24  # bytes of a file that are held at a time while it is summed
@@ -138,7 +138,7 @@ def check_distinct(paths: Iterable) -> None:
     seen = set()
     for path in map(Path, paths):
         if path.resolve() in seen:
-            raise ValueError(f"{path} is named twice: name each file once")
+            raise InputError(f"{path} is named twice: name each file once")
         seen.add(path.resolve())
 
 
@@ -210,7 +210,7 @@ class Lock:
         except BlockingIOError:
             holder = self._file.read().strip()
             self._file.close()
-            raise RuntimeError(
+            raise RunError(
                 f"another process is running in {folder}{f' ({holder})' if holder else ''}: wait for its end, or end it"
             ) from None
         with suppress(OSError):  # who it is only helps; a full disk must not keep us out
@@ -279,14 +279,14 @@ def read_json(path, remedy: str = ""):
 
     Raises
     ------
-    ValueError
+    InputError
         The file is damaged.
     """
     text = Path(path).read_bytes()
     try:
         data = json.loads(text)
     except ValueError as error:
-        raise ValueError(f"{path}: damaged, {error}" + (f"; {remedy}" if remedy else "")) from error
+        raise InputError(f"{path}: damaged, {error}" + (f"; {remedy}" if remedy else "")) from error
     if isinstance(data, dict):
         check_seal(path, data, text, remedy=remedy)
         data = {k: v for k, v in data.items() if k not in UNSEALED}
@@ -348,22 +348,22 @@ def read_tensors(
 
     Raises
     ------
-    ValueError
+    InputError
         There is no such file, or it is damaged or of another format.
     """
     if not Path(path).is_file():
-        raise ValueError(f"no file {path}: expected {what}")
+        raise InputError(f"no file {path}: expected {what}")
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             _check_tensors(path, metadata)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
-        raise ValueError(f"{path}: not {what}, or damaged: {error}") from error
+        raise InputError(f"{path}: not {what}, or damaged: {error}") from error
     metadata = {k: v for k, v in metadata.items() if k not in UNSEALED}
     found = (metadata.get("format"), metadata.get("format_version"))
     if kind is not None and found != kind:
-        raise ValueError(
+        raise InputError(
             f"{path}: format {found[0]!r} version {found[1]!r}, expected {kind[0]!r} version {kind[1]!r}"
         )
     return tensors, metadata

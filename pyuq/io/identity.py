@@ -15,6 +15,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from pyuq.errors import InputError
+
 ZEROS = "0" * 64
 CHECKSUM, CHECKSUM_OF = "pyuq_checksum", "pyuq_checksum_of"
 RULE = "SHA-256 of all bytes of this file, the 64 digits of the checksum as zeros"
@@ -71,7 +73,7 @@ def check_seal(
 
     Raises
     ------
-    ValueError
+    InputError
         The file is damaged, or was changed since it was written.
     """
     said, rule = entries.get(CHECKSUM), entries.get(CHECKSUM_OF)
@@ -83,19 +85,19 @@ def check_seal(
     )
     if said is None or rule is None:
         gone, there = (CHECKSUM, CHECKSUM_OF) if said is None else (CHECKSUM_OF, CHECKSUM)
-        raise ValueError(f"{path}: damaged: it has the entry {there} but not {gone}; {remedy}")
+        raise InputError(f"{path}: damaged: it has the entry {there} but not {gone}; {remedy}")
     if rule != RULE:
-        raise ValueError(
+        raise InputError(
             f"{path}: damaged, or of a newer pyuq: {CHECKSUM_OF} is {rule!r}, expected {RULE!r}; {remedy}"
         )
     start = _digits(head, said) if isinstance(said, str) else -1
     if start < 0:
-        raise ValueError(
+        raise InputError(
             f"{path}: damaged: {CHECKSUM} is {said!r}, expected 64 hexadecimal digits, once; {remedy}"
         )
     found = _sum(head[:start] + ZEROS.encode() + head[start + 64 :], body)
     if found != said:
-        raise ValueError(
+        raise InputError(
             f"{path}: damaged, or changed since it was written: its content has the sum {found[:12]}…, its "
             f"{CHECKSUM} is {said[:12]}…; {remedy}"
         )

@@ -8,6 +8,7 @@ import numpy as np
 from ase import Atoms
 from ase.data import atomic_masses, atomic_numbers
 
+from pyuq.errors import InputError
 from pyuq.io.files import write_text
 from pyuq.io.masses import refuse_wrong_masses
 from pyuq.io.structures import cell_fault
@@ -39,19 +40,19 @@ def box_of(atoms: Atoms) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
     Raises
     ------
-    ValueError
+    InputError
         Periodic in some directions only, or a cell that :func:`pyuq.io.structures.cell_fault` refuses.
     """
     if not any(atoms.pbc):
         low, high = atoms.positions.min(axis=0) - MARGIN, atoms.positions.max(axis=0) + MARGIN
         return np.diag(high - low), np.eye(3), low
     if not all(atoms.pbc):
-        raise ValueError(
+        raise InputError(
             f"structure is periodic along {''.join(np.array(list('xyz'))[atoms.pbc])} only; expected all directions "
             "or none (a slab: make it periodic, with vacuum)"
         )
     if fault := cell_fault(atoms):
-        raise ValueError(f"structure {atoms.get_chemical_formula()}{fault}")
+        raise InputError(f"structure {atoms.get_chemical_formula()}{fault}")
     orthogonal, upper = np.linalg.qr(atoms.cell.array.T)
     signs = np.sign(np.diag(upper))
     return np.tril(upper.T * signs), signs[:, None] * orthogonal.T, np.zeros(3)
@@ -62,12 +63,12 @@ def type_indices(atoms: Atoms, elements: Sequence[str]) -> np.ndarray:
 
     Raises
     ------
-    ValueError
+    InputError
         An element is not among `elements`.
     """
     symbols = atoms.get_chemical_symbols()
     if unknown := sorted(set(symbols) - set(elements)):
-        raise ValueError(
+        raise InputError(
             f"structure {atoms.get_chemical_formula()} has element {', '.join(unknown)}; "
             f"expected only {' '.join(elements)}"
         )
@@ -99,7 +100,7 @@ def write_data(
 
     Raises
     ------
-    ValueError
+    InputError
         An element of the structure is not among `elements`, or a mass is another element's.
     """
     cell, rotation, origin = box_of(atoms)
@@ -131,7 +132,7 @@ def read_data(path, elements: Sequence[str]) -> Atoms:
 
     Raises
     ------
-    ValueError
+    InputError
         The file is not complete, or its masses are not those of `elements`.
     """
     lines = Path(path).read_text().splitlines()
@@ -157,12 +158,12 @@ def read_data(path, elements: Sequence[str]) -> Atoms:
         symbols = [r[1] if r[1] in elements else elements[int(r[1]) - 1] for r in rows]
         positions = np.array([[float(w) for w in r[first : first + 3]] for r in rows]) - origin
     except (ValueError, IndexError, KeyError, StopIteration) as error:
-        raise ValueError(
+        raise InputError(
             f"{path} is not a complete LAMMPS data file of {' '.join(elements)} in atom_style "
             f"{' or '.join(COLUMNS)}: {_reason(error)}"
         ) from error
     if len(rows) != natoms:
-        raise ValueError(f"{path} holds {len(rows)} atoms, its header says {natoms}")
+        raise InputError(f"{path} holds {len(rows)} atoms, its header says {natoms}")
     refuse_wrong_masses(*_masses(lines, elements), str(path))
     return Atoms(symbols, positions=positions, cell=cell, pbc=True)
 

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Sequence
 
 from pyuq._core import check_masses
+from pyuq.errors import InputError
 
 
 def refuse_wrong_masses(elements: Sequence[str], masses: Sequence[float], where: str) -> None:
@@ -24,12 +25,12 @@ def refuse_wrong_masses(elements: Sequence[str], masses: Sequence[float], where:
 
     Raises
     ------
-    ValueError
+    InputError
         A mass is wrong.
     """
     message, wrong = check_masses(elements, masses)
     if wrong:
-        raise ValueError(
+        raise InputError(
             f"{where}: {message}. Elements were exchanged, or the masses are wrong: mend either"
         )
     if message:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
+from pyuq.errors import InputError
 from pyuq.io.extxyz import adopt, disagreement, labelled
 
 AXES = ("x", "y", "z")
@@ -43,21 +44,21 @@ def read_cfg(path, elements: Sequence[str]) -> list[Atoms]:
 
     Raises
     ------
-    ValueError
+    InputError
         No such file, another content, or a species without a name; the message names file and line.
     """
     path = Path(path)
     if not path.is_file():
-        raise ValueError(f"no file {path}")
+        raise InputError(f"no file {path}")
     lines = _Lines(path, path.read_text(encoding="utf-8-sig").splitlines())
     frames = []
     while lines.seek("BEGIN_CFG"):
         try:
             frames.append(_configuration(lines, elements))
         except (ValueError, IndexError, KeyError) as error:
-            raise ValueError(f"{path}:{lines.number}: {error}") from error
+            raise InputError(f"{path}:{lines.number}: {error}") from error
     if not frames:
-        raise ValueError(f"{path} holds no configuration: expected BEGIN_CFG")
+        raise InputError(f"{path} holds no configuration: expected BEGIN_CFG")
     return frames
 
 
@@ -72,7 +73,7 @@ class _Lines(Iterator):
             self.number += 1
             if words := self.lines[self.number - 1].split():
                 return words
-        raise ValueError("the file ends inside a configuration, expected END_CFG")
+        raise InputError("the file ends inside a configuration, expected END_CFG")
 
     def values(self, given: Sequence[str], count: int, what: str) -> np.ndarray:
         """Read numbers that stand behind a key, or on the lines below it."""
@@ -80,7 +81,7 @@ class _Lines(Iterator):
         while len(words) < count:
             words += next(self)
         if len(words) > count:
-            raise ValueError(f"{what}: found {len(words)} values, expected {count}")
+            raise InputError(f"{what}: found {len(words)} values, expected {count}")
         return _numbers(words, what)
 
     def seek(self, key: str) -> bool:
@@ -96,7 +97,7 @@ def _numbers(words: Sequence[str], what: str) -> np.ndarray:
     try:
         return np.array([float(word) for word in words])
     except ValueError as error:
-        raise ValueError(f"{what}: {error}") from None
+        raise InputError(f"{what}: {error}") from None
 
 
 def _is_number(line: str) -> bool:
@@ -117,10 +118,10 @@ def _configuration(lines: _Lines, elements: Sequence[str]) -> Atoms:
             continue
         key = KEYS.get(words[0].lower().rstrip(":"), words[0])
         if key in found:
-            raise ValueError(f"{key} is there twice: leave one")
+            raise InputError(f"{key} is there twice: leave one")
         found[key] = _entry(key, lines, words[1:], found.get("Size"))
     if missing := [key for key in ("Size", "AtomData") if key not in found]:
-        raise ValueError(f"a configuration without {' and '.join(missing)}")
+        raise InputError(f"a configuration without {' and '.join(missing)}")
     return _structure(found, features, elements)
 
 
@@ -130,27 +131,27 @@ def _entry(key: str, lines: _Lines, given: list[str], size: int | None):
         case "Size":
             value = float(lines.values(given, 1, key)[0])
             if value != int(value) or value < 0:
-                raise ValueError(f"Size {value:g}: expected a number of atoms")
+                raise InputError(f"Size {value:g}: expected a number of atoms")
             return int(value)
         case "Supercell":
             words = list(given)
             while lines.number < len(lines.lines) and _is_number(lines.lines[lines.number]):
                 words += next(lines)
             if len(words) not in (0, 9):
-                raise ValueError(
+                raise InputError(
                     f"Supercell has {len(words)} numbers, expected 9 (three vectors), or none for a molecule"
                 )
             return _numbers(words, key).reshape(-1, 3)
         case "AtomData":
             if size is None:
-                raise ValueError("AtomData before Size: expected the number of atoms first")
+                raise InputError("AtomData before Size: expected the number of atoms first")
             if len(set(given)) < len(given):
-                raise ValueError(f"AtomData names a column twice: {' '.join(given)}")
+                raise InputError(f"AtomData names a column twice: {' '.join(given)}")
             rows = []
             for _ in range(size):
                 words = next(lines)
                 if len(words) != len(given):
-                    raise ValueError(
+                    raise InputError(
                         f"atom {len(rows) + 1} of {size} has {len(words)} columns, AtomData names {len(given)}"
                     )
                 rows.append(_numbers(words, f"atom {len(rows) + 1}"))
@@ -160,16 +161,16 @@ def _entry(key: str, lines: _Lines, given: list[str], size: int | None):
         case "PlusStress" | "Virial":
             names = [word for word in given if word in COMPONENTS]
             if sorted(names) != sorted(COMPONENTS):
-                raise ValueError(
+                raise InputError(
                     f"{key} names {' '.join(names) or 'nothing'}, expected {' '.join(COMPONENTS)}"
                 )
             return dict(zip(names, lines.values(given[len(names) :], 6, key), strict=True))
         case "Stress":
-            raise ValueError(
+            raise InputError(
                 "Stress: has the opposite sign of PlusStress: and is refused by MLIP too: write PlusStress: with the "
                 "virial in eV, positive under compression"
             )
-    raise ValueError(
+    raise InputError(
         f"unknown entry {key!r}, expected {' '.join(KEYS.values())} Feature or END_CFG"
     )
 
@@ -177,12 +178,12 @@ def _entry(key: str, lines: _Lines, given: list[str], size: int | None):
 def _structure(found: dict, features: dict, elements: Sequence[str]) -> Atoms:
     table, cell = _ordered(found["AtomData"], found["Size"]), found.get("Supercell", ())
     if "type" not in table:
-        raise ValueError("AtomData has no column type")
+        raise InputError("AtomData has no column type")
     species = table["type"].astype(int)
     if (species != table["type"]).any() or species.min(initial=0) < 0:
-        raise ValueError("AtomData: type must be a number from 0")
+        raise InputError("AtomData: type must be a number from 0")
     if species.max(initial=0) >= len(elements):
-        raise ValueError(
+        raise InputError(
             f"species {species.max()} has no name; expected at least {species.max() + 1} element "
             f"names in the file's order, found {' '.join(elements) or 'none'}"
         )
@@ -193,12 +194,12 @@ def _structure(found: dict, features: dict, elements: Sequence[str]) -> Atoms:
     elif all(f"direct_{c}" in table for c in AXES) and periodic:
         atoms.positions = np.column_stack([table[f"direct_{c}"] for c in AXES]) @ atoms.cell.array
     else:
-        raise ValueError(
+        raise InputError(
             "AtomData has no positions: expected cartes_x cartes_y cartes_z, or direct_x direct_y direct_z and a "
             f"Supercell, found {' '.join(table)}"
         )
     if (given := sum(f"f{c}" in table for c in AXES)) not in (0, 3):
-        raise ValueError(f"AtomData has {given} of the columns fx fy fz: expected all or none")
+        raise InputError(f"AtomData has {given} of the columns fx fy fz: expected all or none")
     if "Energy" in found and given:
         forces = np.column_stack([table[f"f{c}"] for c in AXES])
         stress = _stress(found, atoms) if periodic else None
@@ -215,7 +216,7 @@ def _ordered(table: dict, size: int) -> dict:
         return table
     ids = table["id"]
     if len(np.unique(ids)) < size:
-        raise ValueError("AtomData: an id is there twice, expected one for each atom")
+        raise InputError("AtomData: an id is there twice, expected one for each atom")
     order = np.argsort(ids)
     return {name: column[order] for name, column in table.items()}
 
@@ -231,5 +232,5 @@ def _stress(found: dict, atoms: Atoms) -> np.ndarray | None:
         return None
     stress = -tensors[0] / atoms.get_volume()
     if len(tensors) > 1 and (fault := disagreement(tensors[1], stress, atoms.get_volume())):
-        raise ValueError(f"PlusStress (read as stress) and Virial: {fault}")
+        raise InputError(f"PlusStress (read as stress) and Virial: {fault}")
     return stress

@@ -15,6 +15,7 @@ from ase import Atoms
 from ase.io.formats import UnknownFileTypeError, filetype, ioformats
 
 from pyuq.brief import brief
+from pyuq.errors import InputError
 from pyuq.io import extxyz, mlip, predictions
 from pyuq.io.files import check_distinct, read_json
 
@@ -29,7 +30,7 @@ def expand(path: str, folder: Path) -> Path:
 
     Raises
     ------
-    ValueError
+    InputError
         A variable is not set and has no default, or no file is where it points.
     """
 
@@ -37,12 +38,12 @@ def expand(path: str, folder: Path) -> Path:
         name, default = match.groups()
         found = os.environ.get(name, default)
         if found is None:
-            raise ValueError(f"{path}: the environment variable {name} is not set")
+            raise InputError(f"{path}: the environment variable {name} is not set")
         return found
 
     found = folder / VARIABLE.sub(value, path)
     if (variable := VARIABLE.search(path)) and not found.exists():
-        raise ValueError(
+        raise InputError(
             f"no file {found}: set the environment variable {variable[1]} so that {path} exists"
         )
     return found
@@ -64,7 +65,7 @@ def read_structures(paths: Iterable[Path], elements: Sequence[str] = ()) -> list
 
     Raises
     ------
-    ValueError
+    InputError
         A file is missing, unreadable or named twice, or :func:`check_structures` refuses a structure; the message
         names the file.
     """
@@ -97,14 +98,14 @@ def check_structures(
 
     Raises
     ------
-    ValueError
+    InputError
         No atoms, missing labels, predictions of a model in their place, NaN, wrong shapes, an element that is not
         allowed, a periodic direction without a cell vector, a cell without thickness, atoms on top of each other.
     """
     for k, atoms in enumerate(structures, first):
         if fault := _fault(atoms, elements):
             where = f"{source}: " if source else ""
-            raise ValueError(f"{where}structure {k} ({atoms.get_chemical_formula()}){fault}")
+            raise InputError(f"{where}structure {k} ({atoms.get_chemical_formula()}){fault}")
 
 
 def _fault(atoms: Atoms, elements: Sequence[str]) -> str:
@@ -221,7 +222,7 @@ class StructureFiles:
 
     Raises
     ------
-    ValueError
+    InputError
         A file is missing, unreadable or named twice; while iterating also: what :func:`check_structures` refuses.
     """
 
@@ -233,7 +234,7 @@ class StructureFiles:
             for p in self.paths
         ]
         if empty := [p for p, n in zip(self.paths, counts, strict=True) if n == 0]:
-            raise ValueError(f"{empty[0]} holds no structure")
+            raise InputError(f"{empty[0]} holds no structure")
         self._first = np.cumsum([0, *counts])
         self._chosen: np.ndarray = np.arange(sum(counts))
 
@@ -293,16 +294,16 @@ def read_pymatgen(path: Path) -> list[Atoms]:
 
     Raises
     ------
-    ValueError
+    InputError
         No such file, or another content.
     """
     try:
         entries = read_json(path)
         return [from_pymatgen(entry) for entry in entries]
     except FileNotFoundError:
-        raise ValueError(f"no file {path}") from None
+        raise InputError(f"no file {path}") from None
     except (KeyError, TypeError, IndexError) as error:
-        raise ValueError(
+        raise InputError(
             f"{path}: not a list of structures with outputs: {type(error).__name__} {error}"
         ) from error
 

@@ -25,6 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from pyuq.brief import brief
+from pyuq.errors import InputError
 from pyuq.io.dump import Frame, LammpsDump
 from pyuq.io.structures import known_to_ase
 
@@ -92,12 +93,12 @@ class Trajectory:
 
         Raises
         ------
-        ValueError
+        InputError
             Frames that are evenly spaced in time, not in steps.
         """
         gaps = np.diff(self.steps)
         if (gaps != gaps[0]).any():
-            raise ValueError(
+            raise InputError(
                 f"frames are {gaps.min()} to {gaps.max()} steps apart: expected even steps; use the times"
             )
         return int(gaps[0])
@@ -118,13 +119,13 @@ class Trajectory:
 
         Raises
         ------
-        ValueError
+        InputError
             A name that no atom has.
         """
         names = [names] if isinstance(names, str) else list(names)
         known = self.species, self.elements
         if missing := [name for name in names if not any(name in k for k in known)]:
-            raise ValueError(
+            raise InputError(
                 f"no atom of species {', '.join(missing)}: the trajectory has "
                 f"{', '.join(dict.fromkeys(self.species))}; name atom types with elements=... (--elements)"
             )
@@ -136,12 +137,12 @@ class Trajectory:
 
         Raises
         ------
-        ValueError
+        InputError
             An id that no atom has.
         """
         ids = np.asarray(list(ids))
         if (missing := np.setdiff1d(ids, self.ids)).size:
-            raise ValueError(
+            raise InputError(
                 f"no atom with id {missing[:5].tolist()}: ids are {self.ids[0]} to {self.ids[-1]}"
             )
         return np.isin(self.ids, ids)
@@ -207,7 +208,7 @@ def iterate_trajectory(
 
     Raises
     ------
-    ValueError
+    InputError
         What :class:`pyuq.io.dump.LammpsDump` refuses; fewer than two frames; steps that are not evenly spaced, nor
         the times; a position that is not finite; a hop too long to be unwrapped, or one that contradicts the other
         moves; a periodic direction without a cell vector; wrapped positions along one that is not periodic.
@@ -262,7 +263,7 @@ class _Steps:
         if self.timed is None:
             self.timed = times is not None
         elif self.timed != (times is not None):
-            raise ValueError(
+            raise InputError(
                 f"{self.name}: some frames have an ITEM: TIME, others do not, about step {steps[0]}: "
                 "expected all or none"
             )
@@ -276,7 +277,7 @@ class _Steps:
             uneven &= self._uneven(times) | (gaps <= 0)
         if uneven.any():
             k = int(uneven.argmax())
-            raise ValueError(
+            raise InputError(
                 f"{self.name}: steps {steps[k]} and {steps[k + 1]} follow each other, earlier frames are "
                 f"{self.spacing} steps apart: expected evenly spaced frames; were runs joined, or one restarted?"
             )
@@ -289,7 +290,7 @@ class _Steps:
         gaps = np.diff(times)
         if (gaps <= 0).any():
             k = int((gaps <= 0).argmax())
-            raise ValueError(
+            raise InputError(
                 f"{self.name}: the times {times[k]:g} and {times[k + 1]:g} follow each other: expected ascending ones; "
                 "were runs joined?"
             )
@@ -300,7 +301,7 @@ class _Steps:
 
     def finish(self, seen: int) -> None:
         if self.count < 2:
-            raise ValueError(
+            raise InputError(
                 f"{self.name}: {self.count} of {seen} frames are left: expected at least two; "
                 "skip fewer or run longer"
             )
@@ -371,7 +372,7 @@ class Unwrapper:
 
         Raises
         ------
-        ValueError
+        InputError
             It belongs to another run.
         """
         if self._last is not None:
@@ -389,7 +390,7 @@ class Unwrapper:
         flat |= sizes.min(axis=1) < FLAT
         if flat.any():
             t = int(flat.argmax())
-            raise ValueError(
+            raise InputError(
                 f"step {frames[t].step}: periodic along {_axes(self.pbc)}, but the cell vectors are "
                 f'{cells[t].tolist()}: expected a cell of some volume; write Lattice=... (or pbc="F F F" where '
                 "nothing is periodic)"
@@ -449,7 +450,7 @@ class Unwrapper:
     def _check_finite(self, frames: list[Frame], positions: np.ndarray) -> None:
         if not np.isfinite(positions).all():
             t, k, _ = np.argwhere(~np.isfinite(positions))[0]
-            raise ValueError(
+            raise InputError(
                 f"step {frames[t].step}: atom {frames[t].ids[k]} is at {positions[t, k].tolist()}: "
                 "expected finite positions; did the run blow up?"
             )
@@ -465,7 +466,7 @@ class Unwrapper:
         if bad.any():
             t = int(bad.argmax())
             k = int(np.abs(change[t] - np.eye(3)).max(axis=1).argmax())
-            raise ValueError(
+            raise InputError(
                 f"step {frames[t + 1].step}: cell vector {'abc'[k]} changed from {lattices[t, k].round(4).tolist()} to "
                 f"{lattices[t + 1, k].round(4).tolist()} in one frame: expected a cell that moves little, or one that "
                 "flips to other vectors of the same lattice; were runs joined? Write frames more often"
@@ -481,7 +482,7 @@ class Unwrapper:
         longest = np.abs(moved) * self.pbc
         if longest.size and longest.max() > LONGEST_HOP:
             t, k, axis = np.unravel_index(longest.argmax(), longest.shape)
-            raise ValueError(
+            raise InputError(
                 f"step {frames[t + 1].step}: atom {frames[t].ids[k]} moved by {longest.max():.2f} of the cell along "
                 f"{'abc'[axis]} since the frame before. Wrapped positions without image flags tell only moves below "
                 "half a cell: write xu yu zu, or ix iy iz, or frames more often"
@@ -517,7 +518,7 @@ class Unwrapper:
         if moved.max() > DOUBTFUL:
             t, k, axis = np.unravel_index(moved.argmax(), moved.shape)
             what = f"the cell along {'abc'[axis]}" if named[axis] else "the extent of all atoms"
-            raise ValueError(
+            raise InputError(
                 f"step {frames[t + 1].step}: atom {frames[t].ids[k]} moved by {moved[t, k, axis]:.2f} of {what} in one "
                 "frame, though the file calls this direction not periodic: the positions look wrapped. Expected "
                 "positions without jumps; write unwrapped ones (xu yu zu), or say what the cell is and that it is "
@@ -553,7 +554,7 @@ class _Moves:
 
         Raises
         ------
-        ValueError
+        InputError
             Moves that may be an atom's or may be none.
         """
         if not len(moves):
@@ -581,7 +582,7 @@ class _Moves:
             if many.any():
                 t = int(many.argmax())
                 k = int(size[t].argmax())
-                raise ValueError(
+                raise InputError(
                     f"step {frames[t + 1].step}: {counts[t]} atoms move by more than half a cell in one frame, atom "
                     f"{frames[t].ids[k]} by {size[t, k]:.2f} of it; usual are {often:g} such atoms and {far:.2f} of "
                     "the cell. Expected moves like those of other frames: were image counters lost, or different runs "
@@ -628,7 +629,7 @@ class _Moves:
     @staticmethod
     def _refuse_seam(frame: Frame, moved: float, beside: float) -> None:
         if moved > max(SEAM * beside, SHORT):
-            raise ValueError(
+            raise InputError(
                 f"step {frame.step}: half of the atoms moved by more than {moved:.3g} Å in one frame, "
                 f"{moved / max(beside, 1e-9):.0f} times as far as in the frames beside it. Expected one run: "
                 "were different ones joined? Analyse them on their own, as replicas, or leave out what is before "
@@ -696,7 +697,7 @@ def _dump_species(
     every = np.unique(types)
     if elements is not None:
         if types.max() > len(elements) or types.min() < 1:
-            raise ValueError(
+            raise InputError(
                 f"{dump.path} has atom types {types.min()} to {types.max()}, but {len(elements)} elements are named: "
                 "expected one for each type"
             )
@@ -712,7 +713,7 @@ def _dump_species(
     by_type = {t: sorted(set(species[types == t].tolist())) for t in every.tolist()}
     if mixed := {t: names for t, names in by_type.items() if len(names) > 1}:
         (t, names), *_ = mixed.items()
-        raise ValueError(
+        raise InputError(
             f"{dump.path}: atoms of type {t} are {' and '.join(names)} in the column element: expected one element for "
             "each type; name them with elements=... (--elements)"
         )
@@ -752,11 +753,11 @@ def _from_ase(path) -> _Source:
     import ase.io
 
     if not Path(path).is_file():
-        raise ValueError(f"no file {path}")
+        raise InputError(f"no file {path}")
     try:
         first = ase.io.read(path, index=0, parallel=False)
     except Exception as error:
-        raise ValueError(
+        raise InputError(
             f"{path} cannot be read as a trajectory ({type(error).__name__}: {error}); expected a LAMMPS dump, "
             "extended XYZ or another file that ASE knows by its name"
         ) from error
@@ -766,12 +767,12 @@ def _from_ase(path) -> _Source:
     def frames() -> Iterator[Frame]:
         for number, atoms in enumerate(ase.io.iread(path, index=":", parallel=False)):
             if len(atoms) != len(symbols) or (atoms.numbers != first.numbers).any():
-                raise ValueError(
+                raise InputError(
                     f"{path}, frame {number}: {atoms.symbols.get_chemical_formula()}, the first frame has "
                     f"{first.symbols.get_chemical_formula()} or another order: expected the same atoms in all frames"
                 )
             if (atoms.pbc != first.pbc).any():
-                raise ValueError(
+                raise InputError(
                     f"{path}, frame {number}: pbc is {atoms.pbc.tolist()}, {first.pbc.tolist()} in the first frame: "
                     "expected one for all"
                 )
@@ -798,7 +799,7 @@ def _from_universe(universe) -> _Source:
         (getattr(atoms, n) for n in ("elements", "types", "names") if hasattr(atoms, n)), None
     )
     if species is None:
-        raise ValueError("the universe has no elements, types or names: expected one of them")
+        raise InputError("the universe has no elements, types or names: expected one of them")
     ids = np.asarray(atoms.ids) if hasattr(atoms, "ids") else np.arange(1, len(atoms) + 1)
     periodic = universe.trajectory.ts.dimensions is not None
 

@@ -27,6 +27,7 @@ from itertools import combinations_with_replacement, count, product
 import numpy as np
 
 from pyuq.brief import brief
+from pyuq.errors import InputError
 from pyuq.models.coupling import invariants
 
 PER_ORDER = ("degree", "n_weight", "l_weight", "nmax", "lmax")
@@ -98,7 +99,7 @@ class ACEBasis:
 
     Raises
     ------
-    ValueError
+    InputError
         A parameter outside its range.
     """
 
@@ -121,13 +122,13 @@ class ACEBasis:
     def __post_init__(self):
         object.__setattr__(self, "elements", tuple(self.elements))
         if not self.elements or len(set(self.elements)) != len(self.elements):
-            raise ValueError(f"elements must be distinct symbols, found {self.elements}")
+            raise InputError(f"elements must be distinct symbols, found {self.elements}")
         if not 1 <= self.order <= 6:
-            raise ValueError(f"order must lie in 1..6, found {self.order}")
+            raise InputError(f"order must lie in 1..6, found {self.order}")
         if self.radial not in RADIAL:
-            raise ValueError(f"radial must be one of {', '.join(RADIAL)}, found {self.radial!r}")
+            raise InputError(f"radial must be one of {', '.join(RADIAL)}, found {self.radial!r}")
         if not self.radial_parameter > 0:
-            raise ValueError(f"radial_parameter must be positive, found {self.radial_parameter}")
+            raise InputError(f"radial_parameter must be positive, found {self.radial_parameter}")
         for name in PER_ORDER:
             self._check_per_order(name)
         self._check_finite()
@@ -140,10 +141,10 @@ class ACEBasis:
             value = tuple(value)
             object.__setattr__(self, name, value)
             if len(value) != self.order:
-                raise ValueError(f"{name} needs {self.order} values, one per order, found {value}")
+                raise InputError(f"{name} needs {self.order} values, one per order, found {value}")
         for v in value if isinstance(value, tuple) else (value,):
             if v is not None and not v >= 0:
-                raise ValueError(f"{name} must not be negative, found {v}")
+                raise InputError(f"{name} must not be negative, found {v}")
 
     def _check_finite(self) -> None:
         for order in range(1, self.order + 1):
@@ -151,7 +152,7 @@ class ACEBasis:
             endless_n = nmax == np.inf and (degree == np.inf or n_weight == 0)
             endless_l = order > 1 and lmax == np.inf and (degree == np.inf or l_weight == 0)
             if endless_n or endless_l:
-                raise ValueError(
+                raise InputError(
                     f"functions of order {order} have no end: give {'nmax' if endless_n else 'lmax'}, "
                     "or a finite degree and a positive weight"
                 )
@@ -159,11 +160,11 @@ class ACEBasis:
     def _check_pairs(self) -> None:
         for pair, weight in self.species_weights.items():
             if len(pair) != 2 or not set(pair) <= set(self.elements):
-                raise ValueError(
+                raise InputError(
                     f"species_weights names {pair}, expected a pair of {self.elements}"
                 )
             if not weight >= 0:
-                raise ValueError(
+                raise InputError(
                     f"species_weights of {pair} must not be negative, found {weight}; "
                     "raise degree and the weights of the other pairs instead"
                 )
@@ -171,22 +172,22 @@ class ACEBasis:
     def _check_cutoffs(self) -> None:
         for pair in self.cutoff if isinstance(self.cutoff, Mapping) else ():
             if len(pair) != 2 or not set(pair) <= set(self.elements):
-                raise ValueError(f"cutoff names {pair}, expected a pair of {self.elements}")
+                raise InputError(f"cutoff names {pair}, expected a pair of {self.elements}")
             if self.pair_cutoff(*pair) != self.pair_cutoff(*reversed(pair)):
-                raise ValueError(f"cutoff of {'-'.join(pair)} differs between its two orders")
+                raise InputError(f"cutoff of {'-'.join(pair)} differs between its two orders")
         for a, b in combinations_with_replacement(self.elements, 2):
             cutoff = self.pair_cutoff(a, b)
             if not 0 < cutoff < np.inf:
-                raise ValueError(f"cutoff of {a}-{b} must be positive (Å), found {cutoff}")
+                raise InputError(f"cutoff of {a}-{b} must be positive (Å), found {cutoff}")
             if not 0 <= self.dcut <= cutoff:
-                raise ValueError(f"dcut must lie in 0..{cutoff} Å (cutoff), found {self.dcut}")
+                raise InputError(f"dcut must lie in 0..{cutoff} Å (cutoff), found {self.dcut}")
 
     def pair_cutoff(self, a: str, b: str) -> float:
         """Cutoff of a pair of elements, Å.
 
         Raises
         ------
-        ValueError
+        InputError
             ``cutoff`` is a mapping without this pair.
         """
         if not isinstance(self.cutoff, Mapping):
@@ -194,7 +195,7 @@ class ACEBasis:
         for pair in ((a, b), (b, a)):
             if pair in self.cutoff:
                 return float(self.cutoff[pair])
-        raise ValueError(f"cutoff names no value for {a}-{b}; give one for every pair of elements")
+        raise InputError(f"cutoff names no value for {a}-{b}; give one for every pair of elements")
 
     @property
     def largest_cutoff(self) -> float:
@@ -279,7 +280,7 @@ class ACEBasis:
                     if l and order == 1:
                         break
                     if l > LARGEST_L:
-                        raise ValueError(
+                        raise InputError(
                             f"functions of order {order} reach l = {l}, expected up to {LARGEST_L}: give lmax"
                         )
                     factors.append((radial + l_weight * l, (mu, n, l)))

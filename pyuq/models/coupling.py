@@ -18,6 +18,8 @@ from math import copysign, factorial, sqrt
 
 import numpy as np
 
+from pyuq.errors import InputError
+
 DEPENDENT = 1e-9  # norm below which what is left of a unit vector counts as zero
 
 
@@ -112,11 +114,11 @@ def invariants(
 
     Raises
     ------
-    ValueError
+    InputError
         Σl is odd.
     """
     if sum(ls) % 2:
-        raise ValueError(f"the sum of ls {ls} must be even")
+        raise InputError(f"the sum of ls {ls} must be even")
     vectors = []
     for chain in intermediate_momenta(ls):
         vector: dict[tuple[int, ...], float] = {}

@@ -13,6 +13,7 @@ from ase.data import atomic_numbers, chemical_symbols
 
 from pyuq import _core
 from pyuq.brief import brief
+from pyuq.errors import InputError, RunError
 from pyuq.io.identity import hash_file
 from pyuq.io.structures import COINCIDENT, cell_fault
 
@@ -73,11 +74,11 @@ def neighbor_view(atoms: Atoms, elements: Sequence[str], cutoff: float) -> _core
 
     Raises
     ------
-    ValueError
+    InputError
         A periodic direction has no cell vector, or two atoms are on top of each other.
     """
     if fault := cell_fault(atoms):
-        raise ValueError(f"structure{fault}")
+        raise InputError(f"structure{fault}")
     species_of = np.full(len(chemical_symbols), -1, dtype=np.int32)
     for k, element in enumerate(elements):
         species_of[atomic_numbers[element]] = k
@@ -86,7 +87,7 @@ def neighbor_view(atoms: Atoms, elements: Sequence[str], cutoff: float) -> _core
     )
     if len(distance) and distance.min() < COINCIDENT:
         k = distance.argmin()
-        raise ValueError(
+        raise InputError(
             f"atoms {i[k]} and {j[k]} (from 0) are {distance[k]:.3g} Å apart: no potential has a meaning there"
         )
     return _core.periodic_view(
@@ -175,11 +176,11 @@ class Evaluator:
 
         Raises
         ------
-        ValueError
+        InputError
             Names them.
         """
         if unknown := sorted(set(symbols) - set(self.elements)):
-            raise ValueError(
+            raise InputError(
                 f"element {', '.join(unknown)} is not in the model, which knows {' '.join(self.elements)}"
             )
 
@@ -193,7 +194,7 @@ class Evaluator:
 
         Raises
         ------
-        ValueError
+        InputError
             An element is not one of the model's; or what :func:`neighbor_view` refuses.
         """
         self.require(atoms.symbols)
@@ -247,5 +248,5 @@ def _reloaded(path: str, options: dict, fingerprint: str) -> Evaluator:
     else:
         evaluator = Evaluator(path, **options)
     if evaluator.fingerprint() != fingerprint:
-        raise RuntimeError(f"{path} has changed since it was loaded: load it again")
+        raise RunError(f"{path} has changed since it was loaded: load it again")
     return evaluator

@@ -15,6 +15,7 @@ from ase import Atoms
 
 import pyuq
 from pyuq.brief import brief, html_table
+from pyuq.errors import InputError
 from pyuq.inference.leave_one_out import LeaveOneOut, leave_groups_out, leave_out
 from pyuq.inference.pops import UNCERTAINTIES, Pops, Spread, pops, whitening
 from pyuq.inference.rows import BUDGET, Reducer, RowBlock, RowStream
@@ -65,11 +66,11 @@ class Weights:
 
     def __post_init__(self):
         if not (self.energy > 0 and self.force > 0):
-            raise ValueError(
+            raise InputError(
                 f"energy and force deviations must be positive, found {self.energy}, {self.force}"
             )
         if np.isnan(self.virial):
-            raise ValueError(
+            raise InputError(
                 "the virial deviation is nan; expected a number, 0: virials are left out"
             )
 
@@ -92,9 +93,9 @@ class Solver:
 
     def __post_init__(self):
         if self.kind not in SOLVERS:
-            raise ValueError(f"kind must be one of {', '.join(SOLVERS)}, found {self.kind!r}")
+            raise InputError(f"kind must be one of {', '.join(SOLVERS)}, found {self.kind!r}")
         if not 0 <= self.smoothness <= STEEPEST:
-            raise ValueError(
+            raise InputError(
                 f"smoothness = {self.smoothness}; expected a number from 0 to {STEEPEST}"
             )
 
@@ -159,7 +160,7 @@ class FitSettings:
         choose("uncertainty", self.uncertainty, UNCERTAINTIES)
         for element, energy in (self.one_body or {}).items():
             if element not in self.basis.elements or not np.isfinite(energy):
-                raise ValueError(
+                raise InputError(
                     f"one_body: {element} = {energy}; expected finite energies (eV) of "
                     f"{', '.join(self.basis.elements)}"
                 )
@@ -591,15 +592,15 @@ def fit(
 
     Raises
     ------
-    ValueError
+    InputError
         No structures, one that `check_structures` refuses, or an earlier fit that does not match.
     """
     structures = list(structures)
     basis = settings.basis
     if not structures:
-        raise ValueError("no training structures")
+        raise InputError("no training structures")
     if not basis.nfunctions:
-        raise ValueError("the basis holds no function: raise its degree, nmax or lmax")
+        raise InputError("the basis holds no function: raise its degree, nmax or lmax")
     check_structures(structures, basis.elements)
     new = structures
     if earlier is not None:
@@ -640,7 +641,7 @@ def fit(
     if comm is not None:
         normal.allreduce(comm)
     if not normal.nrows:
-        raise ValueError(f"max_force = {settings.max_force:g} eV/Å leaves no row to fit")
+        raise InputError(f"max_force = {settings.max_force:g} eV/Å leaves no row to fit")
     regression = settings.solver.estimator(basis, normal).fit_statistics(normal)
     posterior, box, left = uncertainty(settings, regression, normal, stream, comm, leave)
     result = FitResult(

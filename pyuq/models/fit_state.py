@@ -16,6 +16,7 @@ import numpy as np
 from ase import Atoms
 
 from pyuq.brief import brief
+from pyuq.errors import InputError
 from pyuq.io.files import read_tensors, write_tensors
 from pyuq.models.regression import NormalEquations
 from pyuq.models.yace import Repulsion
@@ -79,14 +80,14 @@ class FitState:
         ------
         FileNotFoundError
             There is no such file.
-        ValueError
+        InputError
             It is no such file.
         """
         if not Path(path).is_file():
             raise FileNotFoundError(f"no file {path}: fit once without resuming")
         tensors, metadata = read_tensors(path)
         if metadata.get("format") != FORMAT:
-            raise ValueError(f"{path}: format is {metadata.get('format')!r}, expected {FORMAT!r}")
+            raise InputError(f"{path}: format is {metadata.get('format')!r}, expected {FORMAT!r}")
         record = json.loads(metadata["record"])
         if repulsion := record["repulsion"]:
             inner = {tuple(pair.split("-")): r for pair, r in repulsion["inner"].items()}
@@ -114,18 +115,18 @@ class FitState:
 
         Raises
         ------
-        ValueError
+        InputError
             The settings are others, or a structure that was taken in is missing now.
         """
         # The kind of error bar changes no sum.
         kept = [k for k in settings if k != "uncertainty"]
         if changed := sorted(k for k in kept if settings[k] != self.settings.get(k)):
-            raise ValueError(
+            raise InputError(
                 f"{', '.join(changed)} changed since the fit that is to be resumed: fit without resuming"
             )
         known = Counter(self.hashes)
         if missing := known - Counter(hashes):
-            raise ValueError(
+            raise InputError(
                 f"{missing.total()} of the {len(self.hashes)} structures of the fit that is to be resumed are not in "
                 "the training set: rows cannot be taken out, fit without resuming"
             )

@@ -27,6 +27,7 @@ import numpy as np
 from ase import Atoms
 
 from pyuq.brief import brief
+from pyuq.errors import InputError
 from pyuq.io.structures import StructureFiles, take
 from pyuq.models.evaluator import Evaluator
 from pyuq.models.posterior import FloatArray, PosteriorFile
@@ -63,7 +64,7 @@ class ActiveSet:
 
     def __init__(self, size: FloatArray, tol: float = 1e-3, floor: float = 1e-6):
         if not (tol > 0 and floor > 0):
-            raise ValueError(f"tol = {tol}, floor = {floor}; expected numbers above 0")
+            raise InputError(f"tol = {tol}, floor = {floor}; expected numbers above 0")
         self.tol = tol
         self.matrix = np.diag(floor * size)
         self.inverse = np.diag(1.0 / (floor * size))
@@ -133,11 +134,11 @@ def select_active_sets(
 
     Raises
     ------
-    ValueError
+    InputError
         No structures; an element that the model does not know; or no convergence.
     """
     if not len(structures):
-        raise ValueError("no training structures to choose an active set from")
+        raise InputError("no training structures to choose an active set from")
     share = take(structures, my_share(len(structures), comm))
     sets = [ActiveSet(size, tol) for size in _sizes(evaluator, share, comm)]
     for _ in range(_MAX_PASSES):
@@ -153,7 +154,7 @@ def select_active_sets(
             return sets
         if comm is not None:
             sets = [_merge(active, comm) for active in sets]
-    raise ValueError(f"MaxVol did not converge in {_MAX_PASSES} passes: raise tol (now {tol:g})")
+    raise InputError(f"MaxVol did not converge in {_MAX_PASSES} passes: raise tol (now {tol:g})")
 
 
 def species_rows(evaluator: Evaluator, atoms: Atoms) -> Iterable[tuple[int, FloatArray]]:
@@ -215,12 +216,12 @@ def add_active_set(
 
     Raises
     ------
-    ValueError
+    InputError
         No such posterior file; or see :func:`select_active_sets`.
     """
     path = Path(path).with_suffix(".uq")
     if not path.is_file():
-        raise ValueError(f"no file {path}: the active set is kept in the posterior of a model")
+        raise InputError(f"no file {path}: the active set is kept in the posterior of a model")
     file = PosteriorFile.read(path)
     evaluator = Evaluator(path, elements=elements)
     sets = select_active_sets(evaluator, structures, tol, comm)

@@ -20,6 +20,7 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from pyuq.brief import brief
+from pyuq.errors import InputError
 from pyuq.models.evaluator import Evaluator
 from pyuq.models.mtp_moments import Moments, moments
 from pyuq.models.yace import shortest_distances
@@ -54,7 +55,7 @@ class MTPBasis:
 
     Raises
     ------
-    ValueError
+    InputError
         A parameter outside its range.
     """
 
@@ -73,14 +74,14 @@ class MTPBasis:
     def __post_init__(self):
         object.__setattr__(self, "elements", tuple(self.elements))
         if not self.elements or len(set(self.elements)) != len(self.elements):
-            raise ValueError(f"elements must be distinct symbols, found {self.elements}")
+            raise InputError(f"elements must be distinct symbols, found {self.elements}")
         if not 2 <= self.radial_size <= 64:
-            raise ValueError(f"radial_size must lie in 2..64, found {self.radial_size}")
+            raise InputError(f"radial_size must lie in 2..64, found {self.radial_size}")
         if self.refine < 0:
-            raise ValueError(f"refine must not be negative, found {self.refine}")
+            raise InputError(f"refine must not be negative, found {self.refine}")
         low = 0.0 if self.min_dist is None else self.min_dist
         if not (low >= 0 and low < self.cutoff < 1000):
-            raise ValueError(
+            raise InputError(
                 f"expected 0 <= min_dist < cutoff < 1000 Å, found {self.min_dist} and {self.cutoff}"
             )
         moments(self.level)
@@ -161,7 +162,7 @@ class MTPBasis:
             Of other families: the species constants are readout weights, and the format knows no repulsion.
         """
         if self.radial is None:
-            raise ValueError("the basis has no radial coefficients yet: fit it first")
+            raise InputError("the basis has no radial coefficients yet: fit it first")
         return format_mtp(self, np.ones(self.nfunctions) if weights is None else weights)
 
     def evaluator(self) -> Evaluator:

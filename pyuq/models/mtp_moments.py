@@ -26,6 +26,7 @@ from itertools import combinations, combinations_with_replacement, permutations,
 from math import factorial
 
 from pyuq.brief import brief
+from pyuq.errors import InputError
 
 MOST_MOMENTS = 4  # in a function
 HIGHEST_LEVEL = 28  # that has been published; beyond it the search for functions takes hours
@@ -322,11 +323,11 @@ def moments(level: int) -> Moments:
 
     Raises
     ------
-    ValueError
+    InputError
         Another level.
     """
     if level not in range(2, HIGHEST_LEVEL + 1, 2):
-        raise ValueError(f"level must be even, from 2 to {HIGHEST_LEVEL}, found {level}")
+        raise InputError(f"level must be even, from 2 to {HIGHEST_LEVEL}, found {level}")
     builder = _Builder(level)
     kinds = sorted({(mu, a + b + c) for mu, a, b, c in builder.basic}, key=lambda n: level_of((n,)))
     functions = sorted(

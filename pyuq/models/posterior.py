@@ -22,6 +22,7 @@ from scipy.linalg.blas import dsyrk
 from scipy.linalg.lapack import dpstrf
 
 from pyuq.brief import brief
+from pyuq.errors import InputError
 from pyuq.io.files import read_metadata, read_tensors, write_tensors
 from pyuq.io.identity import hash_file
 
@@ -39,20 +40,20 @@ def weighted(
 
     Raises
     ------
-    ValueError
+    InputError
         If shapes do not agree, a weight is negative or not a number.
     """
     rows = np.atleast_2d(np.asarray(rows, dtype=float))
     targets = np.atleast_1d(np.asarray(targets, dtype=float))
     if rows.ndim != 2 or rows.shape[1] != nfeatures or targets.shape != rows.shape[:1]:
-        raise ValueError(
+        raise InputError(
             f"rows {rows.shape} and targets {targets.shape} do not fit together: "
             f"expected (n, {nfeatures}) and (n,)"
         )
     if weights is not None:
         weights = np.broadcast_to(np.asarray(weights, dtype=float), targets.shape)
         if not np.all(weights >= 0.0):
-            raise ValueError("row weights (1/standard deviation) must be numbers >= 0")
+            raise InputError("row weights (1/standard deviation) must be numbers >= 0")
         rows, targets = rows * weights[:, None], targets * weights
     return np.ascontiguousarray(rows), targets
 
@@ -192,28 +193,28 @@ def check_covariance(covariance: FloatArray) -> None:
 
     Raises
     ------
-    ValueError
+    InputError
         A number is not finite, a variance is below 0, the matrix is not symmetric, or not positive semidefinite.
     """
     if not np.isfinite(covariance).all():
-        raise ValueError("the covariance holds a number that is not finite")
+        raise InputError("the covariance holds a number that is not finite")
     variance = np.diag(covariance)
     floor = _SMALLEST * np.abs(variance).max(initial=0.0)
     if (variance < -floor).any():
         lowest = int(variance.argmin())
-        raise ValueError(
+        raise InputError(
             f"the covariance has the variance [{lowest},{lowest}] = {variance[lowest]:.3g}, expected none below 0"
         )
     scale = np.sqrt(np.maximum(variance, floor))
     if not scale.any():
         if covariance.any():
-            raise ValueError("the covariance has no variances, but covariances")
+            raise InputError("the covariance has no variances, but covariances")
         return
     correlation = covariance / scale[:, None] / scale
     gap = np.abs(correlation - correlation.T)
     if gap.max() > _ROUNDING:
         i, j = np.unravel_index(gap.argmax(), gap.shape)
-        raise ValueError(
+        raise InputError(
             f"the covariance is not symmetric: [{i},{j}] = {covariance[i, j]:.6g}, "
             f"[{j},{i}] = {covariance[j, i]:.6g}"
         )
@@ -221,7 +222,7 @@ def check_covariance(covariance: FloatArray) -> None:
     try:
         cholesky(correlation, lower=True, overwrite_a=True, check_finite=False)
     except LinAlgError:
-        raise ValueError(
+        raise InputError(
             "the covariance is not positive semidefinite: some combination of weights has a variance below 0"
         ) from None
 
@@ -279,13 +280,13 @@ class PosteriorFile:
     def __post_init__(self):
         m = self.mean.shape
         if len(m) != 1 or (self.covariance is None) == (self.samples is None):
-            raise ValueError("a posterior needs a mean (M,) and either a covariance or samples")
+            raise InputError("a posterior needs a mean (M,) and either a covariance or samples")
         if self.covariance is not None and self.covariance.shape != m * 2:
-            raise ValueError(f"covariance has shape {self.covariance.shape}, expected {m * 2}")
+            raise InputError(f"covariance has shape {self.covariance.shape}, expected {m * 2}")
         if self.covariance is not None:
             check_covariance(self.covariance)
         if self.samples is not None and (self.samples.ndim != 2 or self.samples.shape[1:] != m):
-            raise ValueError(f"samples have shape {self.samples.shape}, expected (K, {m[0]})")
+            raise InputError(f"samples have shape {self.samples.shape}, expected (K, {m[0]})")
 
     def write(self, path: str | os.PathLike) -> None:
         """Write the file atomically (safetensors)."""
@@ -313,15 +314,15 @@ class PosteriorFile:
 
         Raises
         ------
-        ValueError
+        InputError
             If it is not a posterior file of this format version, is damaged, or holds no covariance.
         """
         tensors, metadata = read_tensors(path, (cls.FORMAT, cls.VERSION))
         if missing := {"model", "mean"} - tensors.keys():
-            raise ValueError(f"{path}: lacks {' and '.join(sorted(missing))}")
+            raise InputError(f"{path}: lacks {' and '.join(sorted(missing))}")
         for name, value in tensors.items():
             if name != "model" and not np.isfinite(value).all():
-                raise ValueError(f"{path}: the tensor '{name}' holds a number that is not finite")
+                raise InputError(f"{path}: the tensor '{name}' holds a number that is not finite")
         try:
             return cls(
                 model=tensors["model"].tobytes(),
@@ -338,21 +339,21 @@ class PosteriorFile:
                 leave_one_out=json.loads(metadata.get("leave_one_out", "{}")),
             )
         except KeyError as error:
-            raise ValueError(f"{path}: the metadata entry {error} is missing") from error
+            raise InputError(f"{path}: the metadata entry {error} is missing") from error
         except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
+            raise InputError(f"{path}: {error}") from error
 
     def check_model(self, path: str | os.PathLike) -> None:
         """Refuse an exported model that this posterior was not made for.
 
         Raises
         ------
-        ValueError
+        InputError
             If the SHA-256 of the file at `path` is not the one recorded here.
         """
         found = hash_file(path)
         if found != self.model_sha256:
-            raise ValueError(
+            raise InputError(
                 f"{path}: SHA-256 {found[:12]}… but its posterior was made for "
                 f"{self.model_sha256[:12]}…; fit again or restore the pair of files"
             )
@@ -363,7 +364,7 @@ def refuse_other_owner(path: str | os.PathLike, model: str | os.PathLike) -> Non
 
     Raises
     ------
-    ValueError
+    InputError
         It holds the SHA-256 of a file of the same name and another suffix.
     """
     path = Path(path)
@@ -371,7 +372,7 @@ def refuse_other_owner(path: str | os.PathLike, model: str | os.PathLike) -> Non
     own = {path.name, Path(model).name}
     for other in sorted(path.parent.glob(f"{glob.escape(path.stem)}.*")) if wanted else ():
         if other.name not in own and other.is_file() and hash_file(other) == wanted:
-            raise ValueError(
+            raise InputError(
                 f"{path} is the posterior of {other.name}: give one of the two models another name, or write "
                 "elsewhere"
             )

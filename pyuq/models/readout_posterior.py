@@ -27,6 +27,7 @@ import pyuq
 from pyuq import log
 from pyuq.brief import brief
 from pyuq.calibration import StudentScale, scores
+from pyuq.errors import InputError
 from pyuq.inference.leave_one_out import LeaveOneOut, Scale, leave_out
 from pyuq.inference.pops import ERROR_BARS, UNCERTAINTIES, Pops, Spread, pops, whitening
 from pyuq.inference.rows import Reducer, RowBlock, Weighted
@@ -93,7 +94,7 @@ class PosteriorSettings:
         choose("uncertainty", self.uncertainty, UNCERTAINTIES)
         limits(max_force=self.max_force)
         if not 0 <= self.holdout < 1:
-            raise ValueError(f"holdout = {self.holdout}; expected a part of 0 or more, below 1")
+            raise InputError(f"holdout = {self.holdout}; expected a part of 0 or more, below 1")
 
 
 @brief()
@@ -240,14 +241,14 @@ def readout_posterior(
 
     Raises
     ------
-    ValueError
+    InputError
         Too few structures, one without labels, an element that the model does not know, no rows because of
         `max_force`, or a network of several samples.
     """
     settings, path = settings or PosteriorSettings(), Path(path)
     model = native_evaluator(path, elements)
     if len(structures) < (2 if settings.holdout else 1):
-        raise ValueError(
+        raise InputError(
             f"found {len(structures)} structures; expected at least 1, and 2 with holdout = {settings.holdout}: one "
             "to learn from, one to judge by"
         )
@@ -256,7 +257,7 @@ def readout_posterior(
         model, structures, judged, settings.weights, settings.max_force, comm, partial
     )
     if not train.parts["energy"].nrows:
-        raise ValueError(
+        raise InputError(
             f"max_force = {settings.max_force:g} eV/Å leaves no whole structure to learn from: raise it"
         )
     prior, posterior = find_noise(train, model.model.weights, settings.mean)
@@ -359,7 +360,7 @@ def run_posterior(
 
     Raises
     ------
-    ValueError, RuntimeError
+    InputError, RuntimeError
         A file is missing or wrong; the message names it.
     """
     path = Path(path)
@@ -433,11 +434,11 @@ def species_names(path: Path, data: Sequence) -> tuple[tuple[str, ...], bool]:
 
     Raises
     ------
-    ValueError
+    InputError
         No such file, or several species whose order nothing tells.
     """
     if not path.is_file():
-        raise ValueError(f"no file {path}")
+        raise InputError(f"no file {path}")
     text = path.read_text(errors="replace") if path.suffix != ".uq" else ""
     if not text.startswith("MTP"):
         return (), True
@@ -451,7 +452,7 @@ def species_names(path: Path, data: Sequence) -> tuple[tuple[str, ...], bool]:
     if all(numbered):
         return tuple(chemical_symbols[1 : int(count[1]) + 1]), False
     if int(count[1]) > 1 or any(numbered):
-        raise ValueError(
+        raise InputError(
             f"{path} numbers its {count[1]} species and the data name theirs: say which is which, in the order of "
             "the file, as in --elements Mg,Bi,Sb"
         )
@@ -464,14 +465,14 @@ def native_evaluator(path: Path, elements: Sequence[str]) -> Evaluator:
 
     Raises
     ------
-    ValueError
+    InputError
         It is a posterior itself, or a network of several samples.
     """
     if path.suffix == ".uq":
-        raise ValueError(f"{path} is a posterior; name the native model file")
+        raise InputError(f"{path} is a posterior; name the native model file")
     model = Evaluator(path, elements=elements, posterior=False)
     if model.model.family == "network" and model.model.has_posterior:
-        raise ValueError(
+        raise InputError(
             f"{path} holds several samples, whose spread is its uncertainty; the posterior of a readout wants one: "
             "write them apart with `pyuq bnn export --apart`, and name all files in pair_coeff"
         )

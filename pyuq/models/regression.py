@@ -40,6 +40,7 @@ from scipy.linalg.blas import dsyrk
 from scipy.optimize import brentq
 
 from pyuq.brief import brief
+from pyuq.errors import InputError
 from pyuq.io.files import read_tensors, write_tensors
 from pyuq.models.posterior import FloatArray, Posterior, weighted
 
@@ -96,14 +97,14 @@ class NormalEquations:
 
         Raises
         ------
-        ValueError
+        InputError
             If shapes do not agree, a weight is negative or a number is not finite.
         """
         rows, targets = weighted(rows, targets, weights, self.nfeatures)
         with np.errstate(over="ignore"):
             rhs, yty = targets @ rows, float(targets @ targets)
         if not (np.isfinite(rhs).all() and np.isfinite(yty)):  # also if any single number is not
-            raise ValueError(
+            raise InputError(
                 "design matrix or targets hold NaN or infinite numbers, or such that their squares are"
             )
         self._upper = dsyrk(1.0, rows.T, beta=1.0, c=self._upper, overwrite_c=1)
@@ -115,7 +116,7 @@ class NormalEquations:
     def merge(self, other: "NormalEquations") -> Self:
         """Add the rows of another set of normal equations."""
         if other.nfeatures != self.nfeatures:
-            raise ValueError(
+            raise InputError(
                 f"cannot merge normal equations of {other.nfeatures} features into {self.nfeatures}"
             )
         self._upper += other._upper
@@ -168,7 +169,7 @@ class NormalEquations:
         """Read a file written by `save`."""
         tensors, _ = read_tensors(path)
         if tensors.keys() != {"gram", "rhs", "scalars"}:
-            raise ValueError(f"{path}: holds {sorted(tensors)}, not normal equations")
+            raise InputError(f"{path}: holds {sorted(tensors)}, not normal equations")
         return cls.from_sums(tensors["gram"], tensors["rhs"], tensors["scalars"])
 
     @classmethod
@@ -245,12 +246,12 @@ def condition(
 
     Raises
     ------
-    ValueError
+    InputError
         If a variance is negative, or so large that the equations are singular in double precision.
     """
     d = np.broadcast_to(np.asarray(prior_variance, dtype=float), (normal.nfeatures,))
     if not (np.all(d >= 0.0) and noise_variance > 0.0):
-        raise ValueError("prior variances must be >= 0 and the noise variance > 0")
+        raise InputError("prior variances must be >= 0 and the noise variance > 0")
     mean, inverse, log_det = _solve(normal.gram, normal.rhs, d, noise_variance)
     misfit = max(normal.yty - normal.rhs @ mean, _EPS * normal.yty)
     log_evidence = -0.5 * (
@@ -281,7 +282,7 @@ def _cholesky_inverse(A: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return the upper Cholesky factor and the full inverse of a symmetric positive matrix."""
     factor, info = lapack.dpotrf(A)
     if info != 0:
-        raise ValueError(
+        raise InputError(
             "the normal equations are singular in double precision: "
             "give a smaller prior variance or a larger noise variance"
         )
@@ -353,7 +354,7 @@ def _check_statistics(normal: NormalEquations) -> None:
     elif normal.nrows and not normal.yty > 0.0:
         what = "all targets are zero"
     if what:
-        raise ValueError(f"cannot fit {normal.nfeatures} weights to {normal.nrows} rows: {what}")
+        raise InputError(f"cannot fit {normal.nfeatures} weights to {normal.nrows} rows: {what}")
 
 
 @brief("prior_shape", "noise_variance")
@@ -399,7 +400,7 @@ class BayesianRidge(_Estimator):
 
         Raises
         ------
-        ValueError
+        InputError
             If there is nothing to fit, or the prior shape is not positive.
         """
         _check_statistics(normal)
@@ -407,7 +408,7 @@ class BayesianRidge(_Estimator):
             np.ones(normal.nfeatures) if self.prior_shape is None else self.prior_shape
         )
         if shape.shape != (normal.nfeatures,) or not np.all(shape > 0.0):
-            raise ValueError(f"prior_shape must be {normal.nfeatures} positive numbers")
+            raise InputError(f"prior_shape must be {normal.nfeatures} positive numbers")
         v, v_e = self.prior_variance, self.noise_variance
         if v is None or v_e is None:
             v, v_e = self._maximise_evidence(normal, np.sqrt(shape))
@@ -517,7 +518,7 @@ class ARDRegression(_Estimator):
 
         Raises
         ------
-        ValueError
+        InputError
             If there is nothing to fit, or `max_iter` sweeps do not converge.
         """
         ridge = BayesianRidge(prior_shape=self.prior_shape, noise_variance=self.noise_variance)
@@ -536,7 +537,7 @@ class ARDRegression(_Estimator):
                 d, revivals = np.where(revived > 0.0, revived, d), revivals + 1
             previous = log_evidence
         else:
-            raise ValueError(
+            raise InputError(
                 f"ARD did not converge in {self.max_iter} sweeps: raise max_iter or tol"
             )
         self.kept_ = d > 0.0

@@ -12,6 +12,7 @@ from ase import Atoms
 
 from pyuq import log
 from pyuq.brief import brief
+from pyuq.errors import InputError
 from pyuq.inference.pops import ERROR_BARS, UNCERTAINTIES
 from pyuq.io.files import atomic_write, check_folder, write_text
 from pyuq.io.structures import expand, group_of, read_structures
@@ -83,7 +84,7 @@ class FitFile:
         choose("family", self.family, FAMILIES)
         choose("uncertainty", self.uncertainty, UNCERTAINTIES)
         if not self.train:
-            raise ValueError("train names no file")
+            raise InputError("train names no file")
 
     def settings(self, where: str) -> FitSettings:
         """Return the settings of the fit."""
@@ -137,7 +138,7 @@ def basis_from_table(table: dict, where: str, family: str = "ace") -> ACEBasis |
 
     Raises
     ------
-    ValueError
+    InputError
         Unknown key, wrong type or value; the message begins with ``where``.
     """
     values = asdict(from_table(MTPTable if family == "mtp" else BasisTable, table, where))
@@ -149,7 +150,7 @@ def basis_from_table(table: dict, where: str, family: str = "ace") -> ACEBasis |
                 values[name] = {tuple(pair.split("-")): v for pair, v in values[name].items()}
         return ACEBasis(**values)
     except ValueError as error:
-        raise ValueError(f"{where}: {error}") from error
+        raise InputError(f"{where}: {error}") from error
 
 
 def run_fit(
@@ -176,7 +177,7 @@ def run_fit(
 
     Raises
     ------
-    ValueError
+    InputError
         A mistake in the file or the data; the message names it.
     OSError
         The folder cannot be written into.

@@ -18,6 +18,7 @@ from ase import Atoms
 from ase.data import atomic_numbers, covalent_radii
 
 from pyuq.brief import brief
+from pyuq.errors import InputError
 from pyuq.io.files import write_text
 from pyuq.models.basis import ACEBasis, Function
 from pyuq.settings import check_elements
@@ -57,9 +58,9 @@ class Repulsion:
 
     def __post_init__(self):
         if not self.inner or not all(0 < r < np.inf for r in self.inner.values()):
-            raise ValueError(f"inner needs positive distances (Å) of pairs, found {self.inner}")
+            raise InputError(f"inner needs positive distances (Å) of pairs, found {self.inner}")
         if not 0 < self.width <= 0.5 * min(self.inner.values()):
-            raise ValueError(
+            raise InputError(
                 f"width must lie in 0..{0.5 * min(self.inner.values())} Å (half of the shortest inner "
                 f"distance), found {self.width}"
             )
@@ -69,14 +70,14 @@ class Repulsion:
 
         Raises
         ------
-        ValueError
+        InputError
             ``inner`` does not name the pair, or ZBL does not know the elements.
         """
         check_elements((a, b), "repulsion")
         for pair in ((a, b), (b, a)):
             if pair in self.inner:
                 return float(self.inner[pair])
-        raise ValueError(f"repulsion names no inner distance for {a}-{b}; give one for every pair")
+        raise InputError(f"repulsion names no inner distance for {a}-{b}; give one for every pair")
 
 
 def shortest_distances(
@@ -183,18 +184,18 @@ def format_yace(
 
     Raises
     ------
-    ValueError
+    InputError
         Wrong number of coefficients, coefficients that are not finite, or one-body energies of elements
         that the basis does not have.
     """
     m = basis.nfunctions
     weights = np.ones(m) if coefficients is None else np.asarray(coefficients, dtype=float)
     if weights.shape != (m,) or not np.isfinite(weights).all():
-        raise ValueError(f"expected {m} finite coefficients, found shape {weights.shape}")
+        raise InputError(f"expected {m} finite coefficients, found shape {weights.shape}")
     e0 = e0 or {}
     elements = basis.elements
     if unknown := set(e0) - set(elements):
-        raise ValueError(f"e0 names {', '.join(sorted(unknown))}, expected {', '.join(elements)}")
+        raise InputError(f"e0 names {', '.join(sorted(unknown))}, expected {', '.join(elements)}")
     lines = [
         f"elements: [{', '.join(elements)}]",
         f"E0: {numbers(e0.get(element, 0.0) for element in elements)}",

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 import pyuq
 from pyuq.brief import brief
+from pyuq.errors import InputError
 from pyuq.io.files import read_tensors, write_tensors
 from pyuq.srom.pod import POD, pod
 from pyuq.srom.snapshots import SnapshotMatrix, Snapshots
@@ -49,11 +50,11 @@ class Basis:
     def __post_init__(self):
         d = 3 * self.system.natoms
         if self.vectors.ndim != 2 or self.vectors.shape[0] != d:
-            raise ValueError(f"vectors have shape {self.vectors.shape}, expected ({d}, n)")
+            raise InputError(f"vectors have shape {self.vectors.shape}, expected ({d}, n)")
         n = self.vectors.shape[1]
         error = np.abs(self.vectors.T @ self.vectors - np.eye(n)).max()
         if not error < 1e-8:
-            raise ValueError(f"columns are not orthonormal: WᵀW differs from 1 by {error:.3g}")
+            raise InputError(f"columns are not orthonormal: WᵀW differs from 1 by {error:.3g}")
 
     @property
     def nmodes(self) -> int:
@@ -73,7 +74,7 @@ class Basis:
     def first(self, n: int) -> "Basis":
         """Return the basis of the first n columns."""
         if not 1 <= n <= self.nmodes:
-            raise ValueError(f"{n} modes of {self.nmodes}")
+            raise InputError(f"{n} modes of {self.nmodes}")
         return Basis(
             self.system,
             np.ascontiguousarray(self.vectors[:, :n]),
@@ -117,7 +118,7 @@ class Basis:
 
         Raises
         ------
-        ValueError
+        InputError
             It is not such a file.
         """
         tensors, metadata = read_tensors(path, (FORMAT, VERSION), "a basis file")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from pyuq.errors import InputError
 from pyuq.io.files import read_json, write_json
 from pyuq.io.identity import hash_file
 from pyuq.srom.basis import Basis, build_basis
@@ -77,11 +78,11 @@ def read_summary(case: Case) -> dict:
 
     Raises
     ------
-    ValueError
+    InputError
         Nothing yet, other settings made it, or a file is damaged.
     """
     if not case.summary.exists():
-        raise ValueError(f"no bases in {case.folder}: run `pyuq srom build` first")
+        raise InputError(f"no bases in {case.folder}: run `pyuq srom build` first")
     summary = read_json(case.summary, remedy(case, "build"))
     require_origin(case, "build", case.summary, summary.get("origin"), origin(case, "build"))
     for label, wanted in summary.get("bases", {}).items():  # older versions do not say
@@ -89,7 +90,7 @@ def read_summary(case: Case) -> dict:
         found = hash_file(path) if path.is_file() else None
         if found != wanted:
             state = "missing" if found is None else "not the basis that was built with the others"
-            raise ValueError(f"{path}: {state}; {remedy(case, 'build')}")
+            raise InputError(f"{path}: {state}; {remedy(case, 'build')}")
     return summary
 
 
@@ -214,7 +215,7 @@ def read_ensemble(case: Case) -> Ensemble:
 
     Raises
     ------
-    ValueError
+    InputError
         There is none, or other settings made it.
     """
     ensemble = Ensemble.read(case.ensemble)
@@ -305,7 +306,7 @@ def _around_one(case: Case, bases: list[Basis]) -> tuple[Basis, Sampler, dict]:
                 for r in range(1, case.settings.basis.replicas)
             ]
         if not targets:
-            raise ValueError("beta = 'fit' needs further models or replicas to be matched")
+            raise InputError("beta = 'fit' needs further models or replicas to be matched")
         beta = fit_beta(wide.vectors, values, n, targets)
     sampler = SubspaceSampler(wide.vectors, values, n, beta, table.seed)
     return nominal, sampler, {"beta": beta, "directions": count}

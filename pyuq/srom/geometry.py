@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import expm, polar, schur
 
+from pyuq.errors import InputError
+
 FloatArray = NDArray[np.float64]
 
 ALIGNMENTS = ("procrustes", "sign", "none")
@@ -58,11 +60,11 @@ def align(w: FloatArray, u: FloatArray, kind: str = "procrustes") -> FloatArray:
 
     Raises
     ------
-    ValueError
+    InputError
         Another kind.
     """
     if kind not in ALIGNMENTS:
-        raise ValueError(f"align = {kind!r}; expected one of {', '.join(ALIGNMENTS)}")
+        raise InputError(f"align = {kind!r}; expected one of {', '.join(ALIGNMENTS)}")
     overlap = w.T @ u
     if kind == "procrustes":
         return u @ polar(overlap.T)[0]
@@ -88,7 +90,7 @@ def log(w: FloatArray, u: FloatArray, kind: str = "procrustes") -> FloatArray:
 
     Raises
     ------
-    ValueError
+    InputError
         The spans are 90° apart in some direction, or the iteration does not converge.
     """
     u = align(w, u, kind)
@@ -96,7 +98,7 @@ def log(w: FloatArray, u: FloatArray, kind: str = "procrustes") -> FloatArray:
         return _iterative_log(w, u)
     overlap = symmetric(w.T @ u)
     if np.linalg.eigvalsh(overlap)[0] < 1e-12:
-        raise ValueError(
+        raise InputError(
             "two bases have a principal angle of 90°: no unique geodesic joins them. Use fewer modes, or "
             "longer trajectories"
         )
@@ -111,7 +113,7 @@ def log_orthogonal(v: FloatArray) -> FloatArray:
 
     Raises
     ------
-    ValueError
+    InputError
         det V = -1: no real logarithm.
     """
     t, z = schur(v, output="real")
@@ -126,7 +128,7 @@ def log_orthogonal(v: FloatArray) -> FloatArray:
             negative.append(k)
         k += 1
     if len(negative) % 2:
-        raise ValueError("det V = -1: no real logarithm")
+        raise InputError("det V = -1: no real logarithm")
     for a, b in zip(negative[::2], negative[1::2], strict=True):
         skew[b, a], skew[a, b] = np.pi, -np.pi
     return z @ skew @ z.T
@@ -151,7 +153,7 @@ def _iterative_log(
         if np.linalg.norm(corner, 2) < tolerance:
             return w @ logarithm[:n, :n] + q @ logarithm[n:, :n]
         v[:, n:] = v[:, n:] @ expm(-corner)
-    raise ValueError(
+    raise InputError(
         f"the logarithm did not converge in {limit} steps: the bases are too far apart. Use "
         "align = 'procrustes'"
     )
@@ -182,7 +184,7 @@ def karcher_mean(
 
     Raises
     ------
-    ValueError
+    InputError
         No convergence, or bases 90° apart.
     """
     p = np.full(len(bases), 1.0) if weights is None else np.asarray(weights, dtype=float)
@@ -193,4 +195,4 @@ def karcher_mean(
         if np.linalg.norm(mean) < tolerance:
             return w
         w = exp(w, mean)
-    raise ValueError(f"no centre found in {limit} steps: the bases are too far apart")
+    raise InputError(f"no centre found in {limit} steps: the bases are too far apart")

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from pyuq.errors import InputError
 from pyuq.io.identity import hash_file
 from pyuq.settings import flatten
 from pyuq.srom.settings import Case
@@ -43,7 +44,7 @@ def origin(
     tables = {name: asdict(getattr(settings, name)) for s in stages for name in TABLES[s]}
     found = flatten(json.loads(json.dumps(tables)))
     if not (structure := here / settings.start.structure).is_file():
-        raise ValueError(f"no file {structure}, which [start] structure names")
+        raise InputError(f"no file {structure}, which [start] structure names")
     found["start.structure"] = hash_file(structure)
     found["start.model"] = settings.labels[settings.index(settings.start.model)]
     found |= {
@@ -73,19 +74,19 @@ def require_origin(
 
     Raises
     ------
-    ValueError
+    InputError
         Names the settings that differ, and what to do.
     """
     if found == wanted:
         return
     if found is None:
-        raise ValueError(f"{path} does not say which settings made it: {remedy(case, stage)}")
+        raise InputError(f"{path} does not say which settings made it: {remedy(case, stage)}")
     differ = [
         f"{key} = {_show(found.get(key))} (now {_show(wanted.get(key))})"
         for key in sorted(found.keys() | wanted.keys())
         if found.get(key) != wanted.get(key)
     ]
-    raise ValueError(f"{path} was made with {', '.join(differ)}: {remedy(case, stage)}")
+    raise InputError(f"{path} was made with {', '.join(differ)}: {remedy(case, stage)}")
 
 
 def remedy(case: Case, stage: str) -> str:

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from pyuq import log
+from pyuq.errors import InputError
 from pyuq.io.files import Lock, check_folder, clear_temporaries
 from pyuq.srom.build import build, make_ensemble, read_ensemble
 from pyuq.srom.propagate import propagate
@@ -47,7 +48,7 @@ def run_stages(
     RuntimeError
         Another process works in the folder of the study or, where snapshots are made, in that of its trajectories; or a
         simulation did not run.
-    ValueError
+    InputError
         A mistake in the settings, or files that other settings made.
     """
     study = load_study(path, assignments)
@@ -97,7 +98,7 @@ def write_sample(study: Study, k: int) -> None:
         path = case.ensemble.with_name(f"{study.settings.name}-{k}.rom")
         ensemble = read_ensemble(case)
         if not 0 <= k < len(ensemble):
-            raise ValueError(f"sample {k} of {case.ensemble}; expected 0 to {len(ensemble) - 1}")
+            raise InputError(f"sample {k} of {case.ensemble}; expected 0 to {len(ensemble) - 1}")
         ensemble.sample(k).write(path)
         say(str(path))
 

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyuq.brief import brief
+from pyuq.errors import InputError
 from pyuq.srom.snapshots import SnapshotMatrix
 
 FloatArray = NDArray[np.float64]
@@ -121,15 +122,15 @@ def pod(
 
     Raises
     ------
-    ValueError
+    InputError
         The snapshots have fewer than n independent columns; nothing is padded.
     """
     if method not in ("auto", "thin", "randomized"):
-        raise ValueError(f"method = {method!r}; expected 'auto', 'thin' or 'randomized'")
+        raise InputError(f"method = {method!r}; expected 'auto', 'thin' or 'randomized'")
     rows, columns = matrix.shape
     total_rows = rows if comm is None else comm.allreduce(rows)
     if not 1 <= n <= min(total_rows, columns):
-        raise ValueError(
+        raise InputError(
             f"{n} modes of {columns} snapshots of {total_rows} coordinates; expected 1 to "
             f"{min(total_rows, columns)}: take more snapshots or fewer modes"
         )
@@ -144,7 +145,7 @@ def pod(
         x, s, _ = np.linalg.svd(apply_transpose(matrix, q, comm).T, full_matrices=False)
     norm = total_sum(np.array([sum(np.vdot(p, p) for p in matrix.pieces())]), comm)[0]
     if (rank := int((s[:n] > RANK * s[0]).sum() if s[0] > 0 else 0)) < n:
-        raise ValueError(
+        raise InputError(
             f"the {columns} snapshots have rank {rank}, below the {n} modes asked for: run longer, or "
             "take fewer modes"
         )

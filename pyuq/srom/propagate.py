@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyuq.diffusion import Diffusivity, self_diffusivity
+from pyuq.errors import InputError
 from pyuq.io.dump import LammpsDump
 from pyuq.io.files import read_json, write_json, write_text
 from pyuq.io.identity import hash_file
@@ -137,7 +138,7 @@ def _require_modes(case: Case) -> None:
     wanted = max(case.settings.propagate.convergence, default=0)
     path = case.basis(case.settings.labels[0])
     if (found := Basis.read(path).nmodes) < wanted:
-        raise ValueError(
+        raise InputError(
             f"{path} has {found} modes, [propagate] convergence asks for {wanted}: run `pyuq srom build` again"
         )
 
@@ -209,7 +210,7 @@ def _require_calm(temperatures: FloatArray, target: float) -> None:
     """Raise ValueError if the dynamics blew up: hotter on average than fluctuations can tell."""
     found = float(temperatures[1:].mean())
     if not found < BLOWN_UP * target:
-        raise ValueError(
+        raise InputError(
             f"the dynamics blew up: mean temperature {found:.3g} K, expected about {target:g} K. A shorter "
             "timestep, a longer run (at its start what the other coordinates hold at x⁰ goes into the modes), or a "
             "potential that repels at short distances may help"
@@ -255,7 +256,7 @@ def results(case: Case, ensemble: Ensemble) -> list[dict]:
 
     Raises
     ------
-    ValueError
+    InputError
         Other settings made one of them, or it is damaged.
     """
     found, origins = [], _origins(case)

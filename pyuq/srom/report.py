@@ -10,6 +10,7 @@ import numpy as np
 
 from pyuq.brief import brief
 from pyuq.diffusion import Arrhenius, ArrheniusFit, Diffusivity
+from pyuq.errors import InputError
 from pyuq.io.files import atomic_write, write_text
 from pyuq.srom.build import read_ensemble, read_summary, warnings
 from pyuq.srom.ensemble import Ensemble
@@ -66,13 +67,13 @@ class Findings:
 
         Raises
         ------
-        ValueError
+        InputError
             A stage is missing.
         """
         ensemble = read_ensemble(case)
         runs = results(case, ensemble)
         if not any(r["kind"] == SAMPLE for r in runs):
-            raise ValueError(f"no results in {case.folder}: run `pyuq srom propagate` first")
+            raise InputError(f"no results in {case.folder}: run `pyuq srom propagate` first")
         full = {label: full_diffusivity(case, label) for label in case.settings.labels}
         return cls(case, ensemble, read_summary(case), full, runs)
 

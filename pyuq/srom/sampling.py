@@ -24,6 +24,7 @@ from scipy.optimize import minimize_scalar, nnls
 from scipy.special import gammaincinv
 
 from pyuq.brief import brief
+from pyuq.errors import InputError
 from pyuq.srom.geometry import grassmann_distance, log, symmetric
 
 FloatArray = NDArray[np.float64]
@@ -111,7 +112,7 @@ class Frame:
 
         Raises
         ------
-        ValueError
+        InputError
             See :func:`pyuq.srom.geometry.log`.
         """
         tangents = [log(base, w, align) for w in bases]
@@ -183,10 +184,10 @@ class RiemannianSampler:
 
     def __post_init__(self):
         if not self.concentration > 0:
-            raise ValueError(f"concentration = {self.concentration}; expected a number above 0")
+            raise InputError(f"concentration = {self.concentration}; expected a number above 0")
         p = self.mean_weights
         if p.shape != self.frame.inside.shape[:1] or (p < 0).any() or abs(p.sum() - 1) > 1e-8:
-            raise ValueError("mean_weights must be m numbers >= 0 with sum 1, one for each model")
+            raise InputError("mean_weights must be m numbers >= 0 with sum 1, one for each model")
 
     def weights(self, k: int) -> FloatArray:
         """Dirichlet weights of draw k, (m,)."""
@@ -290,15 +291,15 @@ def split_bases(
 
     Raises
     ------
-    ValueError
+    InputError
         All modes on one side of the cutoff.
     """
     if randomize not in ("low", "high"):
-        raise ValueError(f"randomize = {randomize!r}; expected 'low' or 'high'")
+        raise InputError(f"randomize = {randomize!r}; expected 'low' or 'high'")
     low = base_frequencies < cutoff
     chosen = low if randomize == "low" else ~low
     if chosen.all() or not chosen.any():
-        raise ValueError(
+        raise InputError(
             f"all {len(low)} modes lie {'below' if low.all() else 'above'} the cutoff of {cutoff:g} THz "
             f"(centroids {base_frequencies.min():.3g} to {base_frequencies.max():.3g} THz)"
         )
@@ -310,7 +311,7 @@ def split_bases(
         block = block - fixed @ (fixed.T @ block)
         q, r = np.linalg.qr(block)
         if np.abs(np.diag(r)).min() < 1e-8:
-            raise ValueError("a model's modes lie in the nominal block: choose another cutoff")
+            raise InputError("a model's modes lie in the nominal block: choose another cutoff")
         blocks.append(q)
     return fixed, moving, blocks
 
@@ -361,9 +362,9 @@ class SubspaceSampler:
 
     def __post_init__(self):
         if not self.n <= self.beta:
-            raise ValueError(f"beta = {self.beta}; expected at least the number of modes, {self.n}")
+            raise InputError(f"beta = {self.beta}; expected at least the number of modes, {self.n}")
         if len(self.singular_values) < self.n:
-            raise ValueError(f"{len(self.singular_values)} directions for {self.n} modes")
+            raise InputError(f"{len(self.singular_values)} directions for {self.n} modes")
 
     def draw(self, k: int) -> FloatArray:
         """Basis k, (d, n)."""

@@ -9,6 +9,7 @@ from math import inf, isfinite
 from pathlib import Path
 
 from pyuq.brief import brief
+from pyuq.errors import InputError
 from pyuq.io.identity import hash_file
 from pyuq.lmp import quoted
 from pyuq.settings import (
@@ -51,14 +52,14 @@ class Start:
     def __post_init__(self):
         choose("atom_style", self.atom_style, ("atomic", "charge"))
         if len(set(self.elements)) < len(self.elements) or not self.elements:
-            raise ValueError(f"elements = {list(self.elements)}; expected one or more, each once")
+            raise InputError(f"elements = {list(self.elements)}; expected one or more, each once")
         check_elements(self.elements)
         for element in (*self.masses, *self.charges):
             choose("element of masses or charges", element, self.elements)
         positive(**{f"masses.{e}": m for e, m in self.masses.items()})
         for element, charge in self.charges.items():
             if not isfinite(charge):
-                raise ValueError(f"charges.{element} = {charge}; expected a finite number")
+                raise InputError(f"charges.{element} = {charge}; expected a finite number")
 
 
 @brief()
@@ -86,18 +87,18 @@ class Model:
     def __post_init__(self):
         named = self.label and all(c.isalnum() or c in "._+-" for c in self.label)
         if not named or self.label == "global":  # the name of the joint basis
-            raise ValueError(
+            raise InputError(
                 f"label = {self.label!r}; expected letters, digits, '.', '_', '+', '-', and not 'global'"
             )
         if bool(self.potential) == bool(self.commands):
-            raise ValueError(f"model {self.label}: expected either `potential` or `commands`")
+            raise InputError(f"model {self.label}: expected either `potential` or `commands`")
 
     def pair_commands(self, here: str, elements: tuple[str, ...]) -> tuple[str, ...]:
         """LAMMPS commands that define the forces; `here` is the folder of ``srom.toml``."""
         if self.commands:
             plain = re.fullmatch(r"[A-Za-z0-9_./+@=-]+", here)
             if not plain and any("${here}" in c for c in self.commands):
-                raise ValueError(
+                raise InputError(
                     f"model {self.label}: ${{here}} would be {here!r}, which LAMMPS may not read as one name; expected "
                     "letters, digits and _ . / + @ = -. Choose a `folder` beside srom.toml, or rename those above it"
                 )
@@ -114,7 +115,7 @@ class Model:
         digest.update(species.encode())
         for name in filter(None, (potential, *self.files)):
             if not (folder / name).is_file():
-                raise ValueError(f"no file {folder / name}, which model {self.label} names")
+                raise InputError(f"no file {folder / name}, which model {self.label} names")
             digest.update(hash_file(folder / name).encode())
         return digest.hexdigest()
 
@@ -155,15 +156,15 @@ class MD:
     def __post_init__(self):
         choose("thermostat", self.thermostat, ("nvt", "langevin", "none"))
         if not self.temperatures:
-            raise ValueError("temperatures = []; expected at least one, K")
+            raise InputError("temperatures = []; expected at least one, K")
         positive(**{f"temperatures[{k}]": t for k, t in enumerate(self.temperatures)})
         if len({f"{t:g}" for t in self.temperatures}) < len(self.temperatures):
-            raise ValueError(f"temperatures = {list(self.temperatures)}; expected different ones")
+            raise InputError(f"temperatures = {list(self.temperatures)}; expected different ones")
         positive(timestep=self.timestep, steps=self.steps, every=self.every, damp=self.damp)
         positive(seed=self.seed)
         not_negative(equilibration=self.equilibration)
         if self.steps < 10 * self.every:
-            raise ValueError(f"steps = {self.steps} give too few snapshots every {self.every}")
+            raise InputError(f"steps = {self.steps} give too few snapshots every {self.every}")
 
 
 @brief()
@@ -191,7 +192,7 @@ class Runs:
     def __post_init__(self):
         positive(ranks=self.ranks, parallel=self.parallel)
         if not self.timeout > 0:
-            raise ValueError(f"timeout = {self.timeout}; expected a number above 0")
+            raise InputError(f"timeout = {self.timeout}; expected a number above 0")
 
 
 @brief()
@@ -285,7 +286,7 @@ class SamplerTable:
             if isinstance(value := getattr(self, name), str):
                 choose(name, value, ("fit",))
         if self.kind != "riemannian" and self.split != "none":
-            raise ValueError(f"split = {self.split!r} belongs to kind = 'riemannian'")
+            raise InputError(f"split = {self.split!r} belongs to kind = 'riemannian'")
 
 
 @brief()
@@ -338,7 +339,7 @@ class DiffusionTable:
     def __post_init__(self):
         positive(first=self.first, last=self.last)
         if (self.first or 0.0) >= (self.last or inf):
-            raise ValueError(f"first = {self.first}, last = {self.last}; expected first < last, ps")
+            raise InputError(f"first = {self.first}, last = {self.last}; expected first < last, ps")
 
 
 @brief()
@@ -373,11 +374,11 @@ class Settings:
     def __post_init__(self):
         labels = self.labels
         if len(set(labels)) < len(labels) or not labels:
-            raise ValueError(
+            raise InputError(
                 f"models have the labels {labels}; expected one or more, all different"
             )
         if self.sampler.kind == "riemannian" and len(labels) < 2:
-            raise ValueError(
+            raise InputError(
                 "a riemannian sampler lies between two or more models; with one, use kind = 'ppca' or 'npm'"
             )
         named = {"start.model": self.start.model, "sampler.model": self.sampler.model}
@@ -390,7 +391,7 @@ class Settings:
         longest = steps * self.md.timestep
         for name in ("first", "last"):
             if (lag := getattr(self.diffusion, name)) is not None and lag >= longest:
-                raise ValueError(
+                raise InputError(
                     f"diffusion.{name} = {lag} ps, but the runs last {longest:g} ps; expected a lag well below that"
                 )
         elements = self.start.elements
@@ -493,7 +494,7 @@ def load_study(path, assignments: Iterable[str] = ()) -> Study:
 
     Raises
     ------
-    ValueError
+    InputError
         A mistake in the file; the message names file, table and key.
     """
     path = Path(path)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pyuq.brief import brief
+from pyuq.errors import InputError
 from pyuq.io.files import write_text
 from pyuq.jobs import ERROR, Job, check_dump, check_rows, error_of, run_jobs
 from pyuq.lmp import quoted
@@ -57,7 +58,7 @@ class Simulation:
 
         Raises
         ------
-        ValueError
+        InputError
             The folder was made with another script.
         """
         if not self.folder.exists():
@@ -68,7 +69,7 @@ class Simulation:
             shutil.rmtree(self.folder)
             return False
         if script.read_text() != self.script:
-            raise ValueError(
+            raise InputError(
                 f"{self.folder} was made with other settings than those of now (compare its {SCRIPT}): remove "
                 "it, or choose another `folder`"
             )
@@ -197,7 +198,7 @@ def check_recording(folder: Path, steps: int, every: int) -> None:
 
     Raises
     ------
-    ValueError
+    InputError
         Names the file and what was found.
     """
     check_dump(folder / DUMP, steps, every)

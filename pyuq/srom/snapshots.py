@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyuq.brief import brief
+from pyuq.errors import InputError
 from pyuq.io.files import named, read_json, read_tensors, write_json, write_tensors
 from pyuq.io.identity import hash_file
 from pyuq.srom.system import System
@@ -50,14 +51,14 @@ class Snapshots:
 
     Raises
     ------
-    ValueError
+    InputError
         It is not such a folder.
     """
 
     def __init__(self, path):
         self.path = Path(path)
         if not (self.path / HEADER).is_file():
-            raise ValueError(f"{path} holds no snapshots: make them with `pyuq srom snapshots`")
+            raise InputError(f"{path} holds no snapshots: make them with `pyuq srom snapshots`")
         tensors, metadata = read_tensors(self.path / HEADER, (FORMAT, VERSION))
         self.system = System.from_tensors(tensors, metadata["symbols"])
         self.timestep = float(metadata["timestep"])
@@ -104,7 +105,7 @@ class Snapshots:
 
         Raises
         ------
-        ValueError
+        InputError
             Wrong shape, or a number that is not finite.
         """
         shape = (self.system.natoms, 3)
@@ -112,9 +113,9 @@ class Snapshots:
         for name, values in ((DISPLACEMENTS, displacements), (VELOCITIES, velocities)):
             values = np.asarray(values, dtype="<f8")
             if values.shape[1:] != shape:
-                raise ValueError(f"frames have shape {values.shape}, expected (frames, *{shape})")
+                raise InputError(f"frames have shape {values.shape}, expected (frames, *{shape})")
             if not np.isfinite(values).all():
-                raise ValueError(f"{self.path}: a frame holds NaN or infinite numbers")
+                raise InputError(f"{self.path}: a frame holds NaN or infinite numbers")
             with named(self.path / name), open(self.path / name, "ab") as file:
                 file.write(values.tobytes())
 
@@ -153,20 +154,20 @@ class Snapshots:
 
         Raises
         ------
-        ValueError
+        InputError
             The frames, or the file of the hashes, are damaged.
         """
         if not (self.path / SEAL).is_file():
             return
         said = read_json(self.path / SEAL, remedy)
         if self.nframes != said["frames"]:
-            raise ValueError(
+            raise InputError(
                 f"{self.path} holds {self.nframes} frames, expected {said['frames']}: {remedy}"
             )
         for name, wanted in said["sha256"].items():
             status = (self.path / name).stat()
             if _hash_of(self.path / name, status.st_mtime_ns, status.st_size) != wanted:
-                raise ValueError(
+                raise InputError(
                     f"{self.path / name}: damaged, its frames are not those that were written; {remedy}"
                 )
 
@@ -248,11 +249,11 @@ class SnapshotMatrix:
     ):
         self.snapshots = list(snapshots)
         if not self.snapshots:
-            raise ValueError("no snapshots")
+            raise InputError("no snapshots")
         if weighting not in ("mass", "none"):
-            raise ValueError(f"weighting = {weighting!r}; expected 'mass' or 'none'")
+            raise InputError(f"weighting = {weighting!r}; expected 'mass' or 'none'")
         if momenta is not None and momenta < 0:
-            raise ValueError(
+            raise InputError(
                 f"momenta = {momenta}; expected 0 (equal norms) or a factor above 0, ps"
             )
         first = self.snapshots[0]
@@ -281,7 +282,7 @@ class SnapshotMatrix:
                     block = piece * scale[:, None]
                     norms[k] += float(np.vdot(block, block))
         if norms[1] == 0.0:
-            raise ValueError("all velocities are zero: momenta cannot be joined")
+            raise InputError("all velocities are zero: momenta cannot be joined")
         return float(np.sqrt(norms[0] / norms[1]))
 
     def pieces(self) -> Iterator[FloatArray]:

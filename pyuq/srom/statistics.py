@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyuq.brief import brief
+from pyuq.errors import InputError
 
 FloatArray = NDArray[np.float64]
 
@@ -84,12 +85,12 @@ def spread(
 
     Raises
     ------
-    ValueError
+    InputError
         Fewer than two values.
     """
     x, e = np.asarray(values, dtype=float), np.asarray(errors, dtype=float)
     if len(x) < 2 or x.shape != e.shape:
-        raise ValueError(f"{len(x)} values and {len(e)} errors; expected two or more of each")
+        raise InputError(f"{len(x)} values and {len(e)} errors; expected two or more of each")
     tails = (0.5 - LEVEL / 2, 0.5 + LEVEL / 2)
     rng = np.random.default_rng(seed)
     boots = np.quantile(x[rng.integers(0, len(x), (RESAMPLES, len(x)))], tails, axis=1)

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyuq.brief import brief
+from pyuq.errors import InputError
 
 FloatArray = NDArray[np.float64]
 
@@ -41,13 +42,13 @@ class System:
         shapes = {"masses": (n,), "reference": (n, 3), "cell": (3, 3)}
         for name, shape in shapes.items():
             if getattr(self, name).shape != shape:
-                raise ValueError(f"{name} has shape {getattr(self, name).shape}, expected {shape}")
+                raise InputError(f"{name} has shape {getattr(self, name).shape}, expected {shape}")
         if len(self.symbols) != n:
-            raise ValueError(f"{len(self.symbols)} symbols for {n} atoms")
+            raise InputError(f"{len(self.symbols)} symbols for {n} atoms")
         if not (np.diff(self.ids) > 0).all():
-            raise ValueError("atom ids must ascend, each once")
+            raise InputError("atom ids must ascend, each once")
         if not (self.masses > 0).all():
-            raise ValueError("masses must be above 0")
+            raise InputError("masses must be above 0")
 
     @property
     def natoms(self) -> int:
@@ -74,19 +75,19 @@ class System:
 
         Raises
         ------
-        ValueError
+        InputError
             Names what differs, and the two files.
         """
         where = f"{mine} and {theirs} belong to different systems"
         if self.natoms != other.natoms:
-            raise ValueError(f"{where}: {self.natoms} and {other.natoms} atoms")
+            raise InputError(f"{where}: {self.natoms} and {other.natoms} atoms")
         for name in ("ids", "masses"):
             a, b = getattr(self, name), getattr(other, name)
             if (differ := np.flatnonzero(np.abs(a - b) > 1e-6 * np.abs(a))).size:
                 k = differ[0]
-                raise ValueError(f"{where}: {name}[{k}] is {a[k]:.6g} and {b[k]:.6g}")
+                raise InputError(f"{where}: {name}[{k}] is {a[k]:.6g} and {b[k]:.6g}")
         scale = np.abs(self.cell).max()
         if np.abs(self.cell - other.cell).max() > 1e-6 * scale:
-            raise ValueError(f"{where}: the cells differ")
+            raise InputError(f"{where}: the cells differ")
         if (gap := np.abs(self.reference - other.reference).max()) > 1e-6 * scale:
-            raise ValueError(f"{where}: reference positions differ by up to {gap:.3g} Å")
+            raise InputError(f"{where}: reference positions differ by up to {gap:.3g} Å")

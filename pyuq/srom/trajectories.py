@@ -12,6 +12,7 @@ import numpy as np
 from ase.data import atomic_masses, atomic_numbers
 from ase.io import read
 
+from pyuq.errors import InputError, RunError
 from pyuq.io.dump import Frame, LammpsDump
 from pyuq.io.files import sync_folder, sync_tree, write_text
 from pyuq.io.lammps_data import write_data
@@ -49,7 +50,7 @@ def make_snapshots(study: Study, comm=None, say=print) -> None:
     ------
     RuntimeError
         A simulation failed.
-    ValueError
+    InputError
         Other settings made the trajectories that are there.
     """
     for case in study.cases:
@@ -77,7 +78,7 @@ def _require_success(simulation: Simulation) -> None:
         failed = simulation.folder.with_name(f"{simulation.folder.name}.failed")
         shutil.rmtree(failed, ignore_errors=True)
         simulation.folder.rename(failed)
-        raise RuntimeError(f"LAMMPS failed in {failed}: {error}")
+        raise RunError(f"LAMMPS failed in {failed}: {error}")
 
 
 def _make_start(case: Case, comm) -> None:
@@ -168,14 +169,14 @@ def trajectory(case: Case, label: str, replica: int) -> Snapshots:
 
     Raises
     ------
-    ValueError
+    InputError
         There are none, other settings made them, or they are cut short or damaged.
     """
     snapshots = Snapshots(case.snapshots(label, replica))
     require_origin(case, "snapshots", snapshots.path, snapshots.origin, _origin(case, label))
     md = case.settings.md
     if (found := snapshots.nframes) != (expected := md.steps // md.every + 1):
-        raise ValueError(
+        raise InputError(
             f"{snapshots.path} holds {found} frames, expected {expected}: {remedy(case, 'snapshots')}"
         )
     snapshots.check_seal(remedy(case, "snapshots"))
@@ -202,7 +203,7 @@ def read_dump(dump, path, settings: Settings, label: str, origin: dict | None = 
 
     Raises
     ------
-    ValueError
+    InputError
         Wrapped positions without image flags, no velocities, a cell that changes, atoms that are lost, a dump that is
         cut short.
     """
@@ -222,13 +223,13 @@ def continuous(frame: Frame, source: LammpsDump) -> Frame:
 
     Raises
     ------
-    ValueError
+    InputError
         The dump has wrapped positions and no image flags.
     """
     if source.unwrapped:
         return frame
     if frame.images is None:
-        raise ValueError(
+        raise InputError(
             f"{source.path} has wrapped positions without image flags (columns {' '.join(source.columns)}): "
             "displacements across the boundary are lost. Write xu yu zu, or ix iy iz besides"
         )
@@ -253,7 +254,7 @@ def append_frames(snapshots: Snapshots, frames: Iterable[Frame]) -> None:
 
     Raises
     ------
-    ValueError
+    InputError
         The cell changes, or there are no velocities.
     """
     system = snapshots.system
@@ -267,9 +268,9 @@ def append_frames(snapshots: Snapshots, frames: Iterable[Frame]) -> None:
 
     for frame in frames:
         if frame.velocities is None:
-            raise ValueError(f"step {frame.step}: no velocities; expected the columns vx vy vz")
+            raise InputError(f"step {frame.step}: no velocities; expected the columns vx vy vz")
         if (gap := np.abs(frame.cell - system.cell).max()) > 1e-9 * np.abs(system.cell).max():
-            raise ValueError(
+            raise InputError(
                 f"the cell changes: by {gap:.3g} Å until step {frame.step}; expected the fixed cell of nve, nvt or "
                 "langevin, without which modes of displacements are not defined"
             )
