@@ -17,7 +17,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -27,6 +26,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pyuq import log
 from pyuq.errors import InputError
 from pyuq.io.dump import LammpsDump
 from pyuq.io.files import sync_folder, sync_tree, write_text
@@ -354,7 +354,7 @@ def _run_in_part(job: Job, comm) -> str:
             write_text(job.running / ERROR, f"{error}\n")
         if alone:
             if problem:
-                print(problem, file=sys.stderr, flush=True)
+                log.LOGGER.error(problem)
             else:
                 _conclude(job)
             comm.Abort(1)

@@ -5,6 +5,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from pyuq import log
 from pyuq.brief import brief
 from pyuq.errors import InputError
 from pyuq.hal.settings import changed_keys
@@ -116,7 +117,7 @@ def resume(path: Path, settings: dict) -> State:
             state = None
         if state is None:
             raise
-        print(f"{error}\n{previous(path).name} is whole: the last stage is done again", flush=True)
+        log.say(f"{error}\n{previous(path).name} is whole: the last stage is done again")
     if state is None:
         return State(settings)
     state.settings.setdefault("uncertainty", "bayes")  # of runs from before there was a choice
