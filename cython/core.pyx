@@ -22,7 +22,7 @@ cdef extern from "simd/dispatch.h" namespace "uq":
     const char *simd_name(SimdLevel level)
 
 
-cdef extern from "exchange.h" namespace "uq":
+cdef extern from "parallel/exchange.h" namespace "uq":
     cdef cppclass Exchange:
         pass
 
@@ -40,7 +40,7 @@ cdef extern from "geometry/periodic_list.h" namespace "uq":
         const vector[int] &indices()
 
 
-cdef extern from "neighbors.h" namespace "uq":
+cdef extern from "geometry/neighbors.h" namespace "uq":
     cdef struct Neighbors:
         int ntotal
         const double *x
@@ -53,7 +53,7 @@ cdef extern from "neighbors.h" namespace "uq":
         Exchange *exchange
 
 
-cdef extern from "feature_map.h" namespace "uq":
+cdef extern from "map/feature_map.h" namespace "uq":
     cdef struct Seed:
         const double *shared
         const double *per_atom
@@ -95,7 +95,7 @@ cdef extern from "feature_map.h" namespace "uq":
             const Neighbors &nb, State &state, int nowners, const int *owner, double *rows) except + nogil
 
 
-cdef extern from "mtp/mtp.h" namespace "uq::mtp":
+cdef extern from "families/mtp/mtp.h" namespace "uq::mtp":
     cdef cppclass Mtp:
         const vector[double] &radial()
         void radial_gradient(const Neighbors &nb, const double *weights, double energy_weight,
@@ -104,7 +104,7 @@ cdef extern from "mtp/mtp.h" namespace "uq::mtp":
     const Mtp &as_mtp(const FeatureMap &map) except +
 
 
-cdef extern from "readout.h" namespace "uq":
+cdef extern from "posterior/readout.h" namespace "uq":
     cdef cppclass Readout:
         Readout()
         Readout(vector[double] mean)
@@ -119,7 +119,7 @@ cdef extern from "readout.h" namespace "uq":
                        double *var) except + nogil
 
 
-cdef extern from "model.h" namespace "uq":
+cdef extern from "model/model.h" namespace "uq":
     cdef enum class Radial:
         Automatic
         Direct
@@ -808,7 +808,7 @@ def fuse(models):
     return None if fused.map == NULL else fused
 
 
-cdef extern from "reducer.h" namespace "uq":
+cdef extern from "parallel/reducer.h" namespace "uq":
     cdef cppclass Reducer:
         pass
 
@@ -816,7 +816,7 @@ cdef extern from "reducer.h" namespace "uq":
         NoReducer()
 
 
-cdef extern from "committee.h" namespace "uq":
+cdef extern from "committee/committee.h" namespace "uq":
     cdef cppclass CCommittee "uq::Committee":
         CCommittee(vector[shared_ptr[CModel]] members) except +
         double sigma()
@@ -827,17 +827,17 @@ cdef extern from "committee.h" namespace "uq":
         cbool has_noise()
 
 
-cdef extern from "local.h" namespace "uq":
+cdef extern from "committee/atomic_uncertainty.h" namespace "uq":
     cdef cppclass PerAtom "uq::LocalUncertainty::PerAtom":
         double *sigma
         double *grades
 
 
-cdef extern from "evaluator.h" namespace "uq":
+cdef extern from "map/evaluator.h" namespace "uq":
     const int KEEP "uq::Evaluator::KEEP"
 
 
-cdef extern from "engine.h" namespace "uq":
+cdef extern from "committee/engine.h" namespace "uq":
     cdef enum PassKind "uq::Engine::Pass::Kind":
         SIGMA "uq::Engine::Pass::SIGMA"
 

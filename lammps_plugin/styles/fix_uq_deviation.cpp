@@ -11,7 +11,7 @@
 #include "atom.h"
 #include "comm.h"
 #include "domain.h"
-#include "error.h"
+#include "core/error.h"
 #include "memory.h"
 #include "update.h"
 

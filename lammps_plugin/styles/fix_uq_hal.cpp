@@ -4,7 +4,7 @@
 //
 //   E_HAL = Ē - τ S,   τ = τ_rel <mean_i |F̄_i|> / <mean_i |F_σ,i|>,   F_σ = -∇S
 //
-// S: see core/engine.h. The averages are exponential with time constant `window`, fed by the unbiased
+// S: see core/committee/engine.h. The averages are exponential with time constant `window`, fed by the unbiased
 // force; they accumulate during the first window, in which τ = 0. τ changes only at the start of a
 // real step: within a step, trial moves included, the force is the exact gradient of the energy.
 //
@@ -17,7 +17,7 @@
 #include "atom.h"
 #include "comm.h"
 #include "domain.h"
-#include "error.h"
+#include "core/error.h"
 #include "force.h"
 #include "update.h"
 #include "utils.h"

@@ -13,9 +13,9 @@
 #include "atom.h"
 #include "comm.h"
 #include "domain.h"
-#include "error.h"
+#include "core/error.h"
 #include "force.h"
-#include "group.h"
+#include "core/map/fused_members.h"
 #include "memory.h"
 #include "modify.h"
 #include "update.h"
@@ -24,7 +24,7 @@
 #include "uq_arguments.h"
 
 #include "core/error.h"
-#include "core/files/sha256.h"
+#include "core/formats/sha256.h"
 
 #include <algorithm>
 #include <cmath>

@@ -4,7 +4,7 @@
 
 #include "atom.h"
 #include "comm.h"
-#include "error.h"
+#include "core/error.h"
 #include "force.h"
 #include "input.h"
 #include "memory.h"

@@ -7,8 +7,8 @@
 
 #include "pair.h"
 
-#include "core/engine.h"
-#include "core/exchange.h"
+#include "core/committee/engine.h"
+#include "core/parallel/exchange.h"
 
 #include <array>
 #include <memory>
@@ -24,7 +24,7 @@ struct UQModelFile;
 struct UQBias {
   enum Mode { GLOBAL, LOCAL } mode = GLOBAL;
   double tau = 0.0;        // bias energy -tau S
-  double floor = 0.0;      // lowers S, see core/committee.h (energy)
+  double floor = 0.0;      // lowers S, see core/committee/committee.h (energy)
   bool forces = false;     // F̄ and F_σ wanted apart
   bool virials = false;    // with them theirs
 };

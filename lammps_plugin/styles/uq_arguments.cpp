@@ -2,7 +2,7 @@
 
 #include "uq_arguments.h"
 
-#include "error.h"
+#include "core/error.h"
 #include "lammps.h"
 #include "utils.h"
 

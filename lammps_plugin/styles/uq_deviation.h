@@ -5,8 +5,8 @@
 #ifndef LMP_UQ_DEVIATION_H
 #define LMP_UQ_DEVIATION_H
 
-#include "core/engine.h"
-#include "core/spread.h"
+#include "core/committee/engine.h"
+#include "core/committee/spread.h"
 
 #include <vector>
 

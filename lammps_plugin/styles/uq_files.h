@@ -4,7 +4,7 @@
 #ifndef LMP_UQ_FILES_H
 #define LMP_UQ_FILES_H
 
-#include "core/model.h"
+#include "core/model/model.h"
 
 #include <string>
 #include <vector>

@@ -7,7 +7,7 @@ file, with zeros in the place of the 64 digits themselves. It covers the header 
 There are two entries so that damage to the name of one does not turn the file into one of an older version, which has
 neither.
 
-The C++ reader checks the same sum in ``lammps_plugin/core/files/safetensors.cpp``.
+The C++ reader checks the same sum in ``lammps_plugin/core/formats/safetensors.cpp``.
 """
 
 import hashlib

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-#include "matrix.h"
+#include "math/matrix.h"
 
 #include "simd/dispatch.h"
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-#include "basis.h"
+#include "rom/basis.h"
 
 #include "error.h"
-#include "files/safetensors.h"
+#include "formats/safetensors.h"
 
 #include <algorithm>
 #include <cmath>

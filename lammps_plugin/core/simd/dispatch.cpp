@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-#include "dispatch.h"
+#include "simd/dispatch.h"
 
 #include "error.h"
 

@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+#include "committee/engine.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <utility>
+
+using namespace uq;
+
+Engine::Engine(Committee committee, std::vector<std::vector<int>> species_of_type,
+               std::unique_ptr<Reducer> reducer, double energy_unit, bool mixed, int keep)
+    : committee_(std::move(committee)), species_of_type_(std::move(species_of_type)),
+      reducer_(std::move(reducer)), energy_unit_(energy_unit), mixed_(mixed), keep_(keep),
+      species_(committee_.size()) {
+  std::vector<const FeatureMap *> maps;
+  for (int k = 0; k < committee_.size(); k++) maps.push_back(committee_.member(k).map.get());
+  together_ = Group::of(maps);
+  set_threads(1);
+}
+
+void Engine::set_threads(int n) {
+  if (team_ && team_->size() == n) return;
+  const std::vector<double> zeros = local_ ? local_->zeros() : std::vector<double>();
+  members_.clear();
+  groups_.clear();
+  local_.reset();
+  team_ = std::make_unique<ThreadTeam>(n);
+  for (int k = 0; k < committee_.size(); k++)
+    members_.emplace_back(*committee_.member(k).map, *team_, keep_);
+  for (const Group &group : together_) groups_.emplace_back(group.map(), *team_, keep_);
+  if (!zeros.empty()) set_zeros(zeros);
+}
+
+LocalUncertainty &Engine::local_uncertainty() {
+  if (!local_) local_ = std::make_unique<LocalUncertainty>(committee_, together_, *team_, mixed_);
+  return *local_;
+}
+
+double Engine::cutoff(int itype, int jtype) const {
+  double cut = 0.0;
+  for (int k = 0; k < committee_.size(); k++) {
+    const int si = species_of_type_[k][itype], sj = species_of_type_[k][jtype];
+    const FeatureMap &map = *committee_.member(k).map;
+    cut = std::max({cut, map.cutoff(si, sj), map.cutoff(sj, si)});
+  }
+  return cut;
+}
+
+int Engine::exchange_width() const {
+  int width = 0;    // of a group: no member alone has more
+  for (const Group &group : together_) width = std::max(width, group.map().exchange_width());
+  return width;
+}
+
+double Engine::memory_usage() const {
+  size_t bytes = sizeof(double) * phi_.capacity();
+  bytes += sizeof(int) * (centers_.capacity() + species_.size() * static_cast<size_t>(nall_));
+  return static_cast<double>(bytes);
+}
+
+void Engine::set_atoms(int nall, const double *x, const int *type, int inum, int gnum,
+                       const int *ilist, const int *numneigh, const int *const *firstneigh,
+                       int mask, Exchange *exchange) {
+  nall_ = nall;
+  for (int k = 0; k < committee_.size(); k++) {
+    species_[k].resize(nall);
+    for (int i = 0; i < nall; i++) species_[k][i] = species_of_type_[k][type[i]];
+  }
+
+  // A counting sort of the centres by species; atoms mapped to NULL have none.
+  const std::vector<int> &species = species_[0];
+  const int nspecies = static_cast<int>(committee_.member(0).map->elements().size());
+  std::vector<int> next(nspecies + 1, 0);    // where each species goes on in centers_
+  for (int n = 0; n < inum; n++)
+    if (species[ilist[n]] >= 0) next[species[ilist[n]] + 1]++;
+  for (int z = 0; z < nspecies; z++) next[z + 1] += next[z];
+  centers_.resize(next[nspecies]);
+  for (int n = 0; n < inum; n++)
+    if (species[ilist[n]] >= 0) centers_[next[species[ilist[n]]]++] = ilist[n];
+
+  ncenters_ = static_cast<int>(centers_.size());
+  for (int n = inum; n < inum + gnum; n++)
+    if (species[ilist[n]] >= 0) centers_.push_back(ilist[n]);
+
+  view_.ntotal = nall;
+  view_.x = x;
+  view_.ncenters = ncenters_;
+  view_.nrelays = static_cast<int>(centers_.size()) - ncenters_;
+  view_.centers = centers_.data();
+  view_.counts = numneigh;
+  view_.neighbors = firstneigh;
+  view_.mask = mask;
+  view_.exchange = exchange;
+}
+
+Neighbors Engine::view(int member) const {
+  Neighbors nb = view_;
+  nb.species = species_[member].data();
+  return nb;
+}
+
+std::vector<Neighbors> Engine::views() const {
+  std::vector<Neighbors> views;
+  for (int k = 0; k < committee_.size(); k++) views.push_back(view(k));
+  return views;
+}
+
+void Engine::note_distance(double distance) {
+  min_distance_ = std::min(min_distance_, distance);
+}
+
+std::vector<double> &Engine::buffer(size_t slot, size_t size) {
+  if (weights_.size() <= slot) weights_.resize(slot + 1);
+  weights_[slot].resize(size);
+  return weights_[slot];
+}
+
+// The seed in the caller's energy units, copied into buffer `slot` of this member.
+Seed Engine::scaled(const Committee::MemberSeed &seed, int slot, int member) {
+  const int m = committee_.member(member).map->nreadout();
+  std::vector<double> &weights =
+      buffer(static_cast<size_t>(slot) * committee_.size() + member, static_cast<size_t>(m));
+  for (int j = 0; j < m; j++) weights[j] = energy_unit_ * seed.shared[j];
+  Seed out;
+  out.shared = weights.data();
+  out.fixed = energy_unit_ * seed.fixed_weight;
+  return out;
+}
+
+// The same of all members of a group, seed_of(member), for the map that they share.
+template <class SeedOf> Seed Engine::joined(const SeedOf &seed_of, size_t group, int slot) {
+  const Group &members = together_[group];
+  std::vector<double> &weights = buffer(static_cast<size_t>(slot) * committee_.size() + group,
+                                        static_cast<size_t>(members.map().nreadout()));
+  Seed out;
+  for (size_t n = 0; n < members.members().size(); n++) {
+    const Committee::MemberSeed seed = seed_of(members.members()[n]);
+    members.join(seed.shared, static_cast<int>(n), weights.data());
+    out.fixed += energy_unit_ * seed.fixed_weight;
+  }
+  for (double &w : weights) w *= energy_unit_;
+  out.shared = weights.data();
+  return out;
+}
+
+// The mean of the n-th member of a group for the map that all share.
+Seed Engine::alone(size_t group, int n) {
+  const Group &members = together_[group];
+  std::vector<double> &weights =
+      buffer(static_cast<size_t>(n) * committee_.size() + group, members.map().nreadout());
+  std::fill(weights.begin(), weights.end(), 0.0);
+  members.join(committee_.member(members.members()[n]).readout.mean().data(), n, weights.data());
+  for (double &w : weights) w *= energy_unit_;
+  Seed out;
+  out.shared = weights.data();
+  out.fixed = energy_unit_;
+  return out;
+}
+
+double Engine::evaluate(int member, Result result) {
+  min_distance_ = std::numeric_limits<double>::infinity();
+  result.energy = 0.0;
+  if (member >= 0) {
+    const Committee::MemberSeed seed = {committee_.member(member).readout.mean().data(), 1.0};
+    members_[member].evaluate(view(member), scaled(seed, 0, member), result);
+    note_distance(members_[member].min_distance());
+    return result.energy;
+  }
+  for (size_t g = 0; g < together_.size(); g++) {
+    const Seed seed = joined([&](int k) { return committee_.mean_seed(k); }, g, 0);
+    groups_[g].evaluate(view(together_[g].members()[0]), seed, result);
+    note_distance(groups_[g].min_distance());
+  }
+  return result.energy;
+}
+
+void Engine::member(int k, int n, const double *weights, double fixed, Result *results) {
+  const int m = committee_.member(k).map->nreadout();
+  std::vector<Seed> seeds;
+  for (int s = 0; s < n; s++)
+    seeds.push_back(scaled({weights + static_cast<size_t>(s) * m, fixed}, s, k));
+  if (n == 1) {
+    members_[k].evaluate(view(k), seeds[0], results[0]);
+  } else {
+    members_[k].forward(view(k), nullptr, nullptr);
+    members_[k].backward(view(k), n, seeds.data(), results);
+  }
+}
+
+void Engine::members(size_t group, Result *results) {
+  const Neighbors nb = view(together_[group].members()[0]);
+  const int count = static_cast<int>(together_[group].members().size());
+  if (count == 1) return groups_[group].evaluate(nb, alone(group, 0), results[0]);
+  std::vector<Seed> seeds;
+  for (int n = 0; n < count; n++) seeds.push_back(alone(group, n));
+  groups_[group].forward(nb, nullptr, nullptr);
+  groups_[group].backward(nb, count, seeds.data(), results);
+}
+
+// Φ of a group on this rank, into phi_; returns the energy without readout weight.
+double Engine::group_sums(size_t group) {
+  Evaluator &evaluator = groups_[group];
+  phi_.assign(evaluator.map().nreadout(), 0.0);
+  evaluator.forward(view(together_[group].members()[0]), phi_.data(), nullptr);
+  note_distance(evaluator.min_distance());
+  return evaluator.fixed_energy();
+}
+
+// The products of covariances and sums. Reading a large covariance takes longer than one more
+// reduction: each thread of each rank reads its part.
+void Engine::multiply() {
+  committee_.prepare();
+  if (!committee_.worth_sharing()) return committee_.multiply(0, 1, committee_.products());
+  const int rank = reducer_->rank(), ranks = reducer_->size();
+  const int threads = team_->size(), n = committee_.nproducts();
+  double *products = committee_.products();
+  parts_.resize(static_cast<size_t>(threads - 1) * n);    // of the threads behind the first
+  team_->run([&](int t) {
+    double *part = t ? &parts_[static_cast<size_t>(t - 1) * n] : products;
+    committee_.multiply(rank * threads + t, ranks * threads, part);
+  });
+  for (size_t m = 0; m < parts_.size(); m++) products[m % n] += parts_[m];
+  reducer_->sum(products, n);
+}
+
+double Engine::forward() {
+  min_distance_ = std::numeric_limits<double>::infinity();
+  double *sums = committee_.sums();
+  double energy = 0.0;
+  for (size_t g = 0; g < together_.size(); g++) {
+    const Group &group = together_[g];
+    const double fixed_energy = group_sums(g);
+    for (size_t n = 0; n < group.members().size(); n++) {
+      const int k = group.members()[n], m = committee_.member(k).map->nreadout();
+      double *phi = sums + committee_.sums_offset(k);
+      group.split(phi_.data(), static_cast<int>(n), phi);
+      phi[m] = fixed_energy;
+      const Committee::MemberSeed mean = committee_.mean_seed(k);
+      for (int j = 0; j < m; j++) energy += mean.shared[j] * phi[j];
+      energy += mean.fixed_weight * fixed_energy;
+    }
+  }
+  reducer_->sum(sums, committee_.nsums());
+  multiply();
+  committee_.solve();
+  return energy_unit_ * energy;
+}
+
+void Engine::backward(double tau, const std::vector<Pass> &passes) {
+  committee_.merge(tau);
+  for (size_t g = 0; g < together_.size(); g++) {
+    std::vector<Seed> seeds;
+    std::vector<Result> results;
+    for (const Pass &pass : passes) {
+      const auto seed_of = [&](int k) {
+        return pass.kind == Pass::MEAN    ? committee_.mean_seed(k)
+               : pass.kind == Pass::SIGMA ? committee_.sigma_seed(k)
+                                          : committee_.merged_seed(k);
+      };
+      seeds.push_back(joined(seed_of, g, static_cast<int>(seeds.size())));
+      results.push_back(pass.result);
+    }
+    groups_[g].backward(view(together_[g].members()[0]), static_cast<int>(seeds.size()),
+                        seeds.data(), results.data());
+  }
+}
+
+double Engine::local(double tau, double floor, const std::vector<Pass> &passes,
+                     const PerAtom &wanted) {
+  LocalUncertainty &local = local_uncertainty();
+  const std::vector<Neighbors> views = this->views();
+  if (committee_.size() > 1 && !local.has_zeros()) {
+    std::vector<double> sums = local.energy_sums(views.data());
+    reducer_->sum(sums.data(), static_cast<int>(sums.size()));
+    local.set_zeros(LocalUncertainty::means(sums));
+  }
+  std::vector<LocalUncertainty::Pass> terms;
+  for (const Pass &pass : passes) {
+    const double mean = pass.kind == Pass::SIGMA ? 0.0 : energy_unit_,
+                 sigma = pass.kind == Pass::MEAN    ? 0.0
+                         : pass.kind == Pass::SIGMA ? energy_unit_
+                                                    : -tau * energy_unit_;
+    terms.push_back({mean, sigma, pass.kind == Pass::MERGED ? floor : 0.0, pass.result});
+  }
+  const double energy = local.run(views.data(), terms, wanted);
+  min_distance_ = local.min_distance();
+  for (int n = 0; wanted.sigma && n < ncenters(); n++) wanted.sigma[centers_[n]] *= energy_unit_;
+  return energy_unit_ * energy;
+}
+
+void Engine::noise(double *sigma) {
+  std::vector<double> total(ncenters(), 0.0), variances(ncenters());
+  double members = 0.0;
+  for (const Group &group : together_) {
+    if (!group.map().has_noise()) continue;
+    const auto n = static_cast<double>(group.members().size());
+    group.map().noise(view(group.members()[0]), *group.map().new_state(), variances.data());
+    for (int i = 0; i < ncenters(); i++) total[i] += n * variances[i];
+    members += n;
+  }
+  for (int i = 0; i < ncenters(); i++)
+    sigma[centers_[i]] = energy_unit_ * std::sqrt(total[i] / members);
+}

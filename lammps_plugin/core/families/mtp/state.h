@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Working memory of the MTP feature map.
+
+#ifndef UQ_MTP_STATE_H
+#define UQ_MTP_STATE_H
+
+#include "math/aligned.h"
+#include "families/mtp/mtp.h"
+#include "geometry/surroundings.h"
+
+namespace uq {
+namespace mtp {
+
+// Neighbours of one centre inside the cutoff, sorted by species, padded to full vectors.
+struct Environment : Surroundings {
+  int n = 0, padded = 0;                 // neighbours, with padding
+  std::vector<int> first;                // [nspecies + 1]
+  double *f = nullptr, *df = nullptr;    // radial functions [vector][slot][lane], behind r
+};
+
+// Centres, of any species, that go together through the products.
+struct Mtp::Block {
+  int natoms = 0;
+  int row = 0;               // first centre
+  int environment = 0;       // its place in the state
+  double *kept = nullptr;    // forward() to backward(): all nodes, or the core moments alone
+};
+
+struct MtpState : FeatureMap::State {
+  const Kernels *kernels = nullptr;
+  std::vector<Mtp::Block> blocks;
+  std::vector<Environment> environments;    // forward(): of all centres; evaluate(): of one block
+  AlignedArray kept;
+  bool all_kept = false;
+  // Of the atoms of a block, or, where forward and backward pass are apart, of one after the other
+  // in the first place: what is kept of a centre is which its neighbours are, not where.
+  std::vector<AlignedArray> functions;
+
+  std::vector<int> neighbors, species;    // of one centre as listed
+  AlignedArray nodes, adjoint, value, atom_weights, scratch, column, force;
+  std::vector<double> weights;    // of one member's features
+
+  // Of jacobian(): derivatives of the features and of the core moments, rows of one centre.
+  AlignedArray feature_gradients, core_gradients, matrix, rows;
+  std::vector<double> radial_gradient;    // of grades(), one centre
+  std::vector<int> owners, slot;    // owners next to the centre; owner → place among them, or -1
+};
+
+}    // namespace mtp
+}    // namespace uq
+
+#endif
