@@ -215,10 +215,10 @@ def ace_results(data: dict[str, list[Atoms]], plan: Plan) -> dict:
 
     def predict(atoms: Atoms) -> SamplePredictions:
         rows = result.features.rows(atoms)
-        forces = weights @ rows.forces.T + rows.fixed_forces
+        forces = weights @ rows.forces.T + rows.baseline_forces
         noise = np.full((64, len(atoms)), scale * settings.weights.force)
         energy_noise = np.full(64, scale * settings.weights.energy * np.sqrt(len(atoms)))
-        energies = weights @ rows.energy + rows.fixed_energy
+        energies = weights @ rows.energy + rows.baseline_energy
         return SamplePredictions(energies, forces.reshape(64, -1, 3), energy_noise, noise)
 
     kinds = data.keys() - {"train"}

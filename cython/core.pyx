@@ -54,10 +54,10 @@ cdef extern from "geometry/neighbors.h" namespace "uq":
 
 
 cdef extern from "map/feature_map.h" namespace "uq":
-    cdef struct Seed:
+    cdef struct Cotangent:
         const double *shared
         const double *per_atom
-        double fixed
+        double baseline
 
     cdef struct Result:
         double energy
@@ -68,7 +68,7 @@ cdef extern from "map/feature_map.h" namespace "uq":
 
     cdef cppclass State "uq::FeatureMap::State":
         double min_distance
-        double fixed_energy
+        double baseline_energy
 
     cdef cppclass FeatureMap:
         const char *family()
@@ -82,9 +82,9 @@ cdef extern from "map/feature_map.h" namespace "uq":
         const vector[double] &weights()
         unique_ptr[State] new_state()
         void forward(const Neighbors &nb, State &state, double *sum, double *per_atom) except + nogil
-        void backward(const Neighbors &nb, State &state, int nseeds, const Seed *seeds,
+        void backward(const Neighbors &nb, State &state, int ncotangents, const Cotangent *cotangents,
                       Result *results) except + nogil
-        void evaluate(const Neighbors &nb, State &state, const Seed &seed, Result &result) except + nogil
+        void evaluate(const Neighbors &nb, State &state, const Cotangent &cotangent, Result &result) except + nogil
         void jacobian(const Neighbors &nb, State &state, int nowners, const int *owner,
                       double *rows) except + nogil
         cbool has_grades()
@@ -459,9 +459,9 @@ cdef class Model:
         return deref(self.state).min_distance
 
     @property
-    def fixed_energy(self):
+    def baseline_energy(self):
         """Energy without readout weight (one-body, core repulsion) in the latest pass, eV."""
-        return deref(self.state).fixed_energy
+        return deref(self.state).baseline_energy
 
     def with_readout(self, mean, covariance=None):
         """The same features read out with other weights.
@@ -491,7 +491,7 @@ cdef class Model:
         other._hold(model)
         return other
 
-    def evaluate(self, NeighborView nb, weights=None, double fixed=1.0, per_atom_weights=None,
+    def evaluate(self, NeighborView nb, weights=None, double baseline=1.0, per_atom_weights=None,
                  two_pass=False):
         """Energy, forces and virials for given readout weights.
 
@@ -516,20 +516,20 @@ cdef class Model:
         cdef int n = nb.view.ntotal, m = self.nreadout
         cdef const double[::1] w
         cdef const double[:, ::1] w_atom
-        cdef Seed seed
+        cdef Cotangent cotangent
         cdef Result result
-        seed.shared = seed.per_atom = NULL
-        seed.fixed = fixed
+        cotangent.shared = cotangent.per_atom = NULL
+        cotangent.baseline = fixed
         if per_atom_weights is None:
             w = self.weights if weights is None else as_doubles(weights, (m,), "weights")
-            seed.shared = &w[0] if m else NULL
+            cotangent.shared = &w[0] if m else NULL
         else:
             w_atom = as_doubles(
                 per_atom_weights,
                 (nb.ncenters, deref(self.map).max_features()),
                 "per_atom_weights",
             )
-            seed.per_atom = &w_atom[0, 0] if nb.ncenters else NULL
+            cotangent.per_atom = &w_atom[0, 0] if nb.ncenters else NULL
             two_pass = True
         energies, forces = np.zeros(n), np.zeros((n, 3))
         virial, virials = np.zeros(9), np.zeros((n, 9))
@@ -542,9 +542,9 @@ cdef class Model:
         result.vatom = &virials_view[0, 0] if n else NULL
         if two_pass:
             deref(self.map).forward(nb.view, deref(self.state), NULL, NULL)
-            deref(self.map).backward(nb.view, deref(self.state), 1, &seed, &result)
+            deref(self.map).backward(nb.view, deref(self.state), 1, &cotangent, &result)
         else:
-            deref(self.map).evaluate(nb.view, deref(self.state), seed, result)
+            deref(self.map).evaluate(nb.view, deref(self.state), cotangent, result)
         return {
             "energy": result.energy,
             "energies": energies,
@@ -576,16 +576,16 @@ cdef class Model:
         cdef int s, k = w.shape[0], n = nb.view.ntotal
         energies, forces = np.zeros(k), np.zeros((k, n, 3))
         cdef double[:, :, ::1] forces_view = forces
-        cdef vector[Seed] seeds
+        cdef vector[Cotangent] cotangents
         cdef vector[Result] results
-        seeds.resize(k)
+        cotangents.resize(k)
         results.resize(k)
         for s in range(k):
-            seeds[s].shared = &w[s, 0] if w.shape[1] else NULL
-            seeds[s].fixed = e0[s]
+            cotangents[s].shared = &w[s, 0] if w.shape[1] else NULL
+            cotangents[s].baseline = e0[s]
             results[s].forces = &forces_view[s, 0, 0] if n else NULL
         deref(self.map).forward(nb.view, deref(self.state), NULL, NULL)
-        deref(self.map).backward(nb.view, deref(self.state), k, seeds.data(), results.data())
+        deref(self.map).backward(nb.view, deref(self.state), k, cotangents.data(), results.data())
         for s in range(k):
             energies[s] = results[s].energy
         return energies, forces
@@ -828,7 +828,7 @@ cdef extern from "committee/committee.h" namespace "uq":
 
 
 cdef extern from "committee/atomic_uncertainty.h" namespace "uq":
-    cdef cppclass PerAtom "uq::LocalUncertainty::PerAtom":
+    cdef cppclass PerAtom "uq::AtomicUncertainty::PerAtom":
         double *sigma
         double *grades
 
@@ -845,7 +845,7 @@ cdef extern from "committee/engine.h" namespace "uq":
         PassKind kind
         Result result
 
-    cdef cppclass Group:
+    cdef cppclass FusedMembers:
         const vector[int] &members()
 
     cdef cppclass Engine:
@@ -855,13 +855,13 @@ cdef extern from "committee/engine.h" namespace "uq":
         void set_threads(int n) except +
         void set_atoms(int nall, const double *x, const int *type, int inum, int gnum, const int *ilist,
                        const int *numneigh, const int *const *firstneigh, int mask, Exchange *exchange) except +
-        const vector[Group] &groups()
+        const vector[FusedMembers] &groups()
         void members(size_t group, Result *results) except + nogil
         double forward() except + nogil
         void backward(double tau, const vector[Pass] &passes) except + nogil
         double local(double tau, double floor, const vector[Pass] &passes, const PerAtom &wanted) except + nogil
         void noise(double *sigma) except + nogil
-        void forget_zeros()
+        void forget_reference_energies()
 
 
 cdef class Committee:
@@ -1005,7 +1005,7 @@ cdef class Committee:
             grades_view = grades
             wanted.grades = &grades_view[0]
         self._set_atoms(nb)
-        deref(self.engine).forget_zeros()
+        deref(self.engine).forget_reference_energies()
         deref(self.engine).local(0.0, 0.0, none, wanted)
         return tuple(None if found is None else found[nb.centers] for found in (sigma, grades))
 

@@ -5,7 +5,7 @@
 #include "pair_uq.h"
 #include "uq_arguments.h"
 
-#include "core/error.h"
+#include "error.h"
 #include "update.h"
 
 using namespace LAMMPS_NS;

@@ -6,7 +6,7 @@
 #include "uq_arguments.h"
 
 #include "atom.h"
-#include "core/error.h"
+#include "error.h"
 #include "memory.h"
 #include "update.h"
 

@@ -4,9 +4,10 @@
 //
 //   E_HAL = Ē - τ S,   τ = τ_rel <mean_i |F̄_i|> / <mean_i |F_σ,i|>,   F_σ = -∇S
 //
-// S: see core/committee/engine.h. The averages are exponential with time constant `window`, fed by the unbiased
-// force; they accumulate during the first window, in which τ = 0. τ changes only at the start of a
-// real step: within a step, trial moves included, the force is the exact gradient of the energy.
+// S: see core/committee/engine.h. The averages are exponential with time constant `window`, fed by
+// the unbiased force; they accumulate during the first window, in which τ = 0. τ changes only at
+// the start of a real step: within a step, trial moves included, the force is the exact gradient of
+// the energy.
 //
 // The bias pulls on the cell, too, and nothing holds a cell that a barostat has let go: `bound`
 // limits the virial of the bias as it limits its forces, and the run ends when the volume has
@@ -16,8 +17,8 @@
 
 #include "atom.h"
 #include "comm.h"
+#include "error.h"
 #include "domain.h"
-#include "core/error.h"
 #include "force.h"
 #include "update.h"
 #include "utils.h"
@@ -105,8 +106,8 @@ void FixUQHAL::init() {
         "virial: "
         "drop `fix_modify energy/virial no`; `compute ID all pe pair` is the unbiased energy");
   pair_->attach(bias_);
-  if (!zeros_.empty()) pair_->set_zeros(zeros_);
-  zeros_.clear();
+  if (!reference_energies_.empty()) pair_->set_reference_energies(reference_energies_);
+  reference_energies_.clear();
 }
 
 // τ of the step that begins.
@@ -249,9 +250,10 @@ void FixUQHAL::write_restart(FILE *fp) {
   std::vector<double> state = {bias_->tau, steps_,        mean_force_,  mean_sigma_,
                                samples_,   max_relative_, start_volume_};
   const PairUQ *pair = PairUQ::find(lmp);
-  const std::vector<double> zeros = zeros_.empty() && pair ? pair->zeros() : zeros_;
-  state.push_back(static_cast<double>(zeros.size()));
-  state.insert(state.end(), zeros.begin(), zeros.end());
+  const std::vector<double> reference_energies =
+      reference_energies_.empty() && pair ? pair->reference_energies() : reference_energies_;
+  state.push_back(static_cast<double>(reference_energies.size()));
+  state.insert(state.end(), reference_energies.begin(), reference_energies.end());
   const int size = static_cast<int>(state.size() * sizeof(double));
   fwrite(&size, sizeof(int), 1, fp);
   fwrite(state.data(), sizeof(double), state.size(), fp);
@@ -265,7 +267,7 @@ void FixUQHAL::restart(char *buf) {
   samples_ = state[4];
   max_relative_ = state[5];
   start_volume_ = state[6];
-  zeros_.assign(state + 8, state + 8 + static_cast<int>(state[7]));
+  reference_energies_.assign(state + 8, state + 8 + static_cast<int>(state[7]));
   const bool varies = tau_fixed_ < 0.0 || std::isfinite(bound_);
   bias_->tau = varies ? std::min(state[0], cap_) : next_tau();
 }

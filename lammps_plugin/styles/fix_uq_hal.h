@@ -52,7 +52,8 @@ class FixUQHAL : public Fix {
   double samples_ = 0.0;         // statistics steps in the averages
   double max_relative_ = 0.0;    // largest relative uncertainty of force or virial, for `bound`
   double start_volume_ = 0.0;    // Å³, see volume(); 0: no run so far
-  std::vector<double> zeros_;    // of a restart file, until the pair has them (PairUQ::zeros())
+  std::vector<double> reference_energies_;    // of a restart file, until the pair has them
+                                              // (PairUQ::reference_energies())
   UQStatistics
       latest_;    // of the latest real evaluation that had F̄ and F_σ apart; shown, not used
 

@@ -12,10 +12,10 @@
 
 #include "atom.h"
 #include "comm.h"
-#include "domain.h"
-#include "core/error.h"
-#include "force.h"
+#include "error.h"
 #include "core/map/fused_members.h"
+#include "domain.h"
+#include "force.h"
 #include "memory.h"
 #include "modify.h"
 #include "update.h"
@@ -23,7 +23,7 @@
 
 #include "uq_arguments.h"
 
-#include "core/error.h"
+#include "error.h"
 #include "core/formats/sha256.h"
 
 #include <algorithm>

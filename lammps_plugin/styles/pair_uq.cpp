@@ -4,7 +4,7 @@
 
 #include "atom.h"
 #include "comm.h"
-#include "core/error.h"
+#include "error.h"
 #include "force.h"
 #include "input.h"
 #include "memory.h"
@@ -213,14 +213,13 @@ void PairUQ::coeff(int narg, char **arg) {
   for (const uq::Model &model : models) species.push_back(species_of_types(model));
   print_table(models);
   try {
-    engine_ =
-        std::make_unique<uq::Engine>(uq::Committee(std::move(models)), std::move(species),
-                                     std::make_unique<WorldReducer>(world), energy_unit_, mixed_,
-                                     keep_);
+    engine_ = std::make_unique<uq::Engine>(uq::Committee(std::move(models)), std::move(species),
+                                           std::make_unique<WorldReducer>(world), energy_unit_,
+                                           mixed_, keep_);
   } catch (const std::exception &e) {
     error->all(FLERR, e.what());
   }
-  asked_evaluation_ = apart_evaluation_ = sigma_evaluation_ = grade_evaluation_ = -1;
+  asked_evaluation_ = separate_evaluation_ = sigma_evaluation_ = grade_evaluation_ = -1;
   evaluation_ = 0;
 }
 
@@ -372,7 +371,7 @@ double PairUQ::init_one(int i, int j) {
 double PairUQ::memory_usage() {
   double bytes = Pair::memory_usage() + engine_->memory_usage();
   for (const std::vector<double> *v :
-       {&x_, &apart_.mean, &apart_.sigma, &asked_.mean, &asked_.sigma, &vatom9_, &sigma_atom_,
+       {&x_, &separate_.mean, &separate_.sigma, &asked_.mean, &asked_.sigma, &vatom9_, &sigma_atom_,
         &sigma_out_, &grade_atom_, &grade_out_, &noise_atom_, &noise_out_, &force_sigma_out_,
         &relative_out_})
     bytes += static_cast<double>(v->capacity() * sizeof(double));
@@ -394,13 +393,13 @@ void PairUQ::attach(const std::shared_ptr<UQBias> &bias) {
   bias_ = bias;
 }
 
-std::vector<double> PairUQ::zeros() const {
-  return engine_ ? engine_->zeros() : std::vector<double>();
+std::vector<double> PairUQ::reference_energies() const {
+  return engine_ ? engine_->reference_energies() : std::vector<double>();
 }
 
-void PairUQ::set_zeros(const std::vector<double> &zeros) {
+void PairUQ::set_reference_energies(const std::vector<double> &reference_energies) {
   try {
-    engine_->set_zeros(zeros);
+    engine_->set_reference_energies(reference_energies);
   } catch (const std::exception &e) {
     error->all(FLERR, "fix uq/hal, from its restart file: " + std::string(e.what()));
   }
@@ -511,7 +510,7 @@ uq::Engine::PerAtom PairUQ::want_atoms(bool sigma, bool grades) {
 
 /* ----------------------------------------------------------------------
    mean - τS. One backward pass with merged weights, or, where F̄ and F_σ are wanted apart, one with
-both seeds. They give the force, too, but where a floor weighs the uncertainty of each atom by
+both cotangents. They give the force, too, but where a floor weighs the uncertainty of each atom by
 itself
 ------------------------------------------------------------------------- */
 
@@ -521,13 +520,13 @@ double PairUQ::add_biased(const UQBias &bias) {
              merged = !bias.forces || (local && bias.floor > 0.0);
   std::vector<uq::Engine::Pass> passes;
   if (bias.forces) {
-    apart_.mean.assign(3 * static_cast<size_t>(nall), 0.0);
-    apart_.sigma.assign(3 * static_cast<size_t>(nall), 0.0);
+    separate_.mean.assign(3 * static_cast<size_t>(nall), 0.0);
+    separate_.sigma.assign(3 * static_cast<size_t>(nall), 0.0);
     passes.resize(2);
     passes[0].kind = uq::Engine::Pass::MEAN;
-    passes[0].result.forces = apart_.mean.data();
+    passes[0].result.forces = separate_.mean.data();
     passes[1].kind = uq::Engine::Pass::SIGMA;
-    passes[1].result.forces = apart_.sigma.data();
+    passes[1].result.forces = separate_.sigma.data();
   }
   if (merged || eflag_atom || vflag_either)
     passes.push_back({uq::Engine::Pass::MERGED, tally(merged)});
@@ -548,14 +547,14 @@ double PairUQ::add_biased(const UQBias &bias) {
   if (!bias.forces) return energy;
 
   double *f = nall ? atom->f[0] : nullptr;
-  for (size_t n = 0; n < apart_.mean.size() && !merged; n++)
-    f[n] += apart_.mean[n] - tau * apart_.sigma[n];
-  apart_.energy = energy;
-  apart_.uncertainty = uncertainty_;
-  apart_.mean_virial = apart_.sigma_virial = {};
-  if (bias.virials) apart_.add_virials(nall ? atom->x[0] : nullptr);
-  communicate_reverse(3, apart_.mean.data(), apart_.sigma.data());
-  apart_evaluation_ = local ? -1 : evaluation_;
+  for (size_t n = 0; n < separate_.mean.size() && !merged; n++)
+    f[n] += separate_.mean[n] - tau * separate_.sigma[n];
+  separate_.energy = energy;
+  separate_.uncertainty = uncertainty_;
+  separate_.mean_virial = separate_.sigma_virial = {};
+  if (bias.virials) separate_.add_virials(nall ? atom->x[0] : nullptr);
+  communicate_reverse(3, separate_.mean.data(), separate_.sigma.data());
+  separate_evaluation_ = local ? -1 : evaluation_;
   return energy;
 }
 
@@ -661,9 +660,9 @@ void PairUQ::require_uncertainty() const {
 
 const UQForces &PairUQ::sigma_forces() {
   require_uncertainty();
-  if (apart_evaluation_ == evaluation_) {
+  if (separate_evaluation_ == evaluation_) {
     sigma_ = uncertainty_;
-    return apart_;
+    return separate_;
   }
   if (asked_evaluation_ == evaluation_) return asked_;
   recall_atoms();

@@ -84,12 +84,12 @@ class PairUQ : public Pair {
   void attach(const std::shared_ptr<UQBias> &bias);
   double uncertainty() const { return uncertainty_; }    // σ_E or Σ_i σ_i
   double bias_energy() const { return bias_energy_; }    // -τS
-  const UQForces &bias_forces() const { return apart_; }
+  const UQForces &bias_forces() const { return separate_; }
 
   // From where the atomic energies of a committee's members are counted; belongs to the state of
   // the local mode.
-  std::vector<double> zeros() const;
-  void set_zeros(const std::vector<double> &zeros);
+  std::vector<double> reference_energies() const;
+  void set_reference_energies(const std::vector<double> &reference_energies);
 
   // For the computes, collective: quantities of σ_E at the positions of the latest compute().
   bool has_uncertainty() const;
@@ -132,11 +132,11 @@ class PairUQ : public Pair {
   int keep_;                        // atoms whose forward pass the bias keeps
   double epsilon_;                  // of the per-atom quantity "relative", force units
 
-  bigint evaluation_ = 0;           // counts compute()
-  bigint apart_evaluation_ = -1;    // evaluation that apart_ holds, if of the global mode
-  bigint asked_evaluation_ = -1;    // evaluation that asked_ and sigma_ hold
+  bigint evaluation_ = 0;              // counts compute()
+  bigint separate_evaluation_ = -1;    // evaluation that separate_ holds, if of the global mode
+  bigint asked_evaluation_ = -1;       // evaluation that asked_ and sigma_ hold
   double uncertainty_ = 0.0, bias_energy_ = 0.0, sigma_ = 0.0;
-  UQForces apart_, asked_;
+  UQForces separate_, asked_;
   double *communicated_[2] = {nullptr, nullptr};    // of the communication under way
   int communicated_width_ = 3;
 
@@ -168,7 +168,7 @@ class PairUQ : public Pair {
   uq::Result tally(bool forces);
   void finish_tally();
   double add_unbiased();
-  uq::LocalUncertainty::PerAtom want_atoms(bool sigma, bool grades);
+  uq::AtomicUncertainty::PerAtom want_atoms(bool sigma, bool grades);
   double add_biased(const UQBias &);
   void sum_local(const UQBias &);
   void shift_eatom(double energy);

@@ -2,7 +2,7 @@
 
 #include "uq_arguments.h"
 
-#include "core/error.h"
+#include "error.h"
 #include "lammps.h"
 #include "utils.h"
 

@@ -3,7 +3,7 @@
 #include "uq_files.h"
 
 #include "comm.h"
-#include "core/error.h"
+#include "error.h"
 #include "lammps.h"
 #include "utils.h"
 

@@ -7,7 +7,7 @@
 
 #include "compute_uq.h"
 #include "compute_uq_atom.h"
-#include "core/error.h"
+#include "error.h"
 #include "fix_uq_deviation.h"
 #include "fix_uq_hal.h"
 #include "fix_uq_rom.h"

@@ -45,20 +45,20 @@ class Rows:
         -∂Φ/∂x, atom by atom.
     virial : ndarray, shape (6, M)
         Σ r ⊗ f in the order xx yy zz yz xz xy.
-    fixed_energy : float
+    baseline_energy : float
         Energy without readout weight, eV.
-    fixed_forces : ndarray, shape (3 N,)
+    baseline_forces : ndarray, shape (3 N,)
         Its forces, eV/Å.
-    fixed_virial : ndarray, shape (6,)
+    baseline_virial : ndarray, shape (6,)
         Its virial, eV.
     """
 
     energy: np.ndarray
     forces: np.ndarray
     virial: np.ndarray
-    fixed_energy: float
-    fixed_forces: np.ndarray
-    fixed_virial: np.ndarray
+    baseline_energy: float
+    baseline_forces: np.ndarray
+    baseline_virial: np.ndarray
 
 
 def neighbor_view(atoms: Atoms, elements: Sequence[str], cutoff: float) -> _core.NeighborView:
@@ -233,9 +233,9 @@ class Evaluator:
             energy=energy,
             forces=jacobian[: 3 * n],
             virial=jacobian[3 * n :],
-            fixed_energy=fixed["energy"],
-            fixed_forces=fold(fixed["forces"], owner, n).reshape(-1),
-            fixed_virial=fixed["virial"][list(VOIGT)],
+            baseline_energy=fixed["energy"],
+            baseline_forces=fold(fixed["forces"], owner, n).reshape(-1),
+            baseline_virial=fixed["virial"][list(VOIGT)],
         )
 
 

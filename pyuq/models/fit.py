@@ -510,15 +510,15 @@ def weighted_rows(
     force_weights = force_weights.reshape(-1)
     kept = force_weights > 0
     blocks = [rows.forces[kept]]
-    targets = [(np.asarray(label["forces"]).reshape(-1) - rows.fixed_forces)[kept]]
+    targets = [(np.asarray(label["forces"]).reshape(-1) - rows.baseline_forces)[kept]]
     scale = [force_weights[kept]]
     if energy_weight:
         blocks.append(rows.energy[None, :])
-        targets.append([label["energy"] - rows.fixed_energy])
+        targets.append([label["energy"] - rows.baseline_energy])
         scale.append([energy_weight])
     if virial_weight:
         blocks.append(rows.virial)
-        targets.append(-np.asarray(label["stress"]) * atoms.get_volume() - rows.fixed_virial)
+        targets.append(-np.asarray(label["stress"]) * atoms.get_volume() - rows.baseline_virial)
         scale.append(np.full(6, virial_weight))
     return np.vstack(blocks), np.concatenate(targets), np.concatenate(scale)
 

@@ -55,15 +55,15 @@ def blocks(model: Evaluator, atoms: Atoms, max_force: float = np.inf) -> dict[st
     forces = np.asarray(label["forces"]).reshape(-1)
     kept = np.abs(forces) <= max_force
     root = np.sqrt(len(atoms))
-    residuals = forces - rows.fixed_forces - rows.forces @ w
+    residuals = forces - rows.baseline_forces - rows.forces @ w
     if not kept.all():
         return {"force": Block(rows.forces[kept], residuals[kept])}
     found = {"force": Block(rows.forces, residuals)}
-    energy = label["energy"] - rows.fixed_energy - rows.energy @ w
+    energy = label["energy"] - rows.baseline_energy - rows.energy @ w
     found["energy"] = Block(rows.energy[None] / root, np.array([energy]) / root)
     if "stress" in label and all(atoms.pbc):
         virial = -np.asarray(label["stress"]) * atoms.get_volume()
-        residual = virial - rows.fixed_virial - rows.virial @ w
+        residual = virial - rows.baseline_virial - rows.virial @ w
         found["virial"] = Block(rows.virial / root, residual / root)
     return found
 

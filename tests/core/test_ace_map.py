@@ -69,8 +69,8 @@ def test_single_atom_has_its_one_body_energy(evaluator_of, case):
     evaluator = evaluator_of("ace", case)
     atoms = Atoms(evaluator.elements[:1], positions=[[0, 0, 0]])
     result = evaluator.compute(atoms)
-    assert evaluator.model.fixed_energy != 0.0
-    assert result["energy"] == pytest.approx(evaluator.model.fixed_energy, rel=1e-12)
+    assert evaluator.model.baseline_energy != 0.0
+    assert result["energy"] == pytest.approx(evaluator.model.baseline_energy, rel=1e-12)
     assert not result["forces"].any()
     assert evaluator.model.min_distance == np.inf
 

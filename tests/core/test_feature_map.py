@@ -47,7 +47,7 @@ def test_energy_is_weights_times_features(evaluator, crystal, weights):
     close(evaluator.model.sums(view), summed, 1e-13)
     result = evaluator.model.evaluate(view, weights)
     assert result["energy"] == pytest.approx(
-        weights @ summed + evaluator.model.fixed_energy, rel=1e-11
+        weights @ summed + evaluator.model.baseline_energy, rel=1e-11
     )
     assert result["energies"].sum() == pytest.approx(result["energy"], rel=1e-11)
 
@@ -117,8 +117,8 @@ def test_rows_of_a_fit(evaluator, crystal, weights):
     """Forces and virial are rows times weights, plus the part without weights."""
     atoms = crystal(evaluator.elements, n=1)
     rows, result = evaluator.rows(atoms), evaluator.compute(atoms, weights)
-    close(rows.forces @ weights + rows.fixed_forces, result["forces"].reshape(-1), 1e-10)
-    close(rows.virial @ weights + rows.fixed_virial, result["virial"], 1e-10)
+    close(rows.forces @ weights + rows.baseline_forces, result["forces"].reshape(-1), 1e-10)
+    close(rows.virial @ weights + rows.baseline_virial, result["virial"], 1e-10)
     assert len(VOIGT) == len(rows.virial)
 
 

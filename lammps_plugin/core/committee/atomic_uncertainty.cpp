@@ -15,12 +15,13 @@ using namespace uq;
 // atoms, small enough that their features stay in cache; whole tiles of matrix().multiply().
 static constexpr int BATCH = 120;
 
-LocalUncertainty::LocalUncertainty(const Committee &committee, const std::vector<Group> &groups,
-                                   ThreadTeam &team, bool mixed)
+AtomicUncertainty::AtomicUncertainty(const Committee &committee,
+                                     const std::vector<FusedMembers> &groups, ThreadTeam &team,
+                                     bool mixed)
     : committee_(committee), team_(team), mixed_(mixed), single_(committee.size()),
       means_(committee.size()), scratch_(team.size()), places_(committee.size(), Place{-1, 0}),
       first_(1, 0) {
-  for (const Group &group : groups) {
+  for (const FusedMembers &group : groups) {
     if (group.map().exchange_width() == 0) continue;
     for (size_t n = 0; n < group.members().size(); n++)
       places_[group.members()[n]] = {static_cast<int>(wholes_.size()), static_cast<int>(n)};
@@ -45,7 +46,7 @@ LocalUncertainty::LocalUncertainty(const Committee &committee, const std::vector
 }
 
 // The matrices of what is wanted for the first time.
-void LocalUncertainty::add_projections(int k, bool roots, bool inverses) {
+void AtomicUncertainty::add_projections(int k, bool roots, bool inverses) {
   const Model &model = committee_.member(k);
   const Readout &readout = model.readout;
   SinglePrecision &single = single_[k];
@@ -63,14 +64,14 @@ void LocalUncertainty::add_projections(int k, bool roots, bool inverses) {
   }
 }
 
-void LocalUncertainty::set_zeros(std::vector<double> zeros) {
-  if (zeros.size() != static_cast<size_t>(first_.back()))
-    throw Error("zeros of " + std::to_string(zeros.size()) + " energies, expected " +
+void AtomicUncertainty::set_reference_energies(std::vector<double> reference_energies) {
+  if (reference_energies.size() != static_cast<size_t>(first_.back()))
+    throw Error("zeros of " + std::to_string(reference_energies.size()) + " energies, expected " +
                 std::to_string(first_.back()) + ", one for each species of each model");
-  zeros_ = std::move(zeros);
+  reference_energies_ = std::move(reference_energies);
 }
 
-std::vector<double> LocalUncertainty::means(const std::vector<double> &energy_sums) {
+std::vector<double> AtomicUncertainty::means(const std::vector<double> &energy_sums) {
   std::vector<double> means(energy_sums.size() / 2);
   for (size_t i = 0; i < means.size(); i++)
     means[i] = energy_sums[2 * i] / std::max(energy_sums[2 * i + 1], 1.0);
@@ -79,8 +80,8 @@ std::vector<double> LocalUncertainty::means(const std::vector<double> &energy_su
 
 // Runs of centres of one species, at most BATCH long, laid out for every member.
 template <class Visit>
-void LocalUncertainty::for_batches(const Neighbors *views, int first, const Neighbors &share,
-                                   Scratch &scratch, const Visit &visit) {
+void AtomicUncertainty::for_batches(const Neighbors *views, int first, const Neighbors &share,
+                                    Scratch &scratch, const Visit &visit) {
   const int *species = views[0].species;
   for (int start = 0, end; start < share.ncenters; start = end) {
     end = start + 1;
@@ -100,38 +101,39 @@ void LocalUncertainty::for_batches(const Neighbors *views, int first, const Neig
 
 // ---------------------------------------------------------------------- maps that pass messages
 
-void LocalUncertainty::forward_wholes(const Neighbors *views) {
+void AtomicUncertainty::forward_wholes(const Neighbors *views) {
   ncenters_ = views[0].ncenters;
   for (Whole &whole : wholes_) {
     const FeatureMap &map = whole.group->map();
     whole.phi.resize(static_cast<size_t>(ncenters_) * map.max_features());
     whole.evaluator.forward(views[whole.group->members()[0]], nullptr, whole.phi.data());
-    whole.fixed_energies = whole.evaluator.fixed_energies();
+    whole.baseline_energies = whole.evaluator.baseline_energies();
   }
 }
 
-void LocalUncertainty::start_seeds(int npasses) {
+void AtomicUncertainty::start_cotangents(int npasses) {
   for (Whole &whole : wholes_) {
-    whole.seeds.assign(npasses * whole.phi.size(), 0.0);
-    whole.fixed.assign(npasses * static_cast<size_t>(ncenters_), 0.0);
+    whole.cotangents.assign(npasses * whole.phi.size(), 0.0);
+    whole.baseline.assign(npasses * static_cast<size_t>(ncenters_), 0.0);
   }
 }
 
-void LocalUncertainty::backward_wholes(const Neighbors *views, int npasses, Result *results) {
+void AtomicUncertainty::backward_wholes(const Neighbors *views, int npasses, Result *results) {
   for (Whole &whole : wholes_) {
-    std::vector<Seed> seeds(npasses);
+    std::vector<Cotangent> cotangents(npasses);
     for (int p = 0; p < npasses; p++) {
-      seeds[p].per_atom = whole.seeds.data() + p * whole.phi.size();
-      seeds[p].fixed_per_atom = whole.fixed.data() + p * static_cast<size_t>(ncenters_);
+      cotangents[p].per_atom = whole.cotangents.data() + p * whole.phi.size();
+      cotangents[p].baseline_per_atom = whole.baseline.data() + p * static_cast<size_t>(ncenters_);
     }
     if (npasses)
-      whole.evaluator.backward(views[whole.group->members()[0]], npasses, seeds.data(), results);
+      whole.evaluator.backward(views[whole.group->members()[0]], npasses, cotangents.data(),
+                               results);
   }
 }
 
 // ---------------------------------------------------------------------- batches
 
-LocalUncertainty::Rows LocalUncertainty::features(int k, Scratch &scratch) {
+AtomicUncertainty::Rows AtomicUncertainty::features(int k, Scratch &scratch) {
   Member &member = scratch.members[k];
   if (Whole *w = whole(k)) {
     const int stride = w->group->map().max_features(),
@@ -143,22 +145,22 @@ LocalUncertainty::Rows LocalUncertainty::features(int k, Scratch &scratch) {
 }
 
 // Laid out as the features.
-LocalUncertainty::Rows LocalUncertainty::seeds(int k, int pass, Scratch &scratch) {
+AtomicUncertainty::Rows AtomicUncertainty::cotangents(int k, int pass, Scratch &scratch) {
   const Rows phi = features(k, scratch);
   Member &member = scratch.members[k];
   if (Whole *w = whole(k))
-    return {w->seeds.data() + pass * w->phi.size() + (phi.data - w->phi.data()), phi.stride};
-  return {&member.seeds[pass * member.phi.size()], phi.stride};
+    return {w->cotangents.data() + pass * w->phi.size() + (phi.data - w->phi.data()), phi.stride};
+  return {&member.cotangents[pass * member.phi.size()], phi.stride};
 }
 
-double *LocalUncertainty::fixed(int k, int pass, Scratch &scratch) {
+double *AtomicUncertainty::baseline(int k, int pass, Scratch &scratch) {
   if (Whole *w = whole(k))
-    return w->fixed.data() + pass * static_cast<size_t>(ncenters_) + scratch.first;
-  return &scratch.members[k].fixed[static_cast<size_t>(pass) * BATCH];
+    return w->baseline.data() + pass * static_cast<size_t>(ncenters_) + scratch.first;
+  return &scratch.members[k].baseline[static_cast<size_t>(pass) * BATCH];
 }
 
 // Features and energies of a batch.
-void LocalUncertainty::energies(int k, Scratch &scratch) {
+void AtomicUncertainty::energies(int k, Scratch &scratch) {
   Member &member = scratch.members[k];
   const Model &model = committee_.member(k);
   const int z = member.batch.species[member.batch.centers[0]], count = model.map->count(z);
@@ -166,19 +168,19 @@ void LocalUncertainty::energies(int k, Scratch &scratch) {
   if (!whole(k)) model.map->forward(member.batch, *member.state, nullptr, member.phi.data());
   const Rows phi = features(k, scratch);
   const Whole *w = whole(k);
-  const double *fixed_energies =
-      w ? w->fixed_energies.data() + scratch.first : member.state->fixed_energies.data();
+  const double *baseline_energies =
+      w ? w->baseline_energies.data() + scratch.first : member.state->baseline_energies.data();
   for (int i = 0; i < member.batch.ncenters; i++) {
     const double *row = phi.data + static_cast<size_t>(i) * phi.stride;
     matrix().times_vector(1, count, weights, row, &member.energies[i]);
-    member.energies[i] += fixed_energies[i];
+    member.energies[i] += baseline_energies[i];
   }
   scratch.min_distance =
       std::min(scratch.min_distance, w ? w->evaluator.min_distance() : member.state->min_distance);
 }
 
 // φᵀΣφ of a batch; products: Σφ too.
-void LocalUncertainty::variances(int k, Scratch &scratch, bool products) {
+void AtomicUncertainty::variances(int k, Scratch &scratch, bool products) {
   Member &member = scratch.members[k];
   const Model &model = committee_.member(k);
   const int z = member.batch.species[member.batch.centers[0]];
@@ -191,7 +193,7 @@ void LocalUncertainty::variances(int k, Scratch &scratch, bool products) {
                           member.variances.data());
 }
 
-std::vector<double> LocalUncertainty::energy_sums(const Neighbors *views) {
+std::vector<double> AtomicUncertainty::energy_sums(const Neighbors *views) {
   const size_t n = 2 * static_cast<size_t>(first_.back());
   std::vector<double> sums(n * team_.size(), 0.0);
   forward_wholes(views);
@@ -213,7 +215,7 @@ std::vector<double> LocalUncertainty::energy_sums(const Neighbors *views) {
 }
 
 // σ_i of a batch; leaves e_ki - c_kz - ē_i in the members' energies.
-void LocalUncertainty::deviations(Scratch &scratch) const {
+void AtomicUncertainty::deviations(Scratch &scratch) const {
   const int members = committee_.size(), n = scratch.members[0].batch.ncenters;
   for (int i = 0; i < n; i++) {
     double mean = 0.0, variance = 0.0, largest = 0.0;
@@ -221,7 +223,8 @@ void LocalUncertainty::deviations(Scratch &scratch) const {
       const Neighbors &batch = scratch.members[k].batch;
       double &energy = scratch.members[k].energies[i];
       largest = std::max(largest, std::abs(energy));
-      if (!zeros_.empty()) energy -= zeros_[first_[k] + batch.species[batch.centers[0]]];
+      if (!reference_energies_.empty())
+        energy -= reference_energies_[first_[k] + batch.species[batch.centers[0]]];
       mean += energy / members;
     }
     for (Member &member : scratch.members) {
@@ -234,7 +237,7 @@ void LocalUncertainty::deviations(Scratch &scratch) const {
 }
 
 // a w_k / K, the weights of passes without uncertainty.
-void LocalUncertainty::weigh_means(const std::vector<Pass> &passes) {
+void AtomicUncertainty::weigh_means(const std::vector<Pass> &passes) {
   for (int k = 0; k < committee_.size(); k++) {
     means_[k].clear();
     for (const Pass &pass : passes)
@@ -245,7 +248,7 @@ void LocalUncertainty::weigh_means(const std::vector<Pass> &passes) {
 
 // ∂S/∂φ_ki = (a + b' (e_ki - c_kz - ē_i) / σ_i) w_k / K + b' Σ_k φ_ki / (σ_i K), b' = b times the
 // slope of lower()
-void LocalUncertainty::make_seeds(Scratch &scratch, const std::vector<Pass> &passes) {
+void AtomicUncertainty::make_cotangents(Scratch &scratch, const std::vector<Pass> &passes) {
   const double members = committee_.size();
   for (int k = 0; k < committee_.size(); k++) {
     Member &member = scratch.members[k];
@@ -253,14 +256,14 @@ void LocalUncertainty::make_seeds(Scratch &scratch, const std::vector<Pass> &pas
     const int z = member.batch.species[member.batch.centers[0]], count = model.map->count(z);
     const double *w = model.readout.mean().data() + model.map->offset(z);
     if (!whole(k)) {
-      member.seeds.resize(passes.size() * member.phi.size());
-      member.fixed.assign(passes.size() * BATCH, 0.0);
+      member.cotangents.resize(passes.size() * member.phi.size());
+      member.baseline.assign(passes.size() * BATCH, 0.0);
     }
     for (size_t p = 0; p < passes.size(); p++) {
       if (passes[p].sigma == 0.0 && !whole(k)) continue;
       const int pass = static_cast<int>(p);
-      const Rows own = seeds(k, pass, scratch);
-      double *e0 = fixed(k, pass, scratch);
+      const Rows own = cotangents(k, pass, scratch);
+      double *e0 = baseline(k, pass, scratch);
       for (int i = 0; i < member.batch.ncenters; i++) {
         const double sigma = scratch.sigma[i], slope = lower(sigma, passes[p].floor).slope,
                      b = sigma > 0.0 ? slope * passes[p].sigma / (members * sigma) : 0.0,
@@ -273,8 +276,8 @@ void LocalUncertainty::make_seeds(Scratch &scratch, const std::vector<Pass> &pas
   }
 }
 
-double LocalUncertainty::run(const Neighbors *views, const std::vector<Pass> &passes,
-                             const PerAtom &wanted) {
+double AtomicUncertainty::run(const Neighbors *views, const std::vector<Pass> &passes,
+                              const PerAtom &wanted) {
   std::vector<Result> results;
   for (const Pass &pass : passes) {
     results.push_back(pass.result);
@@ -289,7 +292,7 @@ double LocalUncertainty::run(const Neighbors *views, const std::vector<Pass> &pa
   for (int k = 0; k < members && mixed_; k++)
     add_projections(k, wanted.sigma && !biased, wanted.grades);
   forward_wholes(views);
-  start_seeds(npasses);
+  start_cotangents(npasses);
 
   const auto body = [&](int t, int first, const Neighbors &share, Result *own) {
     Scratch &scratch = scratch_[t];
@@ -306,7 +309,7 @@ double LocalUncertainty::run(const Neighbors *views, const std::vector<Pass> &pa
       deviations(scratch);
       for (int i = 0; i < batch.ncenters && wanted.sigma; i++)
         wanted.sigma[batch.centers[i]] = scratch.sigma[i];
-      if (npasses > 0) make_seeds(scratch, passes);
+      if (npasses > 0) make_cotangents(scratch, passes);
       add_energies(scratch, passes);
       for (int k = 0; k < members && npasses > 0; k++) backward(k, scratch, passes, own);
       if (wanted.grades) grades(scratch, wanted.grades);
@@ -319,8 +322,8 @@ double LocalUncertainty::run(const Neighbors *views, const std::vector<Pass> &pa
   return total;
 }
 
-// s_i = a ē_i + b lower(σ_i, floor). The seeds do not give it: c_kz counts in them.
-void LocalUncertainty::add_energies(const Scratch &scratch, const std::vector<Pass> &passes) {
+// s_i = a ē_i + b lower(σ_i, floor). The cotangents do not give it: c_kz counts in them.
+void AtomicUncertainty::add_energies(const Scratch &scratch, const std::vector<Pass> &passes) {
   const Neighbors &batch = scratch.members[0].batch;
   for (const Pass &pass : passes)
     for (int i = 0; i < batch.ncenters && pass.result.eatom; i++)
@@ -328,18 +331,18 @@ void LocalUncertainty::add_energies(const Scratch &scratch, const std::vector<Pa
           pass.mean * scratch.mean[i] + pass.sigma * lower(scratch.sigma[i], pass.floor).value;
 }
 
-void LocalUncertainty::backward(int k, Scratch &scratch, const std::vector<Pass> &passes,
-                                Result *results) {
+void AtomicUncertainty::backward(int k, Scratch &scratch, const std::vector<Pass> &passes,
+                                 Result *results) {
   if (whole(k)) return;
   const FeatureMap &map = *committee_.member(k).map;
-  std::vector<Seed> all(passes.size());
+  std::vector<Cotangent> all(passes.size());
   for (size_t p = 0; p < passes.size(); p++) {
     if (passes[p].sigma == 0.0) {
       all[p].shared = &means_[k][p * map.nreadout()];
-      all[p].fixed = passes[p].mean / committee_.size();
+      all[p].baseline = passes[p].mean / committee_.size();
     } else {
-      all[p].per_atom = seeds(k, static_cast<int>(p), scratch).data;
-      all[p].fixed_per_atom = fixed(k, static_cast<int>(p), scratch);
+      all[p].per_atom = cotangents(k, static_cast<int>(p), scratch).data;
+      all[p].baseline_per_atom = baseline(k, static_cast<int>(p), scratch);
     }
   }
   Member &member = scratch.members[k];
@@ -347,7 +350,7 @@ void LocalUncertainty::backward(int k, Scratch &scratch, const std::vector<Pass>
 }
 
 // After all else on a batch: maps that grade by themselves need their state for it.
-void LocalUncertainty::grades(Scratch &scratch, double *grades) {
+void AtomicUncertainty::grades(Scratch &scratch, double *grades) {
   const Neighbors &batch = scratch.members[0].batch;
   for (int i = 0; i < batch.ncenters; i++) grades[batch.centers[i]] = 0.0;
   std::vector<double> values(batch.ncenters);
@@ -370,7 +373,7 @@ void LocalUncertainty::grades(Scratch &scratch, double *grades) {
   }
 }
 
-double LocalUncertainty::min_distance() const {
+double AtomicUncertainty::min_distance() const {
   double distance = scratch_[0].min_distance;
   for (const Scratch &scratch : scratch_) distance = std::min(distance, scratch.min_distance);
   return distance;

@@ -13,28 +13,30 @@
 #include "committee/committee.h"
 #include "map/evaluator.h"
 #include "map/fused_members.h"
-#include "posterior/projection.h"
 #include "parallel/threads.h"
+#include "posterior/projection.h"
 
 #include <memory>
 #include <vector>
 
 namespace uq {
 
-class LocalUncertainty {
+class AtomicUncertainty {
  public:
   // All stay the caller's; groups of the committee's maps. mixed: σ_i and grades that no force
   // depends on, in single precision.
-  LocalUncertainty(const Committee &committee, const std::vector<Group> &groups, ThreadTeam &team,
-                   bool mixed);
+  AtomicUncertainty(const Committee &committee, const std::vector<FusedMembers> &groups,
+                    ThreadTeam &team, bool mixed);
 
   // Σ_i e_ki and the number of atoms of each species: blocks of member after member,
-  // [species][2]; to be summed over ranks and handed to set_zeros(). views [members]: the same
-  // centres, sorted by species, each with its member's species.
+  // [species][2]; to be summed over ranks and handed to set_reference_energies(). views [members]:
+  // the same centres, sorted by species, each with its member's species.
   std::vector<double> energy_sums(const Neighbors *views);
-  bool has_zeros() const { return !zeros_.empty(); }
-  const std::vector<double> &zeros() const { return zeros_; }    // c_kz, eV, member after member
-  void set_zeros(std::vector<double> zeros);                     // throws uq::Error
+  bool has_reference_energies() const { return !reference_energies_.empty(); }
+  const std::vector<double> &reference_energies() const {
+    return reference_energies_;
+  }    // c_kz, eV, member after member
+  void set_reference_energies(std::vector<double> reference_energies);    // throws uq::Error
   static std::vector<double> means(const std::vector<double> &energy_sums);
 
   struct Pass {
@@ -55,10 +57,10 @@ class LocalUncertainty {
   struct Member {
     std::unique_ptr<FeatureMap::State> state;
     Neighbors batch;
-    std::vector<double> phi, v;      // [BATCH][max_features], of the Whole if in one
-    std::vector<double> seeds;       // [passes][BATCH][max_features], of passes with uncertainty
-    std::vector<double> fixed;       // [passes][BATCH]
-    std::vector<double> energies;    // [BATCH], e_ki
+    std::vector<double> phi, v;        // [BATCH][max_features], of the Whole if in one
+    std::vector<double> cotangents;    // [passes][BATCH][max_features], of passes with uncertainty
+    std::vector<double> baseline;      // [passes][BATCH]
+    std::vector<double> energies;      // [BATCH], e_ki
     std::vector<double> variances;
   };
   struct Scratch {    // of one thread
@@ -71,17 +73,17 @@ class LocalUncertainty {
 
   // Members whose atoms pass messages: evaluated at once, before and after all batches.
   struct Whole {
-    const Group *group;
+    const FusedMembers *group;
     Evaluator evaluator;
-    std::vector<double> phi;               // [ncenters][max_features]
-    std::vector<double> seeds;             // [passes][ncenters][max_features]
-    std::vector<double> fixed;             // [passes][ncenters]
-    std::vector<double> fixed_energies;    // [ncenters], e_i⁰, eV
+    std::vector<double> phi;                  // [ncenters][max_features]
+    std::vector<double> cotangents;           // [passes][ncenters][max_features]
+    std::vector<double> baseline;             // [passes][ncenters]
+    std::vector<double> baseline_energies;    // [ncenters], e_i⁰, eV
   };
   struct Place {
     int whole, n;    // the n-th of its members; whole -1: evaluated by batches
   };
-  // Rows of the atoms of a batch: features or seeds of one member.
+  // Rows of the atoms of a batch: features or cotangents of one member.
   struct Rows {
     double *data;
     int stride;
@@ -101,19 +103,19 @@ class LocalUncertainty {
   std::vector<Whole> wholes_;
   std::vector<Place> places_;    // [members]
   int ncenters_ = 0;             // of all threads
-  std::vector<int> first_;       // [members], where its species start in zeros_
-  std::vector<double> zeros_;
+  std::vector<int> first_;       // [members], where its species start in reference_energies_
+  std::vector<double> reference_energies_;
 
   template <class Visit>
   void for_batches(const Neighbors *views, int first, const Neighbors &share, Scratch &scratch,
                    const Visit &visit);
   Whole *whole(int k) { return places_[k].whole < 0 ? nullptr : &wholes_[places_[k].whole]; }
   void forward_wholes(const Neighbors *views);
-  void start_seeds(int npasses);
+  void start_cotangents(int npasses);
   void backward_wholes(const Neighbors *views, int npasses, Result *results);
   Rows features(int k, Scratch &scratch);
-  Rows seeds(int k, int pass, Scratch &scratch);
-  double *fixed(int k, int pass, Scratch &scratch);
+  Rows cotangents(int k, int pass, Scratch &scratch);
+  double *baseline(int k, int pass, Scratch &scratch);
   void energies(int k, Scratch &scratch);
   void variances(int k, Scratch &scratch, bool products);
   void add_projections(int k, bool roots, bool inverses);
@@ -122,7 +124,7 @@ class LocalUncertainty {
   void weigh_means(const std::vector<Pass> &passes);
   void grades(Scratch &scratch, double *grades);
   void deviations(Scratch &scratch) const;
-  void make_seeds(Scratch &scratch, const std::vector<Pass> &passes);
+  void make_cotangents(Scratch &scratch, const std::vector<Pass> &passes);
 };
 
 }    // namespace uq

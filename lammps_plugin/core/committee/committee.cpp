@@ -17,8 +17,7 @@ static std::vector<std::shared_ptr<Model>> shared(std::vector<Model> models) {
 
 Committee::Committee(std::vector<Model> members) : Committee(shared(std::move(members))) {}
 
-Committee::Committee(std::vector<std::shared_ptr<Model>> members)
-    : members_(std::move(members)) {
+Committee::Committee(std::vector<std::shared_ptr<Model>> members) : members_(std::move(members)) {
   if (members_.empty()) throw Error("a committee needs at least one model");
   for (const auto &pointer : members_) {
     const Model &member = *pointer;
@@ -35,8 +34,8 @@ Committee::Committee(std::vector<std::shared_ptr<Model>> members)
   sums_.assign(nsums_, 0.0);
   products_.assign(nsums_ - members_.size(), 0.0);
   energies_.assign(members_.size(), 0.0);
-  fixed_sigma_.assign(members_.size(), 0.0);
-  fixed_merged_.assign(members_.size(), 0.0);
+  baseline_sigma_.assign(members_.size(), 0.0);
+  baseline_merged_.assign(members_.size(), 0.0);
 }
 
 double Committee::cutoff() const {
@@ -105,26 +104,26 @@ void Committee::solve() {
     const std::vector<double> &w = members_[k]->readout.mean();
     double *weights = products_.data() + product_offset(k);
     for (size_t i = 0; i < w.size(); i++) weights[i] = scale * (weights[i] + spread * w[i]);
-    fixed_sigma_[k] = scale * spread;
+    baseline_sigma_[k] = scale * spread;
   }
 }
 
-Committee::MemberSeed Committee::mean_seed(int k) const {
+Committee::MemberCotangent Committee::mean_cotangent(int k) const {
   return {mean_[k].data(), 1.0 / size()};
 }
 
-Committee::MemberSeed Committee::sigma_seed(int k) const {
-  return {products_.data() + product_offset(k), fixed_sigma_[k]};
+Committee::MemberCotangent Committee::sigma_cotangent(int k) const {
+  return {products_.data() + product_offset(k), baseline_sigma_[k]};
 }
 
 void Committee::merge(double tau) {
   for (int k = 0; k < size(); k++) {
     for (size_t i = 0; i < merged_[k].size(); i++)
       merged_[k][i] = mean_[k][i] - tau * products_[product_offset(k) + i];
-    fixed_merged_[k] = 1.0 / size() - tau * fixed_sigma_[k];
+    baseline_merged_[k] = 1.0 / size() - tau * baseline_sigma_[k];
   }
 }
 
-Committee::MemberSeed Committee::merged_seed(int k) const {
-  return {merged_[k].data(), fixed_merged_[k]};
+Committee::MemberCotangent Committee::merged_cotangent(int k) const {
+  return {merged_[k].data(), baseline_merged_[k]};
 }

@@ -5,8 +5,8 @@
 //     σ² = (1/K) Σ_k Φ_kᵀ Σ_k Φ_k + (1/K) Σ_k (E_k - E)²
 //     ∇σ = (1/Kσ) Σ_k [Σ_k Φ_k + (E_k - E) w_k] · ∇Φ_k      (and (E_k - E) ∇E_k⁰)
 //
-// so that mean, bias and their sum are one backward pass for each member with the right seed. A
-// single model is a committee of one.
+// so that mean, bias and their sum are one backward pass for each member with the right cotangent.
+// A single model is a committee of one.
 
 #ifndef UQ_COMMITTEE_H
 #define UQ_COMMITTEE_H
@@ -72,17 +72,17 @@ class Committee {
   double sigma() const { return sigma_; }                       // eV
   double member_energy(int k) const { return energies_[k]; }    // eV
 
-  // Seeds of member k: mean (1/K) w_k; sigma: ∇σ; merged: mean - tau * sigma. They point into the
-  // committee and stay valid until the next solve() or merge(). `fixed` energies are scaled by
-  // fixed_weight.
-  struct MemberSeed {
+  // Cotangents of member k: mean (1/K) w_k; sigma: ∇σ; merged: mean - tau * sigma. They point into
+  // the committee and stay valid until the next solve() or merge(). `baseline` energies are scaled
+  // by baseline_weight.
+  struct MemberCotangent {
     const double *shared;
-    double fixed_weight;
+    double baseline_weight;
   };
-  MemberSeed mean_seed(int k) const;
-  MemberSeed sigma_seed(int k) const;
+  MemberCotangent mean_cotangent(int k) const;
+  MemberCotangent sigma_cotangent(int k) const;
   void merge(double tau);
-  MemberSeed merged_seed(int k) const;
+  MemberCotangent merged_cotangent(int k) const;
 
  private:
   std::vector<std::shared_ptr<Model>> members_;
@@ -93,7 +93,7 @@ class Committee {
   double energy_ = 0.0, sigma_ = 0.0;
   std::vector<double> products_;    // Σ_k Φ_k, which solve() makes the weights of ∇σ
   std::vector<std::vector<double>> mean_, merged_;
-  std::vector<double> fixed_sigma_, fixed_merged_;
+  std::vector<double> baseline_sigma_, baseline_merged_;
 
   size_t product_offset(int k) const { return offsets_[k] - k; }    // a sum more for each member
 };

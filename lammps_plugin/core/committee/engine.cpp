@@ -16,25 +16,26 @@ Engine::Engine(Committee committee, std::vector<std::vector<int>> species_of_typ
       species_(committee_.size()) {
   std::vector<const FeatureMap *> maps;
   for (int k = 0; k < committee_.size(); k++) maps.push_back(committee_.member(k).map.get());
-  together_ = Group::of(maps);
+  together_ = FusedMembers::of(maps);
   set_threads(1);
 }
 
 void Engine::set_threads(int n) {
   if (team_ && team_->size() == n) return;
-  const std::vector<double> zeros = local_ ? local_->zeros() : std::vector<double>();
+  const std::vector<double> reference_energies =
+      local_ ? local_->reference_energies() : std::vector<double>();
   members_.clear();
   groups_.clear();
   local_.reset();
   team_ = std::make_unique<ThreadTeam>(n);
   for (int k = 0; k < committee_.size(); k++)
     members_.emplace_back(*committee_.member(k).map, *team_, keep_);
-  for (const Group &group : together_) groups_.emplace_back(group.map(), *team_, keep_);
-  if (!zeros.empty()) set_zeros(zeros);
+  for (const FusedMembers &group : together_) groups_.emplace_back(group.map(), *team_, keep_);
+  if (!reference_energies.empty()) set_reference_energies(reference_energies);
 }
 
-LocalUncertainty &Engine::local_uncertainty() {
-  if (!local_) local_ = std::make_unique<LocalUncertainty>(committee_, together_, *team_, mixed_);
+AtomicUncertainty &Engine::atomic_uncertainty() {
+  if (!local_) local_ = std::make_unique<AtomicUncertainty>(committee_, together_, *team_, mixed_);
   return *local_;
 }
 
@@ -50,7 +51,7 @@ double Engine::cutoff(int itype, int jtype) const {
 
 int Engine::exchange_width() const {
   int width = 0;    // of a group: no member alone has more
-  for (const Group &group : together_) width = std::max(width, group.map().exchange_width());
+  for (const FusedMembers &group : together_) width = std::max(width, group.map().exchange_width());
   return width;
 }
 
@@ -117,28 +118,29 @@ std::vector<double> &Engine::buffer(size_t slot, size_t size) {
   return weights_[slot];
 }
 
-// The seed in the caller's energy units, copied into buffer `slot` of this member.
-Seed Engine::scaled(const Committee::MemberSeed &seed, int slot, int member) {
+// The cotangent in the caller's energy units, copied into buffer `slot` of this member.
+Cotangent Engine::scaled(const Committee::MemberCotangent &cotangent, int slot, int member) {
   const int m = committee_.member(member).map->nreadout();
   std::vector<double> &weights =
       buffer(static_cast<size_t>(slot) * committee_.size() + member, static_cast<size_t>(m));
-  for (int j = 0; j < m; j++) weights[j] = energy_unit_ * seed.shared[j];
-  Seed out;
+  for (int j = 0; j < m; j++) weights[j] = energy_unit_ * cotangent.shared[j];
+  Cotangent out;
   out.shared = weights.data();
-  out.fixed = energy_unit_ * seed.fixed_weight;
+  out.baseline = energy_unit_ * cotangent.baseline_weight;
   return out;
 }
 
-// The same of all members of a group, seed_of(member), for the map that they share.
-template <class SeedOf> Seed Engine::joined(const SeedOf &seed_of, size_t group, int slot) {
-  const Group &members = together_[group];
+// The same of all members of a group, cotangent_of(member), for the map that they share.
+template <class CotangentOf>
+Cotangent Engine::joined(const CotangentOf &cotangent_of, size_t group, int slot) {
+  const FusedMembers &members = together_[group];
   std::vector<double> &weights = buffer(static_cast<size_t>(slot) * committee_.size() + group,
                                         static_cast<size_t>(members.map().nreadout()));
-  Seed out;
+  Cotangent out;
   for (size_t n = 0; n < members.members().size(); n++) {
-    const Committee::MemberSeed seed = seed_of(members.members()[n]);
-    members.join(seed.shared, static_cast<int>(n), weights.data());
-    out.fixed += energy_unit_ * seed.fixed_weight;
+    const Committee::MemberCotangent cotangent = cotangent_of(members.members()[n]);
+    members.join(cotangent.shared, static_cast<int>(n), weights.data());
+    out.baseline += energy_unit_ * cotangent.baseline_weight;
   }
   for (double &w : weights) w *= energy_unit_;
   out.shared = weights.data();
@@ -146,16 +148,16 @@ template <class SeedOf> Seed Engine::joined(const SeedOf &seed_of, size_t group,
 }
 
 // The mean of the n-th member of a group for the map that all share.
-Seed Engine::alone(size_t group, int n) {
-  const Group &members = together_[group];
+Cotangent Engine::alone(size_t group, int n) {
+  const FusedMembers &members = together_[group];
   std::vector<double> &weights =
       buffer(static_cast<size_t>(n) * committee_.size() + group, members.map().nreadout());
   std::fill(weights.begin(), weights.end(), 0.0);
   members.join(committee_.member(members.members()[n]).readout.mean().data(), n, weights.data());
   for (double &w : weights) w *= energy_unit_;
-  Seed out;
+  Cotangent out;
   out.shared = weights.data();
-  out.fixed = energy_unit_;
+  out.baseline = energy_unit_;
   return out;
 }
 
@@ -163,29 +165,30 @@ double Engine::evaluate(int member, Result result) {
   min_distance_ = std::numeric_limits<double>::infinity();
   result.energy = 0.0;
   if (member >= 0) {
-    const Committee::MemberSeed seed = {committee_.member(member).readout.mean().data(), 1.0};
-    members_[member].evaluate(view(member), scaled(seed, 0, member), result);
+    const Committee::MemberCotangent cotangent = {committee_.member(member).readout.mean().data(),
+                                                  1.0};
+    members_[member].evaluate(view(member), scaled(cotangent, 0, member), result);
     note_distance(members_[member].min_distance());
     return result.energy;
   }
   for (size_t g = 0; g < together_.size(); g++) {
-    const Seed seed = joined([&](int k) { return committee_.mean_seed(k); }, g, 0);
-    groups_[g].evaluate(view(together_[g].members()[0]), seed, result);
+    const Cotangent cotangent = joined([&](int k) { return committee_.mean_cotangent(k); }, g, 0);
+    groups_[g].evaluate(view(together_[g].members()[0]), cotangent, result);
     note_distance(groups_[g].min_distance());
   }
   return result.energy;
 }
 
-void Engine::member(int k, int n, const double *weights, double fixed, Result *results) {
+void Engine::member(int k, int n, const double *weights, double baseline, Result *results) {
   const int m = committee_.member(k).map->nreadout();
-  std::vector<Seed> seeds;
+  std::vector<Cotangent> cotangents;
   for (int s = 0; s < n; s++)
-    seeds.push_back(scaled({weights + static_cast<size_t>(s) * m, fixed}, s, k));
+    cotangents.push_back(scaled({weights + static_cast<size_t>(s) * m, baseline}, s, k));
   if (n == 1) {
-    members_[k].evaluate(view(k), seeds[0], results[0]);
+    members_[k].evaluate(view(k), cotangents[0], results[0]);
   } else {
     members_[k].forward(view(k), nullptr, nullptr);
-    members_[k].backward(view(k), n, seeds.data(), results);
+    members_[k].backward(view(k), n, cotangents.data(), results);
   }
 }
 
@@ -193,10 +196,10 @@ void Engine::members(size_t group, Result *results) {
   const Neighbors nb = view(together_[group].members()[0]);
   const int count = static_cast<int>(together_[group].members().size());
   if (count == 1) return groups_[group].evaluate(nb, alone(group, 0), results[0]);
-  std::vector<Seed> seeds;
-  for (int n = 0; n < count; n++) seeds.push_back(alone(group, n));
+  std::vector<Cotangent> cotangents;
+  for (int n = 0; n < count; n++) cotangents.push_back(alone(group, n));
   groups_[group].forward(nb, nullptr, nullptr);
-  groups_[group].backward(nb, count, seeds.data(), results);
+  groups_[group].backward(nb, count, cotangents.data(), results);
 }
 
 // Φ of a group on this rank, into phi_; returns the energy without readout weight.
@@ -205,7 +208,7 @@ double Engine::group_sums(size_t group) {
   phi_.assign(evaluator.map().nreadout(), 0.0);
   evaluator.forward(view(together_[group].members()[0]), phi_.data(), nullptr);
   note_distance(evaluator.min_distance());
-  return evaluator.fixed_energy();
+  return evaluator.baseline_energy();
 }
 
 // The products of covariances and sums. Reading a large covariance takes longer than one more
@@ -230,16 +233,16 @@ double Engine::forward() {
   double *sums = committee_.sums();
   double energy = 0.0;
   for (size_t g = 0; g < together_.size(); g++) {
-    const Group &group = together_[g];
-    const double fixed_energy = group_sums(g);
+    const FusedMembers &group = together_[g];
+    const double baseline_energy = group_sums(g);
     for (size_t n = 0; n < group.members().size(); n++) {
       const int k = group.members()[n], m = committee_.member(k).map->nreadout();
       double *phi = sums + committee_.sums_offset(k);
       group.split(phi_.data(), static_cast<int>(n), phi);
-      phi[m] = fixed_energy;
-      const Committee::MemberSeed mean = committee_.mean_seed(k);
+      phi[m] = baseline_energy;
+      const Committee::MemberCotangent mean = committee_.mean_cotangent(k);
       for (int j = 0; j < m; j++) energy += mean.shared[j] * phi[j];
-      energy += mean.fixed_weight * fixed_energy;
+      energy += mean.baseline_weight * baseline_energy;
     }
   }
   reducer_->sum(sums, committee_.nsums());
@@ -251,32 +254,32 @@ double Engine::forward() {
 void Engine::backward(double tau, const std::vector<Pass> &passes) {
   committee_.merge(tau);
   for (size_t g = 0; g < together_.size(); g++) {
-    std::vector<Seed> seeds;
+    std::vector<Cotangent> cotangents;
     std::vector<Result> results;
     for (const Pass &pass : passes) {
-      const auto seed_of = [&](int k) {
-        return pass.kind == Pass::MEAN    ? committee_.mean_seed(k)
-               : pass.kind == Pass::SIGMA ? committee_.sigma_seed(k)
-                                          : committee_.merged_seed(k);
+      const auto cotangent_of = [&](int k) {
+        return pass.kind == Pass::MEAN    ? committee_.mean_cotangent(k)
+               : pass.kind == Pass::SIGMA ? committee_.sigma_cotangent(k)
+                                          : committee_.merged_cotangent(k);
       };
-      seeds.push_back(joined(seed_of, g, static_cast<int>(seeds.size())));
+      cotangents.push_back(joined(cotangent_of, g, static_cast<int>(cotangents.size())));
       results.push_back(pass.result);
     }
-    groups_[g].backward(view(together_[g].members()[0]), static_cast<int>(seeds.size()),
-                        seeds.data(), results.data());
+    groups_[g].backward(view(together_[g].members()[0]), static_cast<int>(cotangents.size()),
+                        cotangents.data(), results.data());
   }
 }
 
 double Engine::local(double tau, double floor, const std::vector<Pass> &passes,
                      const PerAtom &wanted) {
-  LocalUncertainty &local = local_uncertainty();
+  AtomicUncertainty &local = atomic_uncertainty();
   const std::vector<Neighbors> views = this->views();
-  if (committee_.size() > 1 && !local.has_zeros()) {
+  if (committee_.size() > 1 && !local.has_reference_energies()) {
     std::vector<double> sums = local.energy_sums(views.data());
     reducer_->sum(sums.data(), static_cast<int>(sums.size()));
-    local.set_zeros(LocalUncertainty::means(sums));
+    local.set_reference_energies(AtomicUncertainty::means(sums));
   }
-  std::vector<LocalUncertainty::Pass> terms;
+  std::vector<AtomicUncertainty::Pass> terms;
   for (const Pass &pass : passes) {
     const double mean = pass.kind == Pass::SIGMA ? 0.0 : energy_unit_,
                  sigma = pass.kind == Pass::MEAN    ? 0.0
@@ -293,7 +296,7 @@ double Engine::local(double tau, double floor, const std::vector<Pass> &passes,
 void Engine::noise(double *sigma) {
   std::vector<double> total(ncenters(), 0.0), variances(ncenters());
   double members = 0.0;
-  for (const Group &group : together_) {
+  for (const FusedMembers &group : together_) {
     if (!group.map().has_noise()) continue;
     const auto n = static_cast<double>(group.members().size());
     group.map().noise(view(group.members()[0]), *group.map().new_state(), variances.data());

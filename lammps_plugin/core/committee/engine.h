@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Runs a committee on the atoms of one process: forward pass, the one reduction over processes,
-// backward passes. Energies leave in the caller's units: the conversion factor sits in the seeds.
+// backward passes. Energies leave in the caller's units: the conversion factor sits in the
+// cotangents.
 //
 // The bias is S = σ_E (global) or S = Σ_i σ_i (local), each σ lowered by a floor; see
 // committee.h.
@@ -8,10 +9,10 @@
 #ifndef UQ_ENGINE_H
 #define UQ_ENGINE_H
 
+#include "committee/atomic_uncertainty.h"
 #include "committee/committee.h"
 #include "map/evaluator.h"
 #include "map/fused_members.h"
-#include "committee/atomic_uncertainty.h"
 #include "parallel/reducer.h"
 #include "parallel/threads.h"
 
@@ -26,8 +27,7 @@ class Engine {
   // skipped; energy_unit: the caller's energy unit per eV; mixed: see local.h;
   // keep: see evaluator.h
   Engine(Committee committee, std::vector<std::vector<int>> species_of_type,
-         std::unique_ptr<Reducer> reducer, double energy_unit, bool mixed,
-         int keep);
+         std::unique_ptr<Reducer> reducer, double energy_unit, bool mixed, int keep);
 
   const Committee &committee() const { return committee_; }
   double cutoff(int itype, int jtype) const;    // Å, largest of all members, either way round
@@ -49,13 +49,13 @@ class Engine {
   // members.
   double evaluate(int member, Result result);
 
-  // One pass over member k for each of n weight vectors [n][nreadout] (eV); e⁰ counts `fixed`
+  // One pass over member k for each of n weight vectors [n][nreadout] (eV); e⁰ counts `baseline`
   // times.
-  void member(int k, int n, const double *weights, double fixed, Result *results);
+  void member(int k, int n, const double *weights, double baseline, Result *results);
 
   // The members of a group, each by its mean weights: one geometry pass for all, results
   // [members].
-  const std::vector<Group> &groups() const { return together_; }
+  const std::vector<FusedMembers> &groups() const { return together_; }
   void members(size_t group, Result *results);
 
   // Φ of all ranks, σ_E and its weights. Returns the mean energy of this rank's atoms.
@@ -72,7 +72,7 @@ class Engine {
   // The same for Σ_i σ_i, batch after batch, forward and backward; of the merged pass each σ_i is
   // lowered by the floor (eV). Collective. Returns the mean energy of this rank's atoms. What is
   // wanted of each centre: [nall].
-  using PerAtom = LocalUncertainty::PerAtom;
+  using PerAtom = AtomicUncertainty::PerAtom;
   double local(double tau, double floor, const std::vector<Pass> &passes, const PerAtom &wanted);
 
   // Standard deviation of the force labels' components as members have learned it, [nall].
@@ -80,10 +80,14 @@ class Engine {
 
   // The energies from which the atomic energies of a committee's members are counted (see local.h):
   // their means over each species at the first call of local(), unless set before. eV.
-  const std::vector<double> &zeros() { return local_uncertainty().zeros(); }
-  void set_zeros(const std::vector<double> &zeros) { local_uncertainty().set_zeros(zeros); }
+  const std::vector<double> &reference_energies() {
+    return atomic_uncertainty().reference_energies();
+  }
+  void set_reference_energies(const std::vector<double> &reference_energies) {
+    atomic_uncertainty().set_reference_energies(reference_energies);
+  }
 
-  void forget_zeros() { local_.reset(); }    // another structure
+  void forget_reference_energies() { local_.reset(); }    // another structure
 
   double min_distance() const { return min_distance_; }    // of the latest pass on this rank, Å
 
@@ -102,23 +106,24 @@ class Engine {
   int ncenters_ = 0;
 
   std::unique_ptr<ThreadTeam> team_;
-  std::vector<Evaluator> members_;             // of each member alone
-  std::vector<Group> together_;                // members that are evaluated as one, and
-  std::vector<Evaluator> groups_;              // of these
-  std::unique_ptr<LocalUncertainty> local_;    // null: not used so far
+  std::vector<Evaluator> members_;              // of each member alone
+  std::vector<FusedMembers> together_;          // members that are evaluated as one, and
+  std::vector<Evaluator> groups_;               // of these
+  std::unique_ptr<AtomicUncertainty> local_;    // null: not used so far
   std::vector<std::vector<double>>
-      weights_;                  // seeds in the caller's units, one buffer for each pass
+      weights_;                  // cotangents in the caller's units, one buffer for each pass
   std::vector<double> phi_;      // Φ of one group
   std::vector<double> parts_;    // of multiply()
   double min_distance_ = 0.0;
 
   Neighbors view(int member) const;
   std::vector<Neighbors> views() const;
-  LocalUncertainty &local_uncertainty();
+  AtomicUncertainty &atomic_uncertainty();
   std::vector<double> &buffer(size_t slot, size_t size);
-  Seed scaled(const Committee::MemberSeed &seed, int slot, int member);
-  Seed alone(size_t group, int n);
-  template <class SeedOf> Seed joined(const SeedOf &seed_of, size_t group, int slot);
+  Cotangent scaled(const Committee::MemberCotangent &cotangent, int slot, int member);
+  Cotangent alone(size_t group, int n);
+  template <class CotangentOf>
+  Cotangent joined(const CotangentOf &cotangent_of, size_t group, int slot);
   double group_sums(size_t group);
   void multiply();
   void note_distance(double distance);

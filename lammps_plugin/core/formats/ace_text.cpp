@@ -71,7 +71,7 @@ class Words {
   }
 };
 
-void read_bonds(const std::string &file, Words &words, int lmax, Potential &potential) {
+void read_bonds(const std::string &file, Words &words, int lmax, Parameters &potential) {
   Bond bond;
   bond.lmax = lmax;
   words.expect("radbasename");
@@ -111,7 +111,7 @@ void read_bonds(const std::string &file, Words &words, int lmax, Potential &pote
   }
 }
 
-void read_function(const std::string &file, Words &words, Potential &potential) {
+void read_function(const std::string &file, Words &words, Parameters &potential) {
   words.expect("ctilde_basis_func rank");
   Function f;
   f.rank = words.integer(1, max_rank);
@@ -140,9 +140,9 @@ void read_function(const std::string &file, Words &words, Potential &potential) 
 
 }    // namespace
 
-Potential ace::read_ace(const std::string &file, std::string_view text) {
+Parameters ace::read_ace(const std::string &file, std::string_view text) {
   Words words(file, text);
-  Potential potential;
+  Parameters potential;
   words.expect("nelements");
   const int ne = words.integer(1, max_elements);
   words.expect("elements");

@@ -5,9 +5,9 @@
 // R. Drautz, Phys. Rev. B 99, 014104 (2019); Y. Lysogorskiy et al., npj Comput. Mater. 7, 97
 // (2021).
 
-#include "math/clebsch_gordan.h"
 #include "formats/text.h"
 #include "formats/yace.h"
+#include "math/clebsch_gordan.h"
 
 #include <algorithm>
 #include <cmath>
@@ -39,7 +39,7 @@ class Reader {
       potential_.spline_step = number_or(top["global"], "DeltaSplineBins", potential_.spline_step);
   }
 
-  Potential read() {
+  Parameters read() {
     find_elements();
     const int ne = potential_.nelements();
     potential_.species.resize(ne);
@@ -72,7 +72,7 @@ class Reader {
   const YamlView blocks_;
   const bool projections_;
   std::vector<size_t> ndensity_;    // of the elements
-  Potential potential_;
+  Parameters potential_;
   std::map<std::pair<int, int>, size_t> pairs_;    // (centre, neighbour) → block
   double nproducts_ = 0.0;
 
@@ -266,11 +266,11 @@ class Reader {
 
 }    // namespace
 
-Potential ace::read_bbasis(const std::string &file, const YamlView &top) {
+Parameters ace::read_bbasis(const std::string &file, const YamlView &top) {
   return Reader(file, top, false).read();
 }
 
-Potential ace::read_projections(const std::string &file, std::string_view text) {
+Parameters ace::read_projections(const std::string &file, std::string_view text) {
   const YamlNode root = parse_yaml(file, text);
   const YamlView top(file, root);
   if (top.has("functions") || !top.has("species"))

@@ -3,8 +3,8 @@
 // braces, a table of radial coefficients, and in .almtp files a binary active set behind the text.
 
 #include "error.h"
-#include "formats/text.h"
 #include "families/mtp/parameters.h"
+#include "formats/text.h"
 
 #include <algorithm>
 #include <cmath>
@@ -93,7 +93,7 @@ class Reader {
     potential_.elements = elements;
   }
 
-  Potential read() {
+  Parameters read() {
     words_.expect("MTP");
     words_.expect("version");
     if (const auto version = words_.next(); version != "1.1.0")
@@ -119,7 +119,7 @@ class Reader {
 
   std::string file_;
   Words words_;
-  Potential potential_;
+  Parameters potential_;
   std::map<std::string, int, std::less<>> lines_;    // of the entries, by name
   std::map<std::string, int, std::less<>> counts_;
   std::vector<Pair> pairs_;
@@ -300,7 +300,7 @@ void Reader::check_species() const {
 // MLIP-3 labels species as its training set did, 1 and 2 or 13 and 29 for instance: their order
 // counts.
 void Reader::check_radial() {
-  Potential &p = potential_;
+  Parameters &p = potential_;
   p.nbasis = count_of("radial_basis_size");
   p.nradial = count_of("radial_funcs_count");
   if (!(p.rmin < p.rmax) || !(p.rmax > 0.0) || p.rmax > 1000.0)
@@ -342,7 +342,7 @@ std::string Reader::new_label(const Pair &pair, const std::vector<std::string> &
 }
 
 void Reader::check_moments() {
-  Potential &p = potential_;
+  Parameters &p = potential_;
   compare("alpha_index_basic", line("alpha_index_basic"), p.basic.size(),
           "alpha_index_basic_count");
   for (size_t k = 0; k < p.basic.size(); k++)
@@ -369,7 +369,7 @@ void Reader::check_moments() {
 
 // A moment must be complete before it enters a product.
 void Reader::check_products() const {
-  const Potential &p = potential_;
+  const Parameters &p = potential_;
   const int nbasic = static_cast<int>(p.basic.size()), n = p.nmoments;
   compare("alpha_index_times", line("alpha_index_times"), p.products.size(),
           "alpha_index_times_count");
@@ -419,7 +419,7 @@ void Reader::active_set() {
   if (rest.substr(0, 2) != "\n#")
     words_.fail("expected a line that starts with # and the active set");
   rest.remove_prefix(2);
-  const Potential &p = potential_;
+  const Parameters &p = potential_;
   const size_t n = p.radial.size() + p.species_coeffs.size() + p.moment_coeffs.size();
   if (rest.size() / sizeof(double) / 2 / n < n)
     words_.fail("the active set ends after " + std::to_string(rest.size()) +
@@ -436,7 +436,7 @@ void Reader::active_set() {
 
 }    // namespace
 
-Potential mtp::read_mtp(const std::string &file, std::string_view text,
-                        const std::vector<std::string> &elements) {
+Parameters mtp::read_mtp(const std::string &file, std::string_view text,
+                         const std::vector<std::string> &elements) {
   return Reader(file, text, elements).read();
 }

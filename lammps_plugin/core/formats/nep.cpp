@@ -5,8 +5,8 @@
 #include "families/nep/parameters.h"
 
 #include "error.h"
-#include "math/elements.h"
 #include "formats/text.h"
+#include "math/elements.h"
 
 #include <algorithm>
 #include <cmath>
@@ -78,7 +78,7 @@ class Lines {
   }
 
   [[noreturn]] void fail(const std::string &message) const { fail_at(file_, line_, message); }
-  void warn(const std::string &message, Potential &potential) const {
+  void warn(const std::string &message, Parameters &potential) const {
     potential.warnings.push_back(file_ + ":" + std::to_string(line_) + ": " + message);
   }
 
@@ -128,7 +128,7 @@ double typewise_radius(const Lines &lines, const std::string &element) {
   return std::round(radius / unit) * unit;
 }
 
-void read_species(Lines &lines, Header &header, Potential &potential) {
+void read_species(Lines &lines, Header &header, Parameters &potential) {
   if (!lines.next()) lines.fail("the file is empty, expected nep3, nep4 or nep5");
   const std::string_view kind = lines.word(0),
                          suffix = kind.substr(std::min<size_t>(4, kind.size()));
@@ -158,7 +158,7 @@ void read_species(Lines &lines, Header &header, Potential &potential) {
   }
 }
 
-void read_zbl(Lines &lines, Header &header, const Potential &potential) {
+void read_zbl(Lines &lines, Header &header, const Parameters &potential) {
   lines.expect("zbl", 2, 3);
   for (const std::string &element : potential.elements)
     if (atomic_number(element) < 1)
@@ -174,7 +174,7 @@ void read_zbl(Lines &lines, Header &header, const Potential &potential) {
 
 // `cutoff`: radial and angular, common or one pair for each species; sizes of neighbour lists
 // behind them do not matter here. Eight words (2024): factors of typewise cutoffs at the end.
-void read_cutoffs(Lines &lines, Header &header, Potential &potential) {
+void read_cutoffs(Lines &lines, Header &header, Parameters &potential) {
   const int n = potential.nspecies();
   const size_t each = 2 * static_cast<size_t>(n) + 2;
   lines.expect("cutoff", 2, std::max<size_t>(7, each));
@@ -222,7 +222,7 @@ int gpumd_version(const std::string &file, const std::string &text) {
 // five numbers, a = 1 or 0 (2 of a training input of before) and d for 1122. From 5.4 on a = 2 or
 // 0, numbers behind the third only where they are needed, and d for 123. Earlier versions write
 // three.
-Higher fourth_flag(const Lines &lines, const Header &header, Potential &potential) {
+Higher fourth_flag(const Lines &lines, const Header &header, Parameters &potential) {
   if (header.gpumd) return header.gpumd == 503 ? Q1122 : Q123;
   const int a = lines.integer(2, 0, 2);
   if (lines.size() != 5 || a == 2 || lines.integer(5, 0, 1) == 0) return Q123;
@@ -239,7 +239,7 @@ Higher fourth_flag(const Lines &lines, const Header &header, Potential &potentia
 }
 
 // `l_max L` and flags of the higher invariants; that of 222 is 1 or 2.
-void read_angular(Lines &lines, const Header &header, Potential &potential) {
+void read_angular(Lines &lines, const Header &header, Parameters &potential) {
   lines.expect("l_max", 1, 7);
   potential.lmax = lines.integer(1, 0, max_l);
   const size_t most = header.gpumd == 0 || header.gpumd >= 504 ? 7 : header.gpumd == 503 ? 5 : 3;
@@ -258,7 +258,7 @@ void read_angular(Lines &lines, const Header &header, Potential &potential) {
                  " or more for the invariant asked for behind it");
 }
 
-void read_networks(Lines &lines, int version, Potential &potential) {
+void read_networks(Lines &lines, int version, Parameters &potential) {
   const size_t n = potential.neurons, dim = potential.dim();
   for (int i = 0; i < potential.nspecies(); i++) {
     if (version == 3 && i > 0) {    // one for all
@@ -276,7 +276,7 @@ void read_networks(Lines &lines, int version, Potential &potential) {
   for (Network &network : potential.networks) network.bias += common;
 }
 
-void read_screening(Lines &lines, const Header &header, Potential &potential) {
+void read_screening(Lines &lines, const Header &header, Parameters &potential) {
   const int n = potential.nspecies();
   std::vector<double> radius(n, 0.0);
   const bool typewise = !header.flexible && header.zbl_factor > 0.0;
@@ -319,9 +319,9 @@ bool Hyperparameters::operator==(const Hyperparameters &other) const {
   return all(*this) == all(other);
 }
 
-Potential nep::read_nep(const std::string &file, std::string_view text, const std::string &gpumd) {
+Parameters nep::read_nep(const std::string &file, std::string_view text, const std::string &gpumd) {
   Lines lines(file, text);
-  Potential potential;
+  Parameters potential;
   Header header;
   header.gpumd = gpumd_version(file, gpumd);
   read_species(lines, header, potential);

@@ -3,9 +3,9 @@
 
 #include "families/network/parameters.h"
 
-#include "math/elements.h"
 #include "formats/safetensors.h"
 #include "formats/text.h"
+#include "math/elements.h"
 
 #include <cmath>
 #include <cstdlib>
@@ -159,12 +159,12 @@ bool network::recognises_network(std::string_view bytes) {
   return SafeTensors::format_of(bytes) == "pyuq-network";
 }
 
-Potential network::read_network(const std::string &name, std::string_view bytes) {
+Parameters network::read_network(const std::string &name, std::string_view bytes) {
   const SafeTensors file(name, bytes);
   if (file.metadata("format_version") != "1" || file.metadata("units") != "metal")
     file.fail("pyuq-network version " + file.metadata("format_version") + " in units " +
               file.metadata("units") + ", expected version 1 in metal");
-  Potential potential;
+  Parameters potential;
   potential.shape = read_shape(file);
   const Hyperparameters &s = potential.shape;
   const SafeTensors::Tensor &sources = file.tensor("sources");

@@ -4,8 +4,8 @@
 
 #include "formats/yace.h"
 
-#include "math/elements.h"
 #include "formats/text.h"
+#include "math/elements.h"
 
 #include <algorithm>
 #include <cmath>
@@ -123,7 +123,7 @@ static Bond read_bond(const std::string &file, const YamlView &node, int lmax) {
 }
 
 static void read_bonds(const std::string &file, const YamlView &node, int lmax,
-                       Potential &potential) {
+                       Parameters &potential) {
   const int ne = potential.nelements();
   std::vector<bool> seen(static_cast<size_t>(ne) * ne, false);
   potential.bonds.resize(seen.size());
@@ -192,7 +192,7 @@ static Function read_function(const YamlView &node, int mu0, int nelements, int 
   return f;
 }
 
-void ace::check(const std::string &file, const Potential &potential) {
+void ace::check(const std::string &file, const Parameters &potential) {
   const auto fail = [&](const std::string &message) { fail_at(file, 1, message); };
   for (const std::string &element : potential.elements) {
     check_element(file, 1, element);
@@ -244,12 +244,12 @@ void ace::check(const std::string &file, const Potential &potential) {
   }
 }
 
-Potential ace::read_yace(const std::string &file, std::string_view text) {
+Parameters ace::read_yace(const std::string &file, std::string_view text) {
   const YamlNode root = parse_yaml(file, text);
   const YamlView top(file, root);
   if (!top.has("functions") && top.has("species")) return read_bbasis(file, top);
 
-  Potential potential;
+  Parameters potential;
   const YamlView elements = top["elements"];
   for (size_t i = 0; i < elements.size(); i++)
     potential.elements.push_back(elements.item(i).text());

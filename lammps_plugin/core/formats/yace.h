@@ -20,7 +20,7 @@ void read_radial_coefficients(const YamlView &node, Bond &bond);
 std::vector<Density> read_densities(const YamlView &node, int ndensity);
 
 // Pacemaker's B-basis: functions by their angular momenta, coupled here.
-Potential read_bbasis(const std::string &file, const YamlView &top);
+Parameters read_bbasis(const std::string &file, const YamlView &top);
 
 }    // namespace ace
 }    // namespace uq

@@ -111,15 +111,15 @@ void Evaluator::start(int t) {
 void Evaluator::note(int t, const Piece &piece, bool energies) {
   const FeatureMap::State &state = *states_[t];
   seen_[t].min_distance = std::min(seen_[t].min_distance, state.min_distance);
-  if (energies) seen_[t].fixed_energy += state.fixed_energy;
+  if (energies) seen_[t].baseline_energy += state.baseline_energy;
   seen_[t].held = piece.first;
 }
 
-// The seed of the centres from `first`.
-Seed Evaluator::part(const Seed &seed, int first) const {
-  Seed part = seed;
-  if (seed.per_atom) part.per_atom += static_cast<size_t>(first) * map_->max_features();
-  if (seed.fixed_per_atom) part.fixed_per_atom += first;
+// The cotangent of the centres from `first`.
+Cotangent Evaluator::part(const Cotangent &cotangent, int first) const {
+  Cotangent part = cotangent;
+  if (cotangent.per_atom) part.per_atom += static_cast<size_t>(first) * map_->max_features();
+  if (cotangent.baseline_per_atom) part.baseline_per_atom += first;
   return part;
 }
 
@@ -142,8 +142,9 @@ void Evaluator::forward(const Neighbors &nb, double *sum, double *per_atom) {
   for (size_t i = 0; i < sums_.size(); i++) sum[i % m] += sums_[i];
 }
 
-void Evaluator::backward(const Neighbors &nb, int nseeds, const Seed *seeds, Result *results) {
-  share(nb, nseeds, results, [&](int t, int first, const Neighbors &share, Result *own) {
+void Evaluator::backward(const Neighbors &nb, int ncotangents, const Cotangent *cotangents,
+                         Result *results) {
+  share(nb, ncotangents, results, [&](int t, int first, const Neighbors &share, Result *own) {
     const std::vector<Piece> pieces = this->pieces(share.ncenters);
     for (size_t p = pieces.size(); p-- > 0;) {    // the last one is kept
       const Neighbors centers = part(share, pieces[p]);
@@ -151,17 +152,18 @@ void Evaluator::backward(const Neighbors &nb, int nseeds, const Seed *seeds, Res
         map_->forward(centers, *states_[t], nullptr, nullptr);
         note(t, pieces[p], false);
       }
-      std::vector<Seed> parts;
-      for (int s = 0; s < nseeds; s++) parts.push_back(part(seeds[s], first + pieces[p].first));
-      map_->backward(centers, *states_[t], nseeds, parts.data(), own);
+      std::vector<Cotangent> parts;
+      for (int s = 0; s < ncotangents; s++)
+        parts.push_back(part(cotangents[s], first + pieces[p].first));
+      map_->backward(centers, *states_[t], ncotangents, parts.data(), own);
     }
   });
 }
 
-void Evaluator::evaluate(const Neighbors &nb, const Seed &seed, Result &result) {
+void Evaluator::evaluate(const Neighbors &nb, const Cotangent &cotangent, Result &result) {
   share(nb, 1, &result, [&](int t, int first, const Neighbors &share, Result *own) {
     start(t);
-    map_->evaluate(share, *states_[t], part(seed, first), *own);
+    map_->evaluate(share, *states_[t], part(cotangent, first), *own);
     note(t, {-1, 0}, true);
   });
 }
@@ -172,16 +174,16 @@ double Evaluator::min_distance() const {
   return distance;
 }
 
-double Evaluator::fixed_energy() const {
+double Evaluator::baseline_energy() const {
   double energy = 0.0;
-  for (size_t t = 0; t < active_; t++) energy += seen_[t].fixed_energy;
+  for (size_t t = 0; t < active_; t++) energy += seen_[t].baseline_energy;
   return energy;
 }
 
-std::vector<double> Evaluator::fixed_energies() const {
+std::vector<double> Evaluator::baseline_energies() const {
   std::vector<double> energies;
   for (size_t t = 0; t < active_; t++)
-    energies.insert(energies.end(), states_[t]->fixed_energies.begin(),
-                    states_[t]->fixed_energies.end());
+    energies.insert(energies.end(), states_[t]->baseline_energies.begin(),
+                    states_[t]->baseline_energies.end());
   return energies;
 }

@@ -27,13 +27,13 @@ class Evaluator {
   const FeatureMap &map() const { return *map_; }
   // Asked for nothing, it leaves pieces that are not kept to backward().
   void forward(const Neighbors &nb, double *sum, double *per_atom);
-  void backward(const Neighbors &nb, int nseeds, const Seed *seeds, Result *results);
-  void evaluate(const Neighbors &nb, const Seed &seed, Result &result);
+  void backward(const Neighbors &nb, int ncotangents, const Cotangent *cotangents, Result *results);
+  void evaluate(const Neighbors &nb, const Cotangent &cotangent, Result &result);
 
   // Of the latest pass, as in FeatureMap::State.
   double min_distance() const;
-  double fixed_energy() const;
-  std::vector<double> fixed_energies() const;    // of a map that passes messages
+  double baseline_energy() const;
+  std::vector<double> baseline_energies() const;    // of a map that passes messages
 
  private:
   const FeatureMap *map_;
@@ -42,7 +42,7 @@ class Evaluator {
   int keep_;
   size_t active_ = 1;    // threads of the latest pass
   struct Seen {
-    double min_distance, fixed_energy;
+    double min_distance, baseline_energy;
     int held;    // first centre of the piece that the state holds, -1: none
   };
   std::vector<Seen> seen_;            // [threads], of all pieces of the latest pass
@@ -54,7 +54,7 @@ class Evaluator {
   };
   std::vector<Piece> pieces(int ncenters) const;
   static Neighbors part(const Neighbors &share, const Piece &piece);
-  Seed part(const Seed &seed, int first) const;
+  Cotangent part(const Cotangent &cotangent, int first) const;
   void start(int t);
   void note(int t, const Piece &piece, bool energies);
   void share(const Neighbors &nb, int nresults, Result *results, const ThreadTeam::Body &body);

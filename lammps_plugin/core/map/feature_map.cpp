@@ -24,12 +24,12 @@ void FeatureMap::jacobian(const Neighbors &nb, State &state, int nowners, const 
     unit[k] = 1.0;
     std::fill(forces.begin(), forces.end(), 0.0);
     double virial[9] = {};
-    Seed seed;
-    seed.shared = unit.data();
+    Cotangent cotangent;
+    cotangent.shared = unit.data();
     Result result;
     result.forces = forces.data();
     result.virial = virial;
-    backward(nb, state, 1, &seed, &result);
+    backward(nb, state, 1, &cotangent, &result);
     unit[k] = 0.0;
     for (int j = 0; j < nb.ntotal; j++)
       for (int c = 0; c < 3; c++)

@@ -6,7 +6,7 @@
 // φ_i: features of atom i; w: readout weights; e_i⁰: the part that carries no readout weight
 // (one-body energies, core repulsion). A family of potentials (ACE, MTP, NEP, network) implements
 // this interface and nothing else; means, committees and bias forces are only different weights
-// ("seeds") put into it.
+// ("cotangents") put into it.
 
 #ifndef UQ_FEATURE_MAP_H
 #define UQ_FEATURE_MAP_H
@@ -19,14 +19,16 @@
 
 namespace uq {
 
-// The weights of one backward pass: S = Σ_i s_i, s_i = seed_i · φ_i + fixed_i · e_i⁰.
-struct Seed {
-  const double *shared = nullptr;            // [nreadout], common to all atoms; or
-  const double *per_atom = nullptr;          // [ncenters][max_features], one row for each centre
-  double fixed = 0.0;                        // weight of e_i⁰, unless
-  const double *fixed_per_atom = nullptr;    // [ncenters] gives one for each centre
+// The weights of one backward pass: S = Σ_i s_i, s_i = cotangent_i · φ_i + fixed_i · e_i⁰.
+struct Cotangent {
+  const double *shared = nullptr;               // [nreadout], common to all atoms; or
+  const double *per_atom = nullptr;             // [ncenters][max_features], one row for each centre
+  double baseline = 0.0;                        // weight of e_i⁰, unless
+  const double *baseline_per_atom = nullptr;    // [ncenters] gives one for each centre
 
-  double fixed_of(int center) const { return fixed_per_atom ? fixed_per_atom[center] : fixed; }
+  double baseline_of(int center) const {
+    return baseline_per_atom ? baseline_per_atom[center] : baseline;
+  }
 };
 
 // What a pass adds to. Every array is accumulated into (+=) and owned by the caller; null: not
@@ -45,9 +47,9 @@ class FeatureMap {
   // thread.
   struct State {
     virtual ~State() = default;
-    double min_distance = 0.0;    // Å, shortest in the latest pass; infinity without neighbours
-    double fixed_energy = 0.0;    // eV, Σ_i e_i⁰ of the latest forward or evaluate pass
-    std::vector<double> fixed_energies;    // eV, e_i⁰ of the centres of that pass
+    double min_distance = 0.0;       // Å, shortest in the latest pass; infinity without neighbours
+    double baseline_energy = 0.0;    // eV, Σ_i e_i⁰ of the latest forward or evaluate pass
+    std::vector<double> baseline_energies;    // eV, e_i⁰ of the centres of that pass
   };
 
   virtual ~FeatureMap() = default;
@@ -82,12 +84,12 @@ class FeatureMap {
   virtual void forward(const Neighbors &nb, State &state, double *sum, double *per_atom) const = 0;
 
   // Backward at the positions of the latest forward() on this state: one geometry pass for all
-  // seeds.
-  virtual void backward(const Neighbors &nb, State &state, int nseeds, const Seed *seeds,
-                        Result *results) const = 0;
+  // cotangents.
+  virtual void backward(const Neighbors &nb, State &state, int ncotangents,
+                        const Cotangent *cotangents, Result *results) const = 0;
 
-  // One seed, known before the pass: forward and backward fused atom by atom, nothing kept.
-  virtual void evaluate(const Neighbors &nb, State &state, const Seed &seed,
+  // One cotangent, known before the pass: forward and backward fused atom by atom, nothing kept.
+  virtual void evaluate(const Neighbors &nb, State &state, const Cotangent &cotangent,
                         Result &result) const = 0;
 
   // Derivatives of the summed features: rows[3*nowners + 6][nreadout] +=

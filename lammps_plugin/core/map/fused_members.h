@@ -12,10 +12,10 @@
 
 namespace uq {
 
-class Group {
+class FusedMembers {
  public:
   // The groups of a committee's maps, which stay its own and must outlive the groups.
-  static std::vector<Group> of(const std::vector<const FeatureMap *> &maps);
+  static std::vector<FusedMembers> of(const std::vector<const FeatureMap *> &maps);
 
   const std::vector<int> &members() const { return members_; }
   const FeatureMap &map() const { return fused_ ? *fused_ : *maps_[0]; }

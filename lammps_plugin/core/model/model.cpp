@@ -2,14 +2,14 @@
 
 #include "model/model.h"
 
-#include "families/ace/ace.h"
 #include "error.h"
-#include "formats/npz.h"
-#include "formats/safetensors.h"
-#include "formats/sha256.h"
+#include "families/ace/ace.h"
 #include "families/mtp/mtp.h"
 #include "families/nep/nep.h"
 #include "families/network/network.h"
+#include "formats/npz.h"
+#include "formats/safetensors.h"
+#include "formats/sha256.h"
 
 #include <algorithm>
 #include <filesystem>
@@ -112,7 +112,7 @@ static void load_map(const std::string &name, std::string_view text, const Model
   const auto add = [&](std::vector<std::string> warnings) {
     for (std::string &warning : warnings) model.warnings.push_back(std::move(warning));
   };
-  const auto load_ace = [&](ace::Potential potential) {
+  const auto load_ace = [&](ace::Parameters potential) {
     add(ace::warnings(name, potential, options.radial));
     auto map = std::make_unique<ace::Ace>(std::move(potential), options);
     if (!files.active_name.empty()) add_active_set(name, text, files, options, *map);
@@ -137,7 +137,7 @@ static void load_map(const std::string &name, std::string_view text, const Model
     return;
   }
   if (nep) {
-    nep::Potential potential = nep::read_nep(name, text, options.gpumd);
+    nep::Parameters potential = nep::read_nep(name, text, options.gpumd);
     add(std::move(potential.warnings));
     model.map = std::make_unique<nep::Nep>(potential);
     return;
@@ -222,9 +222,8 @@ static Model load_posterior(const std::string &name, std::string_view bytes,
   }
   const std::vector<int> kept = occurring_weights(*model.map, options.occurring);
   if (file.has("covariance")) {
-    std::vector<double> covariance = kept.empty()
-                                         ? file.doubles("covariance", {m, m})
-                                         : file.doubles("covariance", m, m, kept, kept);
+    std::vector<double> covariance = kept.empty() ? file.doubles("covariance", {m, m})
+                                                  : file.doubles("covariance", m, m, kept, kept);
     // A file with a checksum was checked whole when it was written.
     const size_t width = kept.empty() ? m : kept.size();
     const std::string fault = covariance_fault(width, covariance, !file.has_checksum());
@@ -290,13 +289,13 @@ std::vector<Model> uq::load_members(const ModelFiles &files, const LoadOptions &
   std::vector<Model> members;
   if (network::recognises_network(files.model) && files.posterior_name.empty()) {
     refuse_version(files.name, options);
-    const network::Potential potential = network::read_network(files.name, files.model);
+    const network::Parameters potential = network::read_network(files.name, files.model);
     for (size_t k = 0; k < potential.samples.size(); k++) {
       Model member;
       member.name = files.name;
       if (potential.samples.size() > 1) member.name += " (sample " + std::to_string(k + 1) + ")";
       member.map = std::make_unique<network::Network>(
-          network::Potential{potential.shape, {potential.samples[k]}});
+          network::Parameters{potential.shape, {potential.samples[k]}});
       member.readout = Readout(member.map->weights());
       members.push_back(std::move(member));
     }

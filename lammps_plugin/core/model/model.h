@@ -4,8 +4,8 @@
 #ifndef UQ_MODEL_H
 #define UQ_MODEL_H
 
-#include "posterior/active_set.h"
 #include "map/feature_map.h"
+#include "posterior/active_set.h"
 #include "posterior/readout.h"
 
 #include <memory>

@@ -4,8 +4,8 @@
 // every block and the indices of neighbours for backward(), which reads positions again: those of
 // all atoms stay in the cache, the displacements of all pairs do not.
 
-#include "simd/dispatch.h"
 #include "families/ace/state.h"
+#include "simd/dispatch.h"
 
 #include <cmath>
 #include <limits>
@@ -21,7 +21,7 @@ UQ_SELECT_KERNELS(Kernels, kernel_table, kernels)
 }
 }    // namespace uq
 
-Ace::Ace(Potential potential, const LoadOptions &options)
+Ace::Ace(Parameters potential, const LoadOptions &options)
     : potential_(std::move(potential)), options_(options), plans_(potential_.elements.size()),
       inner_(potential_.inner) {
   const int ne = potential_.nelements();
@@ -40,7 +40,7 @@ Ace::Ace(Potential potential, const LoadOptions &options)
   weights_.assign(nreadout, 1.0);
 }
 
-std::vector<std::string> ace::warnings(const std::string &file, const Potential &potential,
+std::vector<std::string> ace::warnings(const std::string &file, const Parameters &potential,
                                        Radial mode) {
   std::string functions, tables;    // pairs whose functions, or whose splines in the file, do not
   for (int i = 0; i < potential.nelements(); i++)
@@ -80,7 +80,7 @@ static bool is_linear(const Species &species) {
 }
 
 // Whether two linear potentials differ in nothing but their functions.
-static bool are_kin(const Potential &a, const Potential &b) {
+static bool are_kin(const Parameters &a, const Parameters &b) {
   if (a.elements != b.elements || a.inner != b.inner || a.spline_step != b.spline_step ||
       a.bonds != b.bonds)
     return false;
@@ -96,10 +96,10 @@ static bool are_kin(const Potential &a, const Potential &b) {
 
 std::unique_ptr<const FeatureMap>
 Ace::fuse_with(const std::vector<const FeatureMap *> &maps) const {
-  Potential joint = potential_;
+  Parameters joint = potential_;
   for (Species &species : joint.species) species.functions.clear();
   for (const FeatureMap *map : maps) {
-    const Potential &other = static_cast<const Ace &>(*map).potential_;
+    const Parameters &other = static_cast<const Ace &>(*map).potential_;
     if (!are_kin(potential_, other)) return nullptr;
     for (size_t z = 0; z < joint.species.size(); z++) {
       std::vector<Function> &functions = joint.species[z].functions;
@@ -150,8 +150,8 @@ std::unique_ptr<FeatureMap::State> Ace::new_state() const {
 void Ace::begin(const Neighbors &nb, AceState &state, bool keep) const {
   const int lanes = state.kernels->lanes, ne = static_cast<int>(potential_.elements.size());
   state.min_distance = std::numeric_limits<double>::infinity();
-  state.fixed_energy = 0.0;
-  state.fixed_energies.assign(nb.ncenters, 0.0);
+  state.baseline_energy = 0.0;
+  state.baseline_energies.assign(nb.ncenters, 0.0);
   state.blocks.clear();
   state.order.clear();
   state.order.reserve(nb.ncenters);
@@ -286,9 +286,9 @@ void Ace::components(const Neighbors &nb, AceState &state, const Block &block, b
     }
     scale[lane] = env.f;
     state.min_distance = std::min(state.min_distance, env.min_distance);
-    const double fixed = plan.e0 + env.rho * (inner_ == InnerCutoff::Zbl ? 1.0 - env.f : 1.0);
-    state.fixed_energy += fixed;
-    state.fixed_energies[block.rows[lane]] = fixed;
+    const double baseline = plan.e0 + env.rho * (inner_ == InnerCutoff::Zbl ? 1.0 - env.f : 1.0);
+    state.baseline_energy += baseline;
+    state.baseline_energies[block.rows[lane]] = baseline;
   }
 }
 
@@ -376,50 +376,51 @@ void Ace::forward(const Neighbors &nb, State &base, double *sum, double *per_ato
 
 // ---------------------------------------------------------------------- backward
 
-// Shared seeds become weights of products, once for all atoms.
-void Ace::fold(AceState &state, int nseeds, const Seed *seeds) const {
-  state.folded.resize(nseeds * plans_.size());
-  for (int s = 0; s < nseeds; s++)
+// Shared cotangents become weights of products, once for all atoms.
+void Ace::fold(AceState &state, int ncotangents, const Cotangent *cotangents) const {
+  state.folded.resize(ncotangents * plans_.size());
+  for (int s = 0; s < ncotangents; s++)
     for (size_t z = 0; z < plans_.size(); z++) {
       const Sparse &c = plans_[z].coupling;
       std::vector<double> &w = state.folded[s * plans_.size() + z];
       w.assign(plans_[z].products.nproduct, 0.0);
-      if (!seeds[s].shared) continue;
+      if (!cotangents[s].shared) continue;
       for (int f = 0; f < c.rows(); f++)
         for (int t = c.first[f]; t < c.first[f + 1]; t++)
-          w[c.column[t]] += c.value[t] * seeds[s].shared[offsets_[z] + f];
+          w[c.column[t]] += c.value[t] * cotangents[s].shared[offsets_[z] + f];
     }
 }
 
-static double seed_of(const Seed &seed, int offset, int row, int width, int feature) {
-  if (seed.shared) return seed.shared[offset + feature];
-  return seed.per_atom ? seed.per_atom[static_cast<size_t>(row) * width + feature] : 0.0;
+static double cotangent_of(const Cotangent &cotangent, int offset, int row, int width,
+                           int feature) {
+  if (cotangent.shared) return cotangent.shared[offset + feature];
+  return cotangent.per_atom ? cotangent.per_atom[static_cast<size_t>(row) * width + feature] : 0.0;
 }
 
 // The weights of the products of a block: shared where all lanes agree, else a table.
-void Ace::weigh(AceState &state, const Block &block, const double *rho, int nseeds,
-                const Seed *seeds) const {
+void Ace::weigh(AceState &state, const Block &block, const double *rho, int ncotangents,
+                const Cotangent *cotangents) const {
   const SpeciesPlan &plan = plans_[block.species];
   const Kernels &k = *state.kernels;
   const int nlinear = plan.coupling.rows(), nnonlinear = static_cast<int>(plan.nonlinear.size());
   const int nproduct = plan.products.nproduct, width = max_features(),
             offset = offsets_[block.species];
   bool table = nnonlinear > 1;
-  for (int s = 0; s < nseeds; s++) table = table || seeds[s].per_atom;
+  for (int s = 0; s < ncotangents; s++) table = table || cotangents[s].per_atom;
 
   // ∂s/∂ρ_p without the switch f
-  state.extra_lanes.zero(static_cast<size_t>(nseeds) * std::max(1, nnonlinear) * k.lanes);
-  for (int s = 0; s < nseeds; s++)
+  state.extra_lanes.zero(static_cast<size_t>(ncotangents) * std::max(1, nnonlinear) * k.lanes);
+  for (int s = 0; s < ncotangents; s++)
     for (int p = 0; p < nnonlinear; p++)
       for (int lane = 0; lane < block.natoms; lane++)
         state.extra_lanes.data()[(s * nnonlinear + p) * k.lanes + lane] =
             plan.nonlinear[p].weight *
-            seed_of(seeds[s], offset, block.rows[lane], width, nlinear + p) *
+            cotangent_of(cotangents[s], offset, block.rows[lane], width, nlinear + p) *
             embed(plan.embedding, rho[p * k.lanes + lane], plan.nonlinear[p].exponent).df;
 
-  state.weights.assign(nseeds, {});
-  if (table) state.lane_weights.zero(static_cast<size_t>(nseeds) * nproduct * k.lanes);
-  for (int s = 0; s < nseeds; s++) {
+  state.weights.assign(ncotangents, {});
+  if (table) state.lane_weights.zero(static_cast<size_t>(ncotangents) * nproduct * k.lanes);
+  for (int s = 0; s < ncotangents; s++) {
     const std::vector<double> &folded = state.folded[s * plans_.size() + block.species];
     const double *extra = state.extra_lanes.data() + static_cast<size_t>(s) * nnonlinear * k.lanes;
     if (!table) {
@@ -429,12 +430,12 @@ void Ace::weigh(AceState &state, const Block &block, const double *rho, int nsee
       continue;
     }
     double *w = state.lane_weights.data() + static_cast<size_t>(s) * nproduct * k.lanes;
-    if (seeds[s].per_atom) {
+    if (cotangents[s].per_atom) {
       state.features.zero(static_cast<size_t>(nlinear) * k.lanes);
       for (int lane = 0; lane < block.natoms; lane++)
         for (int f = 0; f < nlinear; f++)
           state.features.data()[f * k.lanes + lane] =
-              seed_of(seeds[s], offset, block.rows[lane], width, f);
+              cotangent_of(cotangents[s], offset, block.rows[lane], width, f);
       k.spread(nlinear, plan.coupling.first.data(), plan.coupling.column.data(),
                plan.coupling.value.data(), state.features.data(), w);
     }
@@ -453,26 +454,26 @@ void Ace::weigh(AceState &state, const Block &block, const double *rho, int nsee
 // Energies and forces of a block that components() has been through; again: with the atoms to find
 // the neighbours' places again, null: they have been kept.
 void Ace::block_forces(AceState &state, const Block &block, const double *a, const double *rho,
-                       int nseeds, const Seed *seeds, Result *results,
+                       int ncotangents, const Cotangent *cotangents, Result *results,
                        const Neighbors *again) const {
   const SpeciesPlan &plan = plans_[block.species];
   const Kernels &k = *state.kernels;
   const int nnonlinear = static_cast<int>(plan.nonlinear.size()), nlinear = plan.coupling.rows();
-  state.adjoint.reserve(2 * static_cast<size_t>(nseeds) * plan.products.nnode * k.lanes);
-  state.derivative.reserve(static_cast<size_t>(nseeds) * plan.products.ncomp * k.lanes);
-  state.value.reserve(static_cast<size_t>(nseeds) * k.lanes);
-  weigh(state, block, rho, nseeds, seeds);
-  k.adjoint(plan.products, a, state.nodes.data(), nseeds, state.weights.data(),
+  state.adjoint.reserve(2 * static_cast<size_t>(ncotangents) * plan.products.nnode * k.lanes);
+  state.derivative.reserve(static_cast<size_t>(ncotangents) * plan.products.ncomp * k.lanes);
+  state.value.reserve(static_cast<size_t>(ncotangents) * k.lanes);
+  weigh(state, block, rho, ncotangents, cotangents);
+  k.adjoint(plan.products, a, state.nodes.data(), ncotangents, state.weights.data(),
             state.adjoint.data(), state.value.data(), state.derivative.data());
-  // The products gave Σ_p ∂s/∂ρ_p ρ_p where the seed asks for F(ρ_p).
-  for (int s = 0; s < nseeds; s++)
+  // The products gave Σ_p ∂s/∂ρ_p ρ_p where the cotangent asks for F(ρ_p).
+  for (int s = 0; s < ncotangents; s++)
     for (int p = 0; p < nnonlinear; p++)
       for (int lane = 0; lane < block.natoms; lane++) {
         const double density = rho[p * k.lanes + lane];
         state.value.data()[s * k.lanes + lane] +=
             plan.nonlinear[p].weight *
-                seed_of(seeds[s], offsets_[block.species], block.rows[lane], max_features(),
-                        nlinear + p) *
+                cotangent_of(cotangents[s], offsets_[block.species], block.rows[lane],
+                             max_features(), nlinear + p) *
                 embed(plan.embedding, density, plan.nonlinear[p].exponent).f -
             state.extra_lanes.data()[(s * nnonlinear + p) * k.lanes + lane] * density;
       }
@@ -480,7 +481,7 @@ void Ace::block_forces(AceState &state, const Block &block, const double *a, con
     if (again)
       state.environments[block.environment + lane].locate(*again, k, outside(),
                                                           state.coordinates[0]);
-    atom_forces(state, block, lane, nseeds, seeds, results);
+    atom_forces(state, block, lane, ncotangents, cotangents, results);
   }
 }
 
@@ -499,40 +500,41 @@ static void add_pair(Result &result, int i, int j, const double *d, const double
     for (int c = 0; c < 9; c++) result.vatom[9 * static_cast<size_t>(j) + c] += w[c];
 }
 
-void Ace::atom_forces(AceState &state, const Block &block, int lane, int nseeds, const Seed *seeds,
-                      Result *results) const {
+void Ace::atom_forces(AceState &state, const Block &block, int lane, int ncotangents,
+                      const Cotangent *cotangents, Result *results) const {
   const SpeciesPlan &plan = plans_[block.species];
   const Kernels &k = *state.kernels;
   const Environment &env = state.environments[block.environment + lane];
   const int ncomp = plan.products.ncomp, i = env.center, row = block.rows[lane];
   const bool zbl = inner_ == InnerCutoff::Zbl;
-  state.column.reserve(static_cast<size_t>(nseeds) * ncomp);
-  for (int c = 0; c < nseeds * ncomp; c++)
+  state.column.reserve(static_cast<size_t>(ncotangents) * ncomp);
+  for (int c = 0; c < ncotangents * ncomp; c++)
     state.column.data()[c] =
         env.f * state.derivative.data()[static_cast<size_t>(c) * k.lanes + lane];
-  for (int s = 0; s < nseeds; s++) {
-    const double energy = env.f * state.value.data()[s * k.lanes + lane] +
-                          seeds[s].fixed_of(row) * (plan.e0 + env.rho * (zbl ? 1.0 - env.f : 1.0));
+  for (int s = 0; s < ncotangents; s++) {
+    const double energy =
+        env.f * state.value.data()[s * k.lanes + lane] +
+        cotangents[s].baseline_of(row) * (plan.e0 + env.rho * (zbl ? 1.0 - env.f : 1.0));
     results[s].energy += energy;
     if (results[s].eatom) results[s].eatom[i] += energy;
   }
   for (size_t z = 0; z < plan.bonds.size(); z++) {
     const int n = env.size[z], at = env.first[z];
     if (n == 0) continue;
-    state.force.reserve(3 * static_cast<size_t>(nseeds) * n);
-    k.forces(plan.bonds[z], legendre(), n, env.x + at, env.y + at, env.z + at, env.r + at, nseeds,
-             ncomp, state.column.data(), state.scratch.data(), state.force.data());
+    state.force.reserve(3 * static_cast<size_t>(ncotangents) * n);
+    k.forces(plan.bonds[z], legendre(), n, env.x + at, env.y + at, env.z + at, env.r + at,
+             ncotangents, ncomp, state.column.data(), state.scratch.data(), state.force.data());
     const double range = env.f == 1.0 && zbl ? 0.0 : plan.core[z].range();
-    for (int s = 0; s < nseeds; s++) {
+    for (int s = 0; s < ncotangents; s++) {
       const double value = state.value.data()[s * k.lanes + lane];
-      const double fixed = seeds[s].fixed_of(row);
-      const double slope = zbl ? fixed * (1.0 - env.f) : env.df * value + fixed;
+      const double baseline = cotangents[s].baseline_of(row);
+      const double slope = zbl ? baseline * (1.0 - env.f) : env.df * value + baseline;
       const double *f = state.force.data() + 3 * static_cast<size_t>(s) * n;
       for (int j = 0; j < n; j++) {
         const int q = at + j, neighbor = env.index[q];
         if (neighbor < 0) break;
         double along = env.r[q] < range ? slope * plan.core[z](env.r[q]).df : 0.0;
-        if (zbl && q == env.nearest) along += env.df * (value - fixed * env.rho);
+        if (zbl && q == env.nearest) along += env.df * (value - baseline * env.rho);
         const double d[3] = {env.x[q] * env.r[q], env.y[q] * env.r[q], env.z[q] * env.r[q]};
         const double g[3] = {f[j] + along * env.x[q], f[n + j] + along * env.y[q],
                              f[2 * n + j] + along * env.z[q]};
@@ -542,27 +544,28 @@ void Ace::atom_forces(AceState &state, const Block &block, int lane, int nseeds,
   }
 }
 
-void Ace::backward(const Neighbors &nb, State &base, int nseeds, const Seed *seeds,
+void Ace::backward(const Neighbors &nb, State &base, int ncotangents, const Cotangent *cotangents,
                    Result *results) const {
   auto &state = static_cast<AceState &>(base);
-  if (nseeds == 0) return;
-  if (nseeds > 2) {    // the kernels take two at a time
-    backward(nb, base, 2, seeds, results);
-    return backward(nb, base, nseeds - 2, seeds + 2, results + 2);
+  if (ncotangents == 0) return;
+  if (ncotangents > 2) {    // the kernels take two at a time
+    backward(nb, base, 2, cotangents, results);
+    return backward(nb, base, ncotangents - 2, cotangents + 2, results + 2);
   }
-  fold(state, nseeds, seeds);
+  fold(state, ncotangents, cotangents);
   for (auto next = state.blocks.rbegin(); next != state.blocks.rend(); ++next) {
     const Block &block = *next;
     const double *a = state.components.data() + block.components,
                  *rho = state.rho.data() + block.rho;
-    block_forces(state, block, a, rho, nseeds, seeds, results, &nb);
+    block_forces(state, block, a, rho, ncotangents, cotangents, results, &nb);
   }
 }
 
-void Ace::evaluate(const Neighbors &nb, State &base, const Seed &seed, Result &result) const {
+void Ace::evaluate(const Neighbors &nb, State &base, const Cotangent &cotangent,
+                   Result &result) const {
   auto &state = static_cast<AceState &>(base);
   begin(nb, state, false);
-  fold(state, 1, &seed);
+  fold(state, 1, &cotangent);
   for (const Block &block : state.blocks) {
     const SpeciesPlan &plan = plans_[block.species];
     state.components.reserve(static_cast<size_t>(plan.products.ncomp) * state.kernels->lanes);
@@ -570,6 +573,6 @@ void Ace::evaluate(const Neighbors &nb, State &base, const Seed &seed, Result &r
     double *a = state.components.data(), *rho = state.rho.data();
     components(nb, state, block, true, a, state.scale.data());
     if (!plan.nonlinear.empty()) products(state, block, a, rho);
-    block_forces(state, block, a, rho, 1, &seed, &result, nullptr);
+    block_forces(state, block, a, rho, 1, &cotangent, &result, nullptr);
   }
 }

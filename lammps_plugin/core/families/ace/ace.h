@@ -19,14 +19,15 @@ namespace uq {
 namespace ace {
 
 // What a user should know of a potential: radial functions that do not vanish at their cutoff.
-std::vector<std::string> warnings(const std::string &file, const Potential &potential, Radial mode);
+std::vector<std::string> warnings(const std::string &file, const Parameters &potential,
+                                  Radial mode);
 
 struct AceState;
 struct Environment;
 
 class Ace : public FeatureMap {
  public:
-  Ace(Potential potential, const LoadOptions &options);
+  Ace(Parameters potential, const LoadOptions &options);
 
   const char *family() const override { return "ace"; }
   const std::vector<std::string> &elements() const override { return potential_.elements; }
@@ -43,9 +44,10 @@ class Ace : public FeatureMap {
   fuse_with(const std::vector<const FeatureMap *> &maps) const override;
   std::unique_ptr<State> new_state() const override;
   void forward(const Neighbors &nb, State &state, double *sum, double *per_atom) const override;
-  void backward(const Neighbors &nb, State &state, int nseeds, const Seed *seeds,
+  void backward(const Neighbors &nb, State &state, int ncotangents, const Cotangent *cotangents,
                 Result *results) const override;
-  void evaluate(const Neighbors &nb, State &state, const Seed &seed, Result &result) const override;
+  void evaluate(const Neighbors &nb, State &state, const Cotangent &cotangent,
+                Result &result) const override;
   void jacobian(const Neighbors &nb, State &state, int nowners, const int *owner,
                 double *rows) const override;
 
@@ -57,7 +59,7 @@ class Ace : public FeatureMap {
  private:
   struct Block;
 
-  Potential potential_;
+  Parameters potential_;
   LoadOptions options_;
   std::unique_ptr<const Ace> projections_;
   ActiveSet active_;
@@ -80,13 +82,14 @@ class Ace : public FeatureMap {
   void products(AceState &state, const Block &block, const double *a, double *rho) const;
   void features(AceState &state, const Block &block, const double *rho, double *sum,
                 double *per_atom) const;
-  void fold(AceState &state, int nseeds, const Seed *seeds) const;
-  void weigh(AceState &state, const Block &block, const double *rho, int nseeds,
-             const Seed *seeds) const;
+  void fold(AceState &state, int ncotangents, const Cotangent *cotangents) const;
+  void weigh(AceState &state, const Block &block, const double *rho, int ncotangents,
+             const Cotangent *cotangents) const;
   void block_forces(AceState &state, const Block &block, const double *a, const double *rho,
-                    int nseeds, const Seed *seeds, Result *results, const Neighbors *again) const;
-  void atom_forces(AceState &state, const Block &block, int lane, int nseeds, const Seed *seeds,
-                   Result *results) const;
+                    int ncotangents, const Cotangent *cotangents, Result *results,
+                    const Neighbors *again) const;
+  void atom_forces(AceState &state, const Block &block, int lane, int ncotangents,
+                   const Cotangent *cotangents, Result *results) const;
 
   double switch_slope(const Environment &env, int species, int slot) const;
   int gradient_matrix(AceState &state, const Environment &env, const int *owner) const;

@@ -419,7 +419,7 @@ void accumulate(const BondPlan &bond, const Legendre &legendre, int n, const dou
 }
 
 void forces(const BondPlan &bond, const Legendre &legendre, int n, const double *x, const double *y,
-            const double *z, const double *r, int nseeds, int ncomp, const double *derivative,
+            const double *z, const double *r, int ncotangents, int ncomp, const double *derivative,
             double *scratch, double *force) {
   const int nbase = bond.radial.nbase;
   Vec *g = reinterpret_cast<Vec *>(scratch), *dg = g + nbase;
@@ -432,7 +432,7 @@ void forces(const BondPlan &bond, const Legendre &legendre, int n, const double 
     for (int l = 0, row = 0; l <= bond.lmax && !bond.identity; row += bond.nchannels[l++])
       contract<true>(bond.nchannels[l], nbase, bond.crad[l], 1, nbase, g, dg, 1, radial + row,
                      dradial + row, 1);
-    for (int s = 0; s < nseeds; s++) {
+    for (int s = 0; s < ncotangents; s++) {
       const double *w = derivative + s * ncomp;
       Vec v = fill(0.0), gx = v, gy = v, gz = v;
       for (int k = 0; k < bond.nrank1; k++) v += w[bond.comp1 + k] * dg[k];
@@ -910,9 +910,8 @@ void adjoint_pass(const ProductPlan &plan, const double *components, double *nod
 }
 
 template <int S>
-void adjoint_seeds(const ProductPlan &plan, const double *components, double *nodes,
-                   const ProductWeights *weights, double *adjoint, double *value,
-                   double *derivative) {
+void adjoints(const ProductPlan &plan, const double *components, double *nodes,
+              const ProductWeights *weights, double *adjoint, double *value, double *derivative) {
   if (weights[0].per_lane)
     adjoint_pass<S, WeightKind::PerLane>(plan, components, nodes, weights, adjoint, value,
                                          derivative);
@@ -924,13 +923,13 @@ void adjoint_seeds(const ProductPlan &plan, const double *components, double *no
                                         derivative);
 }
 
-void adjoint_any(const ProductPlan &plan, const double *components, double *nodes, int nseeds,
+void adjoint_any(const ProductPlan &plan, const double *components, double *nodes, int ncotangents,
                  const ProductWeights *weights, double *adjoint, double *value,
                  double *derivative) {
-  if (nseeds == 1)
-    adjoint_seeds<1>(plan, components, nodes, weights, adjoint, value, derivative);
+  if (ncotangents == 1)
+    adjoints<1>(plan, components, nodes, weights, adjoint, value, derivative);
   else
-    adjoint_seeds<2>(plan, components, nodes, weights, adjoint, value, derivative);
+    adjoints<2>(plan, components, nodes, weights, adjoint, value, derivative);
 }
 
 }    // namespace

@@ -90,7 +90,7 @@ bool is_identity(const Bond &bond) {
   return true;
 }
 
-BondPlan compile_bond(const Potential &potential, int i, int j, Radial mode, SpeciesPlan &plan) {
+BondPlan compile_bond(const Parameters &potential, int i, int j, Radial mode, SpeciesPlan &plan) {
   const Bond &bond = potential.bond(i, j);
   const bool splines =
       mode == Radial::Spline || (mode == Radial::Automatic && !vanishes_at_cutoff(bond));
@@ -721,7 +721,7 @@ bool ace::vanishes_at_cutoff(const Bond &bond) {
   return last <= 1e-6 * largest;
 }
 
-void ace::compile(const Potential &potential, int species, Radial mode, SpeciesPlan &plan) {
+void ace::compile(const Parameters &potential, int species, Radial mode, SpeciesPlan &plan) {
   const Species &file = potential.species[species];
   plan.embedding = file.embedding;
   plan.e0 = file.e0;

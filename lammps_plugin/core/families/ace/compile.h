@@ -5,10 +5,10 @@
 #define UQ_ACE_COMPILE_H
 
 #include "families/ace/core_repulsion.h"
+#include "families/ace/parameters.h"
+#include "families/ace/plan.h"
 #include "math/aligned.h"
 #include "model/model.h"
-#include "families/ace/plan.h"
-#include "families/ace/parameters.h"
 
 #include <deque>
 #include <vector>
@@ -63,7 +63,7 @@ bool vanishes_at_cutoff(const Bond &bond);
 
 // Radial::Spline: radial functions and core repulsion from cubic Hermite tables of about the file's
 // bin width (Å), as the reference evaluator has them. Throws uq::Error.
-void compile(const Potential &potential, int species, Radial mode, SpeciesPlan &plan);
+void compile(const Parameters &potential, int species, Radial mode, SpeciesPlan &plan);
 
 const Legendre &legendre();
 

@@ -38,7 +38,7 @@ static void screened(double r, double s, double &e, double &de, double &d2e) {
   d2e = (d2phi - 2.0 * de) / r;
 }
 
-CoreRepulsion::CoreRepulsion(const Potential &potential, int i, int j, double spline_step) {
+CoreRepulsion::CoreRepulsion(const Parameters &potential, int i, int j, double spline_step) {
   const Bond &bond = potential.bond(i, j);
   inner_ = potential.inner;
   prefactor_ = bond.prehc;

@@ -26,7 +26,7 @@ class CoreRepulsion {
  public:
   CoreRepulsion() = default;
   // spline_step > 0: interpolate as the reference evaluator does.
-  CoreRepulsion(const Potential &potential, int i, int j, double spline_step);
+  CoreRepulsion(const Parameters &potential, int i, int j, double spline_step);
 
   double range() const { return range_; }    // Å; zero beyond
   Value operator()(double r) const;          // eV, eV/Å

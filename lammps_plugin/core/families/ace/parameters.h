@@ -53,7 +53,7 @@ struct Species {
   std::vector<Function> functions;
 };
 
-struct Potential {
+struct Parameters {
   std::vector<std::string> elements;
   std::vector<Species> species;
   std::vector<Bond> bonds;    // [centre][neighbour]
@@ -67,16 +67,16 @@ struct Potential {
 };
 
 // Both throw uq::Error with file and line; `file` is for messages.
-Potential read_yace(const std::string &file, std::string_view text);    // .yace, B-basis .yaml
-Potential read_ace(const std::string &file, std::string_view text);     // legacy plain text
+Parameters read_yace(const std::string &file, std::string_view text);    // .yace, B-basis .yaml
+Parameters read_ace(const std::string &file, std::string_view text);     // legacy plain text
 
 // The functions of a B-basis .yaml with coefficients 1, in the order in which pacemaker's active
 // sets have them.
-Potential read_projections(const std::string &file, std::string_view text);
+Parameters read_projections(const std::string &file, std::string_view text);
 
 // Checks shared by the readers: every function uses radial functions that its bonds have, and so
 // on.
-void check(const std::string &file, const Potential &potential);
+void check(const std::string &file, const Parameters &potential);
 
 RadialBasis radial_basis(const std::string &file, int line, const std::string &name);
 Embedding embedding(const std::string &file, int line, const std::string &name);

@@ -84,8 +84,8 @@ struct Legendre {
       b[(max_l + 1) * (max_l + 1)];    // P_lm = a (z P_{l-1,m} + b P_{l-2,m})
 };
 
-// Weights of the products in one seed: base (one for all lanes, or [nproduct][lanes]) plus, where
-// extra is set, extra[t] * extra_lane[lane].
+// Weights of the products in one cotangent: base (one for all lanes, or [nproduct][lanes]) plus,
+// where extra is set, extra[t] * extra_lane[lane].
 struct ProductWeights {
   const double *base = nullptr;
   bool per_lane = false;
@@ -129,10 +129,10 @@ struct Kernels {
   void (*spread)(int nrow, const int *first, const int *column, const double *value,
                  const double *in, double *out);
 
-  // S = Σ_t weight_t product_t for one or two seeds: value[seed][lane] = S and
-  // derivative[seed][component][lane]. adjoint: work space [nseeds][nnode][2][lanes], zero before
-  // and after.
-  void (*adjoint)(const ProductPlan &plan, const double *components, double *nodes, int nseeds,
+  // S = Σ_t weight_t product_t for one or two cotangents: value[cotangent][lane] = S and
+  // derivative[cotangent][component][lane]. adjoint: work space [ncotangents][nnode][2][lanes],
+  // zero before and after.
+  void (*adjoint)(const ProductPlan &plan, const double *components, double *nodes, int ncotangents,
                   const ProductWeights *weights, double *adjoint, double *value,
                   double *derivative);
 
@@ -148,9 +148,9 @@ struct Kernels {
   void (*sparse_rows)(int nrow, const int *first, const int *column, const double *value,
                       const double *matrix, int width, double *out);
 
-  // From ∂S/∂A of one atom, derivative[seed][ncomp]: force[seed][3][n] = ∂S/∂r_j.
+  // From ∂S/∂A of one atom, derivative[cotangent][ncomp]: force[cotangent][3][n] = ∂S/∂r_j.
   void (*forces)(const BondPlan &bond, const Legendre &legendre, int n, const double *x,
-                 const double *y, const double *z, const double *r, int nseeds, int ncomp,
+                 const double *y, const double *z, const double *r, int ncotangents, int ncomp,
                  const double *derivative, double *scratch, double *force);
 };
 

@@ -44,8 +44,8 @@ struct AceState : FeatureMap::State {
 
   AlignedArray nodes, products, sums, adjoint, derivative, column, force, scratch, features;
   AlignedArray lane_weights, extra_lanes, value;
-  std::vector<std::vector<double>> folded;    // [seed * nspecies + species][nproduct]
-  std::vector<ProductWeights> weights;        // [seed]
+  std::vector<std::vector<double>> folded;    // [cotangent * nspecies + species][nproduct]
+  std::vector<ProductWeights> weights;        // [cotangent]
 
   // Of jacobian(): derivatives of products, of features (entries), of components, and rows of one
   // atom.

@@ -46,7 +46,7 @@ RowPlan Rows::view() const {
 // ---------------------------------------------------------------------- core moments
 
 // Radial functions that are in use, by falling degree of their moments.
-void Compiled::sort_slots(const Potential &potential) {
+void Compiled::sort_slots(const Parameters &potential) {
   std::vector<int> degree(potential.nradial, -1);
   for (const BasicMoment &m : potential.basic)
     degree[m.mu] = std::max(degree[m.mu], m.a + m.b + m.c);
@@ -84,7 +84,7 @@ void Compiled::place_core() {
 }
 
 // Nodes of the file's basic moments; those with c > 1 are reduced by z² = 1 - x² - y².
-std::vector<int> Compiled::basic_nodes(const Potential &potential) {
+std::vector<int> Compiled::basic_nodes(const Parameters &potential) {
   std::map<std::tuple<int, int, int, int>, int> known;
   const auto node = [&](const auto &self, int slot, int a, int b, int c) -> int {
     if (c < 2) return core_node(slot, a, b, c);
@@ -104,7 +104,7 @@ std::vector<int> Compiled::basic_nodes(const Potential &potential) {
 
 // ---------------------------------------------------------------------- all
 
-Compiled::Compiled(const Potential &potential) {
+Compiled::Compiled(const Parameters &potential) {
   sort_slots(potential);
   place_core();
   radial.rmin = potential.rmin;

@@ -4,8 +4,8 @@
 #ifndef UQ_MTP_COMPILE_H
 #define UQ_MTP_COMPILE_H
 
-#include "families/mtp/plan.h"
 #include "families/mtp/parameters.h"
+#include "families/mtp/plan.h"
 
 #include <vector>
 
@@ -35,7 +35,7 @@ struct Rows {
 // The angular part and the products, with everything that the views point to.
 class Compiled {
  public:
-  Compiled(const Potential &potential);
+  Compiled(const Parameters &potential);
   Compiled(const Compiled &) = delete;
 
   RadialPlan radial;
@@ -49,9 +49,9 @@ class Compiled {
   std::vector<Expansion> expansion_;
   std::vector<Rows> rows_;    // forward, backward
 
-  void sort_slots(const Potential &potential);
+  void sort_slots(const Parameters &potential);
   void place_core();
-  std::vector<int> basic_nodes(const Potential &potential);
+  std::vector<int> basic_nodes(const Parameters &potential);
   int core_node(int slot, int a, int b, int c) const;
 };
 

@@ -6,8 +6,8 @@
 //
 // E. V. Podryabinkin and A. V. Shapeev, Comput. Mater. Sci. 140, 171 (2017).
 
-#include "math/matrix.h"
 #include "families/mtp/state.h"
+#include "math/matrix.h"
 
 #include <algorithm>
 #include <cmath>
@@ -64,8 +64,8 @@ void Mtp::grades(const Neighbors &nb, State &base, double *grades) const {
   auto &state = static_cast<MtpState &>(base);
   const size_t n = potential_.radial.size() + weights_.size(), needed = active_.front().size() / n;
   begin(nb, state, false);
-  Seed seed;
-  seed.shared = weights_.data();
+  Cotangent cotangent;
+  cotangent.shared = weights_.data();
   std::vector<std::vector<int>> waiting(nspecies());    // centres whose rows are ready
   std::vector<std::vector<double>> rows(nspecies(), std::vector<double>(batch * needed));
   std::vector<double> product(batch * n);
@@ -86,7 +86,8 @@ void Mtp::grades(const Neighbors &nb, State &base, double *grades) const {
   };
   for (const Block &block : state.blocks) {
     moments(nb, state, block, true, state.nodes.data());
-    adjoint(nb, state, block, state.nodes.data(), seed, state.adjoint.data(), state.value.data());
+    adjoint(nb, state, block, state.nodes.data(), cotangent, state.adjoint.data(),
+            state.value.data());
     for (int atom = 0; atom < block.natoms; atom++) {
       const Environment &env = state.environments[atom];
       std::vector<int> &queue = waiting[env.species];

@@ -4,8 +4,8 @@
 // core moments of every block and the indices of neighbours for backward(), which makes the rest
 // again: the positions of all atoms stay in the cache, the functions of all pairs do not.
 
-#include "simd/dispatch.h"
 #include "families/mtp/state.h"
+#include "simd/dispatch.h"
 
 #include <algorithm>
 #include <cmath>
@@ -22,8 +22,8 @@ UQ_SELECT_KERNELS(Kernels, kernel_table, kernels)
 }
 }    // namespace uq
 
-Mtp::Mtp(Potential potential) : potential_(std::move(potential)), plan_(potential_) {
-  const Potential &p = potential_;
+Mtp::Mtp(Parameters potential) : potential_(std::move(potential)), plan_(potential_) {
+  const Parameters &p = potential_;
   weights_ = p.species_coeffs;
   weights_.insert(weights_.end(), p.moment_coeffs.begin(), p.moment_coeffs.end());
   for (int pair = 0; pair < nspecies() * nspecies(); pair++)
@@ -33,8 +33,8 @@ Mtp::Mtp(Potential potential) : potential_(std::move(potential)), plan_(potentia
   prepare_active();
 }
 
-bool Potential::same_features(const Potential &other) const {
-  const auto all = [](const Potential &p) {
+bool Parameters::same_features(const Parameters &other) const {
+  const auto all = [](const Parameters &p) {
     return std::tie(p.elements, p.repulsive, p.scaling, p.rmin, p.rmax, p.nbasis, p.nradial,
                     p.radial, p.nmoments, p.basic, p.products, p.scalars);
   };
@@ -43,7 +43,7 @@ bool Potential::same_features(const Potential &other) const {
 
 std::unique_ptr<const FeatureMap>
 Mtp::fuse_with(const std::vector<const FeatureMap *> &maps) const {
-  Potential potential = potential_;
+  Parameters potential = potential_;
   potential.active_inverse.clear();    // of one member
   auto fused = std::make_unique<Mtp>(std::move(potential));
   fused->weights_.clear();
@@ -77,8 +77,8 @@ static constexpr size_t largest_kept = size_t(4) << 20;
 void Mtp::begin(const Neighbors &nb, MtpState &state, bool keep) const {
   const int nblocks = (nb.ncenters + block_atoms - 1) / block_atoms;
   state.min_distance = std::numeric_limits<double>::infinity();
-  state.fixed_energy = 0.0;
-  state.fixed_energies.assign(nb.ncenters, 0.0);
+  state.baseline_energy = 0.0;
+  state.baseline_energies.assign(nb.ncenters, 0.0);
   const size_t nodes = static_cast<size_t>(plan_.products.nnodes) * block_atoms,
                core = static_cast<size_t>(plan_.products.ncore) * block_atoms;
   state.all_kept = nblocks * nodes * sizeof(double) <= largest_kept;
@@ -167,8 +167,8 @@ void Mtp::moments(const Neighbors &nb, MtpState &state, const Block &block, bool
     k.accumulate(plan_.angular, env.padded, env.x, env.y, env.z, env.f, state.scratch.data(),
                  nodes + atom);
     for (int j = 0; potential_.repulsive && j < env.n; j++)
-      state.fixed_energies[block.row + atom] += repulsion(env.r[j]);
-    state.fixed_energy += state.fixed_energies[block.row + atom];
+      state.baseline_energies[block.row + atom] += repulsion(env.r[j]);
+    state.baseline_energy += state.baseline_energies[block.row + atom];
   }
   k.products(plan_.products, nodes);
 }
@@ -214,7 +214,7 @@ void Mtp::add_members(const double *weights, double *total) const {
 
 // ∂s/∂node [node][atom] and s [atom] of a block.
 void Mtp::adjoint(const Neighbors &nb, MtpState &state, const Block &block, const double *nodes,
-                  const Seed &seed, double *adjoint, double *value) const {
+                  const Cotangent &cotangent, double *adjoint, double *value) const {
   const Kernels &k = *state.kernels;
   const int ns = nspecies();
   state.weights.resize(nfeatures());
@@ -222,41 +222,42 @@ void Mtp::adjoint(const Neighbors &nb, MtpState &state, const Block &block, cons
   const auto constant = [&](int atom) {
     constants[atom] = weights[nb.species[nb.centers[block.row + atom]]];
   };
-  if (seed.shared) {
-    add_members(seed.shared, weights);
+  if (cotangent.shared) {
+    add_members(cotangent.shared, weights);
     for (int atom = 0; atom < block.natoms; atom++) constant(atom);
   } else {
     state.atom_weights.zero(static_cast<size_t>(nscalars()) * block_atoms);
-    for (int atom = 0; seed.per_atom && atom < block.natoms; atom++) {
-      add_members(seed.per_atom + static_cast<size_t>(block.row + atom) * nreadout(), weights);
+    for (int atom = 0; cotangent.per_atom && atom < block.natoms; atom++) {
+      add_members(cotangent.per_atom + static_cast<size_t>(block.row + atom) * nreadout(), weights);
       constant(atom);
       for (int n = 0; n < nscalars(); n++)
         state.atom_weights.data()[n * block_atoms + atom] = weights[ns + n];
     }
   }
   k.adjoint(plan_.products, nodes, nscalars(), plan_.scalars.data(),
-            seed.shared ? weights + ns : state.atom_weights.data(), !seed.shared, adjoint, value);
+            cotangent.shared ? weights + ns : state.atom_weights.data(), !cotangent.shared, adjoint,
+            value);
   for (int atom = 0; atom < block.natoms; atom++) value[atom] += constants[atom];
 }
 
 // Forces of a block whose nodes are made; again: from where its neighbours are on.
 void Mtp::block_forces(const Neighbors &nb, MtpState &state, const Block &block,
-                       const double *nodes, int nseeds, const Seed *seeds, Result *results,
-                       bool again) const {
+                       const double *nodes, int ncotangents, const Cotangent *cotangents,
+                       Result *results, bool again) const {
   const Kernels &k = *state.kernels;
   const size_t size = static_cast<size_t>(plan_.products.nnodes) * block_atoms;
-  state.adjoint.reserve(nseeds * size);
-  state.value.reserve(static_cast<size_t>(nseeds) * block_atoms);
-  for (int s = 0; s < nseeds; s++)
-    adjoint(nb, state, block, nodes, seeds[s], state.adjoint.data() + s * size,
+  state.adjoint.reserve(ncotangents * size);
+  state.value.reserve(static_cast<size_t>(ncotangents) * block_atoms);
+  for (int s = 0; s < ncotangents; s++)
+    adjoint(nb, state, block, nodes, cotangents[s], state.adjoint.data() + s * size,
             state.value.data() + static_cast<size_t>(s) * block_atoms);
   for (int atom = 0; atom < block.natoms; atom++) {
     Environment &env = state.environments[block.environment + atom];
     if (again) evaluate_functions(nb, k, true, env, state.functions[0]);
-    for (int s = 0; s < nseeds; s++)
+    for (int s = 0; s < ncotangents; s++)
       atom_forces(state, env, state.adjoint.data() + s * size + atom,
-                  state.value.data()[s * block_atoms + atom], seeds[s].fixed_of(block.row + atom),
-                  results[s]);
+                  state.value.data()[s * block_atoms + atom],
+                  cotangents[s].baseline_of(block.row + atom), results[s]);
   }
 }
 
@@ -272,7 +273,7 @@ double Mtp::repulsion_slope(double r) const {
 
 // `adjoint`, `energy`: of the atom, with the stride of a block.
 void Mtp::atom_forces(MtpState &state, const Environment &env, const double *adjoint, double energy,
-                      double fixed, Result &result) const {
+                      double baseline, Result &result) const {
   const Kernels &k = *state.kernels;
   const int n = env.padded;
   for (int c = 0; c < plan_.angular.ncore; c++)
@@ -281,8 +282,8 @@ void Mtp::atom_forces(MtpState &state, const Environment &env, const double *adj
   double *fx = state.force.data(), *fy = fx + n, *fz = fy + n;
   k.forces(plan_.angular, n, env.x, env.y, env.z, env.r, env.f, env.df, state.column.data(), fx);
   for (int j = 0; potential_.repulsive && j < env.n; j++) {
-    const double along = fixed * repulsion_slope(env.r[j]);
-    energy += fixed * repulsion(env.r[j]);
+    const double along = baseline * repulsion_slope(env.r[j]);
+    energy += baseline * repulsion(env.r[j]);
     fx[j] += along * env.x[j];
     fy[j] += along * env.y[j];
     fz[j] += along * env.z[j];
@@ -317,10 +318,10 @@ void Mtp::atom_forces(MtpState &state, const Environment &env, const double *adj
   }
 }
 
-void Mtp::backward(const Neighbors &nb, State &base, int nseeds, const Seed *seeds,
+void Mtp::backward(const Neighbors &nb, State &base, int ncotangents, const Cotangent *cotangents,
                    Result *results) const {
   auto &state = static_cast<MtpState &>(base);
-  if (nseeds == 0) return;
+  if (ncotangents == 0) return;
   const size_t core = static_cast<size_t>(plan_.products.ncore) * block_atoms;
   // In reverse: what forward() left last is still in the cache.
   for (auto next = state.blocks.rbegin(); next != state.blocks.rend(); ++next) {
@@ -331,15 +332,16 @@ void Mtp::backward(const Neighbors &nb, State &base, int nseeds, const Seed *see
       state.kernels->products(plan_.products, state.nodes.data());
       nodes = state.nodes.data();
     }
-    block_forces(nb, state, block, nodes, nseeds, seeds, results, true);
+    block_forces(nb, state, block, nodes, ncotangents, cotangents, results, true);
   }
 }
 
-void Mtp::evaluate(const Neighbors &nb, State &base, const Seed &seed, Result &result) const {
+void Mtp::evaluate(const Neighbors &nb, State &base, const Cotangent &cotangent,
+                   Result &result) const {
   auto &state = static_cast<MtpState &>(base);
   begin(nb, state, false);
   for (const Block &block : state.blocks) {
     moments(nb, state, block, true, state.nodes.data());
-    block_forces(nb, state, block, state.nodes.data(), 1, &seed, &result, false);
+    block_forces(nb, state, block, state.nodes.data(), 1, &cotangent, &result, false);
   }
 }

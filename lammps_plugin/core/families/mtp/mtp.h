@@ -23,7 +23,7 @@ struct Environment;
 
 class Mtp : public FeatureMap {
  public:
-  explicit Mtp(Potential potential);
+  explicit Mtp(Parameters potential);
 
   const char *family() const override { return "mtp"; }
   const std::vector<std::string> &elements() const override { return potential_.elements; }
@@ -38,9 +38,10 @@ class Mtp : public FeatureMap {
   fuse_with(const std::vector<const FeatureMap *> &maps) const override;
   std::unique_ptr<State> new_state() const override;
   void forward(const Neighbors &nb, State &state, double *sum, double *per_atom) const override;
-  void backward(const Neighbors &nb, State &state, int nseeds, const Seed *seeds,
+  void backward(const Neighbors &nb, State &state, int ncotangents, const Cotangent *cotangents,
                 Result *results) const override;
-  void evaluate(const Neighbors &nb, State &state, const Seed &seed, Result &result) const override;
+  void evaluate(const Neighbors &nb, State &state, const Cotangent &cotangent,
+                Result &result) const override;
   void jacobian(const Neighbors &nb, State &state, int nowners, const int *owner,
                 double *rows) const override;
 
@@ -56,7 +57,7 @@ class Mtp : public FeatureMap {
  private:
   struct Block;
 
-  Potential potential_;
+  Parameters potential_;
   Compiled plan_;
   std::vector<double> weights_;         // species_coeffs, moment_coeffs of one member after another
   std::vector<double> coefficients_;    // [centre][neighbour][slot][k], times the scaling
@@ -78,11 +79,12 @@ class Mtp : public FeatureMap {
   void features(MtpState &state, const Block &block, const double *nodes, double *sum,
                 double *per_atom) const;
   void adjoint(const Neighbors &nb, MtpState &state, const Block &block, const double *nodes,
-               const Seed &seed, double *adjoint, double *value) const;
+               const Cotangent &cotangent, double *adjoint, double *value) const;
   void block_forces(const Neighbors &nb, MtpState &state, const Block &block, const double *nodes,
-                    int nseeds, const Seed *seeds, Result *results, bool again) const;
+                    int ncotangents, const Cotangent *cotangents, Result *results,
+                    bool again) const;
   void atom_forces(MtpState &state, const Environment &env, const double *adjoint, double energy,
-                   double fixed, Result &result) const;
+                   double baseline, Result &result) const;
   double repulsion(double r) const;
   double repulsion_slope(double r) const;
 

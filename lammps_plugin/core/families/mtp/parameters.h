@@ -30,7 +30,7 @@ struct Product {
   }
 };
 
-struct Potential {
+struct Parameters {
   std::string file;    // for messages
   std::vector<std::string> elements;
   bool repulsive = false;                          // RBChebyshev_repuls
@@ -48,13 +48,13 @@ struct Potential {
   std::vector<double> active_inverse;
 
   int nspecies() const { return static_cast<int>(elements.size()); }
-  bool same_features(const Potential &other) const;    // equal but for the last coefficients
+  bool same_features(const Parameters &other) const;    // equal but for the last coefficients
 };
 
 // Names of the species: `elements`, which must be as many as the file has species. Throws uq::Error
 // "file:line: message".
-Potential read_mtp(const std::string &file, std::string_view text,
-                   const std::vector<std::string> &elements);
+Parameters read_mtp(const std::string &file, std::string_view text,
+                    const std::vector<std::string> &elements);
 
 }    // namespace mtp
 }    // namespace uq

@@ -4,9 +4,9 @@
 #ifndef UQ_MTP_STATE_H
 #define UQ_MTP_STATE_H
 
-#include "math/aligned.h"
 #include "families/mtp/mtp.h"
 #include "geometry/surroundings.h"
+#include "math/aligned.h"
 
 namespace uq {
 namespace mtp {

@@ -140,12 +140,12 @@ InvariantPlan::InvariantPlan(const Hyperparameters &shape) {
   plan_.quartic = quartic_.data();
 }
 
-Member::Member(const Potential &potential) : neurons_(potential.neurons) {
+Weights::Weights(const Parameters &potential) : neurons_(potential.neurons) {
   lay_out_coefficients(potential);
   lay_out_networks(potential);
 }
 
-void Member::lay_out_coefficients(const Potential &p) {
+void Weights::lay_out_coefficients(const Parameters &p) {
   const size_t pairs = static_cast<size_t>(p.nspecies()) * p.nspecies();
   const size_t wide = width_of(p.nradial), wide_base = width_of(p.radial_base),
                wide_angular = width_of(p.nangular);
@@ -169,7 +169,7 @@ void Member::lay_out_coefficients(const Potential &p) {
   }
 }
 
-void Member::lay_out_networks(const Potential &p) {
+void Weights::lay_out_networks(const Parameters &p) {
   const size_t dim = p.dim(), wide_dim = width_of(p.dim()), wide = width();
   hidden_size_ = dim * wide;
   hidden_by_neuron_size_ = neurons_ * wide_dim;

@@ -5,9 +5,9 @@
 #ifndef UQ_NEP_COMPILE_H
 #define UQ_NEP_COMPILE_H
 
-#include "math/aligned.h"
-#include "families/nep/plan.h"
 #include "families/nep/parameters.h"
+#include "families/nep/plan.h"
+#include "math/aligned.h"
 
 #include <vector>
 
@@ -41,9 +41,9 @@ class InvariantPlan {
 };
 
 // The fitted numbers of one potential. `pair`: index of centre and neighbour, i * nspecies + j.
-class Member {
+class Weights {
  public:
-  explicit Member(const Potential &potential);
+  explicit Weights(const Parameters &potential);
 
   int neurons() const { return neurons_; }
   int width() const { return width_of(neurons_); }
@@ -72,8 +72,8 @@ class Member {
   AlignedArray radial_, radial_by_channel_, angular_, hidden_, hidden_by_neuron_, bias_;
   std::vector<double> weights_;
 
-  void lay_out_coefficients(const Potential &potential);
-  void lay_out_networks(const Potential &potential);
+  void lay_out_coefficients(const Parameters &potential);
+  void lay_out_networks(const Parameters &potential);
 };
 
 }    // namespace nep

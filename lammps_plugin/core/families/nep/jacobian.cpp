@@ -3,8 +3,8 @@
 // descriptors, with periodic images folded into their owners, multiply the hidden weights; the
 // slopes 1 - h² of the activations come last.
 
-#include "map/gradient_row.h"
 #include "families/nep/state.h"
+#include "map/gradient_row.h"
 
 #include <algorithm>
 
@@ -38,7 +38,7 @@ static void add_to_descriptor(const Environment &env, const NepState &state, int
                row + 3 * state.owners.size());
 }
 
-void Nep::radial_gradients(const Environment &env, const Kernels &k, const Member &member,
+void Nep::radial_gradients(const Environment &env, const Kernels &k, const Weights &member,
                            NepState &state) const {
   const int wide_base = width_of(shape_.radial_base);
   state.pair_slopes.reserve(env.size);
@@ -58,7 +58,7 @@ void Nep::radial_gradients(const Environment &env, const Kernels &k, const Membe
 }
 
 // ∂q_in/∂r_j = r̂ g_n' Σ_c d_c Y_c + g_n Σ_c d_c ∇Y_c, d_c = ∂q_in/∂s_nc.
-void Nep::angular_gradients(const Environment &env, const Kernels &k, const Member &member,
+void Nep::angular_gradients(const Environment &env, const Kernels &k, const Weights &member,
                             const Angular &angular, const double *s, NepState &state) const {
   const int n = angular.size, wide = width_of(shape_.nangular), na = shape_.nangular;
   state.harmonics.reserve(4 * static_cast<size_t>(harmonics_.ncomp) * n);
@@ -115,7 +115,7 @@ void Nep::jacobian(const Neighbors &nb, State &base, int nowners, const int *own
     const double *h = state.hidden.data() + block.hidden;
     int first = offset(block.species);
     for (size_t member = 0; member < members_.size(); member++) {
-      const Member &net = *members_[member];
+      const Weights &net = *members_[member];
       for (int a = 0; a < block.natoms; a++, h += net.width()) {
         const Environment &env = state.environments[block.environment + a];
         find_owners(env, owner, state);

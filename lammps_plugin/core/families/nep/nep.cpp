@@ -6,9 +6,9 @@
 
 #include "families/nep/nep.h"
 
+#include "families/nep/state.h"
 #include "math/elements.h"
 #include "simd/dispatch.h"
-#include "families/nep/state.h"
 
 #include <algorithm>
 #include <cmath>
@@ -36,10 +36,10 @@ static bool channels_are_cheaper(const Hyperparameters &shape, int ncomp) {
   return channels < base;
 }
 
-Nep::Nep(const Potential &potential)
-    : Nep(potential, {std::make_shared<const Member>(potential)}) {}
+Nep::Nep(const Parameters &potential)
+    : Nep(potential, {std::make_shared<const Weights>(potential)}) {}
 
-Nep::Nep(const Hyperparameters &shape, std::vector<std::shared_ptr<const Member>> members)
+Nep::Nep(const Hyperparameters &shape, std::vector<std::shared_ptr<const Weights>> members)
     : shape_(shape), members_(std::move(members)), harmonics_(harmonics(shape.lmax)),
       invariants_(shape_) {
   const int n = shape_.nspecies();
@@ -67,7 +67,7 @@ Nep::Nep(const Hyperparameters &shape, std::vector<std::shared_ptr<const Member>
 
 std::unique_ptr<const FeatureMap>
 Nep::fuse_with(const std::vector<const FeatureMap *> &maps) const {
-  std::vector<std::shared_ptr<const Member>> members;
+  std::vector<std::shared_ptr<const Weights>> members;
   for (const FeatureMap *map : maps) {
     const auto &other = static_cast<const Nep &>(*map);
     if (!(other.shape_ == shape_)) return nullptr;
@@ -97,8 +97,8 @@ std::unique_ptr<FeatureMap::State> Nep::new_state() const {
 // Sorts the centres into blocks and sizes the memory; keep: for all centres at once.
 void Nep::begin(const Neighbors &nb, NepState &state, bool keep) const {
   state.min_distance = std::numeric_limits<double>::infinity();
-  state.fixed_energy = 0.0;
-  state.fixed_energies.assign(nb.ncenters, 0.0);
+  state.baseline_energy = 0.0;
+  state.baseline_energies.assign(nb.ncenters, 0.0);
   state.blocks.clear();
   state.order.clear();
   state.order.reserve(nb.ncenters);
@@ -321,12 +321,12 @@ void Nep::describe(const Neighbors &nb, NepState &state, const Block &block, boo
     channel_sums(state, env, state.angular[slot], s);
     descriptors(state, env, s, q + a * wide_dim, block_atoms * wide_dim);
     state.min_distance = std::min(state.min_distance, env.min_distance);
-    state.fixed_energy += env.repulsion;
-    state.fixed_energies[block.rows[a]] = env.repulsion;
+    state.baseline_energy += env.repulsion;
+    state.baseline_energies[block.rows[a]] = env.repulsion;
   }
   double *h = state.hidden.data() + block.hidden;
   for (int m = 0; m < nm; m++) {
-    const Member &member = *members_[m];
+    const Weights &member = *members_[m];
     const int width = member.width();
     k.multiply(block.natoms, width, shape_.dim(), {q + m * block_atoms * wide_dim, wide_dim, 1},
                member.hidden(block.species), width, h, width, false);
@@ -371,9 +371,11 @@ void Nep::forward(const Neighbors &nb, State &base, double *sum, double *per_ato
 
 // ---------------------------------------------------------------------- backward
 
-const double *Nep::seed_weights(const Seed &seed, const Block &block, int atom) const {
-  if (seed.shared) return seed.shared + offset(block.species);
-  return seed.per_atom ? seed.per_atom + static_cast<size_t>(block.rows[atom]) * count_ : nullptr;
+const double *Nep::cotangent_weights(const Cotangent &cotangent, const Block &block,
+                                     int atom) const {
+  if (cotangent.shared) return cotangent.shared + offset(block.species);
+  return cotangent.per_atom ? cotangent.per_atom + static_cast<size_t>(block.rows[atom]) * count_
+                            : nullptr;
 }
 
 // Adds f = ∂s/∂r_j [size][3] of all neighbours of a centre.
@@ -405,7 +407,7 @@ static void add_forces(const Environment &env, const double *f, Result &result) 
 
 // y = ∂s/∂z of one member's hidden layer, w (1 - h²), and the energies of a block. Returns whether
 // any weight was not zero.
-bool Nep::weigh(NepState &state, const Member &member, int natoms, const double *const *weights,
+bool Nep::weigh(NepState &state, const Weights &member, int natoms, const double *const *weights,
                 const double *h, double *y, double *energies) const {
   const int width = member.width(), neurons = member.neurons();
   state.weights.zero(width);
@@ -427,15 +429,15 @@ bool Nep::weigh(NepState &state, const Member &member, int natoms, const double 
 
 // Energies of a block and ∂s/∂q of its atoms, [member][atom][dim width]; of members without weights
 // only that they are idle.
-void Nep::network_backward(NepState &state, const Block &block, const Seed &seed, Result &result,
-                           double *slopes, char *busy) const {
+void Nep::network_backward(NepState &state, const Block &block, const Cotangent &cotangent,
+                           Result &result, double *slopes, char *busy) const {
   const Kernels &k = *state.kernels;
   const int wide_dim = width_of(shape_.dim());
   const double *h = state.hidden.data() + block.hidden, *weights[block_atoms];
   double energies[block_atoms] = {};
-  for (int a = 0; a < block.natoms; a++) weights[a] = seed_weights(seed, block, a);
+  for (int a = 0; a < block.natoms; a++) weights[a] = cotangent_weights(cotangent, block, a);
   for (size_t m = 0; m < members_.size(); m++) {
-    const Member &member = *members_[m];
+    const Weights &member = *members_[m];
     const int width = member.width();
     state.inputs.zero(static_cast<size_t>(block_atoms) * width);
     double *y = state.inputs.data();
@@ -450,7 +452,7 @@ void Nep::network_backward(NepState &state, const Block &block, const Seed &seed
   }
   for (int a = 0; a < block.natoms; a++) {
     const Environment &env = state.environments[block.environment + a];
-    const double energy = energies[a] + seed.fixed_of(block.rows[a]) * env.repulsion;
+    const double energy = energies[a] + cotangent.baseline_of(block.rows[a]) * env.repulsion;
     result.energy += energy;
     if (result.eatom) result.eatom[env.center] += energy;
   }
@@ -470,12 +472,12 @@ void Nep::radial_forces(NepState &state, const Environment &env, const AtomSlope
         k.multiply(1, wide_base, shape_.nradial, {slopes.of(m), 0, 1},
                    members_[m]->radial_by_channel(p), wide_base, w, wide_base, true);
     k.radial_slopes(shape_.radial_base, shape_.radial_cutoff[p], count, env.r + at, w, along + at);
-    if (repulsion_.empty() || slopes.fixed == 0.0) continue;
+    if (repulsion_.empty() || slopes.baseline == 0.0) continue;
     for (int j = at; j < at + count; j++) {
       if (env.r[j] >= repulsion_[p].range()) continue;
       double energy, slope;
       repulsion_[p].evaluate(env.r[j], energy, slope);
-      along[j] += 0.5 * slopes.fixed * slope;
+      along[j] += 0.5 * slopes.baseline * slope;
     }
   }
 }
@@ -564,14 +566,14 @@ void Nep::atom_forces(NepState &state, const Environment &env, const Angular &an
 
 // Energies and forces of a block that describe() has been through with slopes, or, with the atoms
 // to begin again from, without.
-void Nep::block_forces(NepState &state, const Block &block, int nseeds, const Seed *seeds,
-                       Result *results, const Neighbors *again) const {
+void Nep::block_forces(NepState &state, const Block &block, int ncotangents,
+                       const Cotangent *cotangents, Result *results, const Neighbors *again) const {
   const int stride = block_atoms * width_of(shape_.dim());
   const size_t one = members_.size() * stride;
-  state.slopes.reserve(nseeds * one);
-  state.busy.resize(nseeds * members_.size());
-  for (int s = 0; s < nseeds; s++)
-    network_backward(state, block, seeds[s], results[s], state.slopes.data() + s * one,
+  state.slopes.reserve(ncotangents * one);
+  state.busy.resize(ncotangents * members_.size());
+  for (int s = 0; s < ncotangents; s++)
+    network_backward(state, block, cotangents[s], results[s], state.slopes.data() + s * one,
                      state.busy.data() + s * members_.size());
   for (int a = 0; a < block.natoms; a++) {
     Environment &env = state.environments[block.environment + a];
@@ -583,28 +585,29 @@ void Nep::block_forces(NepState &state, const Block &block, int nseeds, const Se
       evaluate_functions(env, *state.kernels, true, angular);
     }
     const double *sums = state.sums.data() + block.sums + a * sums_size();
-    for (int s = 0; s < nseeds; s++) {
+    for (int s = 0; s < ncotangents; s++) {
       const AtomSlopes slopes = {state.slopes.data() + s * one + a * width_of(shape_.dim()), stride,
                                  state.busy.data() + s * members_.size(),
-                                 seeds[s].fixed_of(block.rows[a])};
+                                 cotangents[s].baseline_of(block.rows[a])};
       atom_forces(state, env, angular, sums, slopes, results[s]);
     }
   }
 }
 
-void Nep::backward(const Neighbors &nb, State &base, int nseeds, const Seed *seeds,
+void Nep::backward(const Neighbors &nb, State &base, int ncotangents, const Cotangent *cotangents,
                    Result *results) const {
   auto &state = static_cast<NepState &>(base);
-  if (nseeds == 0) return;
+  if (ncotangents == 0) return;
   for (size_t b = state.blocks.size(); b-- > 0;)    // what forward() left last is still in cache
-    block_forces(state, state.blocks[b], nseeds, seeds, results, &nb);
+    block_forces(state, state.blocks[b], ncotangents, cotangents, results, &nb);
 }
 
-void Nep::evaluate(const Neighbors &nb, State &base, const Seed &seed, Result &result) const {
+void Nep::evaluate(const Neighbors &nb, State &base, const Cotangent &cotangent,
+                   Result &result) const {
   auto &state = static_cast<NepState &>(base);
   begin(nb, state, false);
   for (const Block &block : state.blocks) {
     describe(nb, state, block, true);
-    block_forces(state, block, 1, &seed, &result, nullptr);
+    block_forces(state, block, 1, &cotangent, &result, nullptr);
   }
 }

@@ -27,7 +27,7 @@ struct AtomSlopes;
 
 class Nep : public FeatureMap {
  public:
-  explicit Nep(const Potential &potential);
+  explicit Nep(const Parameters &potential);
 
   const char *family() const override { return "nep"; }
   const std::vector<std::string> &elements() const override { return shape_.elements; }
@@ -40,9 +40,10 @@ class Nep : public FeatureMap {
 
   std::unique_ptr<State> new_state() const override;
   void forward(const Neighbors &nb, State &state, double *sum, double *per_atom) const override;
-  void backward(const Neighbors &nb, State &state, int nseeds, const Seed *seeds,
+  void backward(const Neighbors &nb, State &state, int ncotangents, const Cotangent *cotangents,
                 Result *results) const override;
-  void evaluate(const Neighbors &nb, State &state, const Seed &seed, Result &result) const override;
+  void evaluate(const Neighbors &nb, State &state, const Cotangent &cotangent,
+                Result &result) const override;
   void jacobian(const Neighbors &nb, State &state, int nowners, const int *owner,
                 double *rows) const override;
   std::unique_ptr<const FeatureMap>
@@ -55,7 +56,7 @@ class Nep : public FeatureMap {
   };
 
   Hyperparameters shape_;
-  std::vector<std::shared_ptr<const Member>> members_;
+  std::vector<std::shared_ptr<const Weights>> members_;
   Harmonics harmonics_;
   InvariantPlan invariants_;
   std::vector<double> cutoffs_;    // [pair], Å: the largest of radial, angular, ZBL
@@ -66,7 +67,7 @@ class Nep : public FeatureMap {
   int count_ = 0;                           // features of an atom
   std::vector<double> weights_;
 
-  Nep(const Hyperparameters &shape, std::vector<std::shared_ptr<const Member>> members);
+  Nep(const Hyperparameters &shape, std::vector<std::shared_ptr<const Weights>> members);
   int pair(int i, int j) const { return i * shape_.nspecies() + j; }
 
   size_t sums_size() const {    // of s_nc of one atom
@@ -88,23 +89,23 @@ class Nep : public FeatureMap {
   void describe(const Neighbors &nb, NepState &state, const Block &block, bool slopes) const;
   void features(NepState &state, const Block &block, double *sum, double *per_atom) const;
 
-  bool weigh(NepState &state, const Member &member, int natoms, const double *const *weights,
+  bool weigh(NepState &state, const Weights &member, int natoms, const double *const *weights,
              const double *h, double *y, double *energies) const;
-  const double *seed_weights(const Seed &seed, const Block &block, int atom) const;
-  void network_backward(NepState &state, const Block &block, const Seed &seed, Result &result,
-                        double *slopes, char *busy) const;
+  const double *cotangent_weights(const Cotangent &cotangent, const Block &block, int atom) const;
+  void network_backward(NepState &state, const Block &block, const Cotangent &cotangent,
+                        Result &result, double *slopes, char *busy) const;
   void radial_forces(NepState &state, const Environment &env, const AtomSlopes &slopes) const;
   void component_slopes(NepState &state, const double *s, const AtomSlopes &slopes) const;
   void angular_forces(NepState &state, const Environment &env, const Angular &angular,
                       const AtomSlopes &slopes) const;
   void atom_forces(NepState &state, const Environment &env, const Angular &angular, const double *s,
                    const AtomSlopes &slopes, Result &result) const;
-  void block_forces(NepState &state, const Block &block, int nseeds, const Seed *seeds,
-                    Result *results, const Neighbors *again) const;
+  void block_forces(NepState &state, const Block &block, int ncotangents,
+                    const Cotangent *cotangents, Result *results, const Neighbors *again) const;
 
-  void radial_gradients(const Environment &env, const Kernels &k, const Member &member,
+  void radial_gradients(const Environment &env, const Kernels &k, const Weights &member,
                         NepState &state) const;
-  void angular_gradients(const Environment &env, const Kernels &k, const Member &member,
+  void angular_gradients(const Environment &env, const Kernels &k, const Weights &member,
                          const Angular &angular, const double *s, NepState &state) const;
 
   friend struct NepState;

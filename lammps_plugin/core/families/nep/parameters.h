@@ -48,7 +48,7 @@ struct Hyperparameters {
   bool operator==(const Hyperparameters &other) const;
 };
 
-struct Potential : Hyperparameters {
+struct Parameters : Hyperparameters {
   int neurons = 0;
   std::vector<Network> networks;               // [species]
   std::vector<double> radial_coefficients;     // [nradial][radial_base][i][j]
@@ -60,7 +60,7 @@ struct Potential : Hyperparameters {
 // gpumd: the version of GPUMD that wrote the file, such as "5.3"; empty: told by the file itself,
 // which fails where it cannot tell. Throws uq::Error with file, line, value found and what was
 // expected.
-Potential read_nep(const std::string &file, std::string_view text, const std::string &gpumd = "");
+Parameters read_nep(const std::string &file, std::string_view text, const std::string &gpumd = "");
 
 }    // namespace nep
 }    // namespace uq

@@ -32,13 +32,13 @@ struct Angular {
   double *f = nullptr, *df = nullptr, *g = nullptr, *dg = nullptr, *harmonics = nullptr;
 };
 
-// ∂s/∂q of one atom, [dim] of each member that a seed gives weight to, and the weight of the fixed
-// part.
+// ∂s/∂q of one atom, [dim] of each member that a cotangent gives weight to, and the weight of the
+// fixed part.
 struct AtomSlopes {
   const double *first;
   int stride;          // from member to member
   const char *busy;    // [member], 0: without weight
-  double fixed;
+  double baseline;
 
   const double *of(size_t member) const { return first + member * stride; }
 };
@@ -66,9 +66,10 @@ struct NepState : FeatureMap::State {
   std::vector<double> distances;    // r² of the neighbours of one centre as listed
   std::vector<int> neighbors, species, next;
 
-  AlignedArray descriptors, slopes;    // [member][atom][dim width], [seed][member][atom][dim width]
-  std::vector<char> busy;              // [seed][member]
-  AlignedArray inputs;                 // of one member's backward pass, [atom][width]
+  AlignedArray descriptors,
+      slopes;                // [member][atom][dim width], [cotangent][member][atom][dim width]
+  std::vector<char> busy;    // [cotangent][member]
+  AlignedArray inputs;       // of one member's backward pass, [atom][width]
   AlignedArray weights, radial, invariants, base_sums, component_slopes, channel_slopes;
   AlignedArray contracted, u, force, pair_slopes, pair_forces;
 

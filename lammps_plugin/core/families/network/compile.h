@@ -4,9 +4,9 @@
 #ifndef UQ_NETWORK_COMPILE_H
 #define UQ_NETWORK_COMPILE_H
 
-#include "math/aligned.h"
-#include "families/network/plan.h"
 #include "families/network/parameters.h"
+#include "families/network/plan.h"
+#include "math/aligned.h"
 
 #include <vector>
 

@@ -4,10 +4,10 @@
 #include "families/network/network.h"
 
 #include "error.h"
-#include "parallel/exchange.h"
-#include "math/elements.h"
-#include "simd/dispatch.h"
 #include "families/network/state.h"
+#include "math/elements.h"
+#include "parallel/exchange.h"
+#include "simd/dispatch.h"
 
 #include <algorithm>
 #include <cmath>
@@ -26,7 +26,7 @@ UQ_SELECT_KERNELS(Kernels, kernel_table, kernels)
 // Atoms of a block share one reading of the weights, samples one computation of the block's edges.
 static constexpr int block_atoms = 8;
 
-static std::vector<std::shared_ptr<const Sample>> compile(const Potential &potential,
+static std::vector<std::shared_ptr<const Sample>> compile(const Parameters &potential,
                                                           const NetworkPlan &plan) {
   std::vector<std::shared_ptr<const Sample>> samples;
   for (const Weights &weights : potential.samples)
@@ -34,7 +34,7 @@ static std::vector<std::shared_ptr<const Sample>> compile(const Potential &poten
   return samples;
 }
 
-Network::Network(const Potential &potential)
+Network::Network(const Parameters &potential)
     : Network(potential.shape, std::make_shared<const NetworkPlan>(potential.shape), {}) {
   *this = Network(shape_, plan_, compile(potential, *plan_));
 }
@@ -168,19 +168,19 @@ const PairRepulsion *Network::repulsion_of(const NetworkState &state, int atom, 
 
 // The energy of the centres that no weight scales.
 void Network::add_repulsion(NetworkState &state, int ncenters) const {
-  state.fixed_energy = 0.0;
-  state.fixed_energies.assign(ncenters, 0.0);
+  state.baseline_energy = 0.0;
+  state.baseline_energies.assign(ncenters, 0.0);
   if (repulsion_.empty()) return;
   for (int a = 0; a < static_cast<int>(state.atoms.size()); a++) {
     if (state.order[a] >= ncenters) continue;    // a relay
-    double &total = state.fixed_energies[state.order[a]];
+    double &total = state.baseline_energies[state.order[a]];
     for (int e = 0; e < state.counts[a]; e++)
       if (const PairRepulsion *pair = repulsion_of(state, a, e)) {
         double energy, slope;
         pair->evaluate(state.r.data()[state.first[a] + e], energy, slope);
         total += 0.5 * energy;
       }
-    state.fixed_energy += total;
+    state.baseline_energy += total;
   }
 }
 
@@ -373,7 +373,7 @@ void Network::mix(NetworkState &state, int layer, int sample, int first, int n) 
 }
 
 // From the states before a layer to those after it.
-void Network::advance(const Neighbors &nb, NetworkState &state, int layer) const {
+void Network::forward_layer(const Neighbors &nb, NetworkState &state, int layer) const {
   const size_t slot_row = plan_->layers[layer].messages();
   state.q[layer].reserve(state.atoms.size() * nsamples() * size_of_q(layer));
   if (layer > 0) pass_states(nb, state, layer);
@@ -421,26 +421,26 @@ void Network::final_features(const Neighbors &nb, NetworkState &state, double *s
 // To where the last layer begins.
 void Network::start(const Neighbors &nb, NetworkState &state) const {
   find_edges(nb, state);
-  for (int t = 0; t < shape_.layers - 1; t++) advance(nb, state, t);
+  for (int t = 0; t < shape_.layers - 1; t++) forward_layer(nb, state, t);
 }
 
 void Network::forward(const Neighbors &nb, State &base, double *sum, double *per_atom) const {
   auto &state = static_cast<NetworkState &>(base);
   start(nb, state);
-  advance(nb, state, shape_.layers - 1);
+  forward_layer(nb, state, shape_.layers - 1);
   if (sum || per_atom) final_features(nb, state, sum, per_atom);
 }
 
 // ---------------------------------------------------------------------- backward
 
-// The range of samples that a seed gives a weight. Weights of single atoms differ from rank to
+// The range of samples that a cotangent gives a weight. Weights of single atoms differ from rank to
 // rank, which have to agree on what they exchange.
-void Network::find_samples(NetworkState &state, const Seed &seed) const {
+void Network::find_samples(NetworkState &state, const Cotangent &cotangent) const {
   const int c = shape_.channels + 1;
   const auto counts = [&](int s) {
     for (int z = 0; z < shape_.nspecies(); z++)
       for (int u = 0; u < c; u++)
-        if (!seed.shared || seed.shared[offset(z) + s * c + u] != 0.0) return true;
+        if (!cotangent.shared || cotangent.shared[offset(z) + s * c + u] != 0.0) return true;
     return false;
   };
   int first = 0, last = nsamples();
@@ -452,22 +452,24 @@ void Network::find_samples(NetworkState &state, const Seed &seed) const {
 }
 
 // Weight of the repulsion at an atom.
-double Network::fixed_of(const NetworkState &state, const Seed &seed, int atom) const {
+double Network::baseline_of(const NetworkState &state, const Cotangent &cotangent, int atom) const {
   const int center = state.order[atom];
-  const bool relay = center >= static_cast<int>(state.fixed_energies.size());
-  return relay ? 0.0 : seed.fixed_of(center);
+  const bool relay = center >= static_cast<int>(state.baseline_energies.size());
+  return relay ? 0.0 : cotangent.baseline_of(center);
 }
 
 // Energy of an atom by one sample, and the adjoint of its final scalars; the first sample of a pass
 // adds what no weight scales.
-void Network::seed_final(NetworkState &state, const Seed &seed, int sample, int atom,
-                         Result &result) const {
+void Network::cotangent_final(NetworkState &state, const Cotangent &cotangent, int sample, int atom,
+                              Result &result) const {
   const int c = shape_.channels, s = sample - state.first_sample;
-  const double *w = seed.shared ? seed.shared + offset(state.species[atom])
-                                : seed.per_atom + static_cast<size_t>(state.order[atom]) * count_;
+  const double *w = cotangent.shared
+                        ? cotangent.shared + offset(state.species[atom])
+                        : cotangent.per_atom + static_cast<size_t>(state.order[atom]) * count_;
   w += sample * (c + 1);
   double energy = w[c];
-  if (s == 0) energy += fixed_of(state, seed, atom) * state.fixed_energies[state.order[atom]];
+  if (s == 0)
+    energy += baseline_of(state, cotangent, atom) * state.baseline_energies[state.order[atom]];
   double *adjoint =
       state.h_adjoint.data() + (static_cast<size_t>(atom) * state.samples + s) * width_;
   const double *h = final_scalars(state, atom, sample);
@@ -525,13 +527,13 @@ void Network::open_backward(NetworkState &state, int first, int n) const {
   state.basis_adjoint.zero(edges * width_of(shape_.bessels));
 }
 
-// Forces, from the adjoints of all functions of the open block's edges, and, with a seed, of the
-// repulsion.
-void Network::close_backward(NetworkState &state, int first, int n, const Seed *seed,
+// Forces, from the adjoints of all functions of the open block's edges, and, with a cotangent, of
+// the repulsion.
+void Network::close_backward(NetworkState &state, int first, int n, const Cotangent *cotangent,
                              Result &result) const {
   find_slopes(state);
-  for (int a = first; a < first + n && seed && !repulsion_.empty(); a++)
-    add_repulsion_slopes(state, a, fixed_of(state, *seed, a));
+  for (int a = first; a < first + n && cotangent && !repulsion_.empty(); a++)
+    add_repulsion_slopes(state, a, baseline_of(state, *cotangent, a));
   state.gradients.reserve(3 * static_cast<size_t>(state.edges.stride));
   state.kernels->gradients(static_cast<int>(plan_->terms.size()), plan_->terms.data(), shape_.lmax,
                            state.edges, state.slope.data(), state.gradients.data());
@@ -584,15 +586,15 @@ void Network::find_slopes(NetworkState &state) const {
           basis[e * width + b] * edges.slopes[static_cast<size_t>(b) * edges.stride + e];
 }
 
-// And through the repulsion, `fixed` times.
-void Network::add_repulsion_slopes(NetworkState &state, int atom, double fixed) const {
+// And through the repulsion, `baseline` times.
+void Network::add_repulsion_slopes(NetworkState &state, int atom, double baseline) const {
   const Edges edges = edges_of(state, atom);
   double *slopes = state.slope.data() + (edges.index - state.edges.index);
-  for (int e = 0; e < edges.n && fixed != 0.0; e++)
+  for (int e = 0; e < edges.n && baseline != 0.0; e++)
     if (const PairRepulsion *pair = repulsion_of(state, atom, e)) {
       double energy, slope;
       pair->evaluate(edges.r[e], energy, slope);
-      slopes[e] += 0.5 * fixed * slope;
+      slopes[e] += 0.5 * baseline * slope;
     }
 }
 
@@ -650,8 +652,8 @@ void Network::pass_adjoints(const Neighbors &nb, NetworkState &state, int layer)
 }
 
 // From the adjoint of the states after a layer to that of those before it.
-void Network::retreat(const Neighbors &nb, NetworkState &state, int layer, const Seed &seed,
-                      Result &result) const {
+void Network::backward_layer(const Neighbors &nb, NetworkState &state, int layer,
+                             const Cotangent &cotangent, Result &result) const {
   const size_t slot_row = plan_->layers[layer].messages();
   const bool last = layer == shape_.layers - 1;
   start_adjoints(nb, state, layer);
@@ -665,14 +667,14 @@ void Network::retreat(const Neighbors &nb, NetworkState &state, int layer, const
         scatter_messages(state, layer, s, first + a, state.slots.data() + a * slot_row);
       }
     }
-    close_backward(state, first, n, last ? &seed : nullptr, result);
+    close_backward(state, first, n, last ? &cotangent : nullptr, result);
   });
   pass_adjoints(nb, state, layer);
 }
 
 // The last layer forward and back, atom by atom: R is made once.
-void Network::turn(const Neighbors &nb, NetworkState &state, const Seed &seed,
-                   Result &result) const {
+void Network::last_layer(const Neighbors &nb, NetworkState &state, const Cotangent &cotangent,
+                         Result &result) const {
   const int last = shape_.layers - 1;
   state.q[last].reserve(state.atoms.size() * nsamples() * size_of_q(last));
   if (last > 0) pass_states(nb, state, last);
@@ -686,37 +688,39 @@ void Network::turn(const Neighbors &nb, NetworkState &state, const Seed &seed,
         if (state.order[a] >= nb.ncenters) continue;    // a relay
         gather_messages(state, last, s, a, true, state.slots.data());
         mix(state, last, s, a, 1);
-        seed_final(state, seed, s, a, result);
+        cotangent_final(state, cotangent, s, a, result);
         mix_backward(state, last, s, a, 1);
         scatter_messages(state, last, s, a, state.slots.data());
       }
-    close_backward(state, first, n, &seed, result);
+    close_backward(state, first, n, &cotangent, result);
   });
   pass_adjoints(nb, state, last);
 }
 
-void Network::backward(const Neighbors &nb, State &base, int nseeds, const Seed *seeds,
-                       Result *results) const {
+void Network::backward(const Neighbors &nb, State &base, int ncotangents,
+                       const Cotangent *cotangents, Result *results) const {
   auto &state = static_cast<NetworkState &>(base);
-  for (int i = 0; i < nseeds; i++) {
-    find_samples(state, seeds[i]);
+  for (int i = 0; i < ncotangents; i++) {
+    find_samples(state, cotangents[i]);
     if (state.samples == 0) continue;
     state.h_adjoint.zero(state.atoms.size() * state.samples * width_);
     for (int a = 0; a < static_cast<int>(state.atoms.size()); a++)
       if (state.order[a] < nb.ncenters)    // not a relay
         for (int s = state.first_sample; s < state.first_sample + state.samples; s++)
-          seed_final(state, seeds[i], s, a, results[i]);
-    for (int t = shape_.layers - 1; t >= 0; t--) retreat(nb, state, t, seeds[i], results[i]);
+          cotangent_final(state, cotangents[i], s, a, results[i]);
+    for (int t = shape_.layers - 1; t >= 0; t--)
+      backward_layer(nb, state, t, cotangents[i], results[i]);
   }
 }
 
-void Network::evaluate(const Neighbors &nb, State &base, const Seed &seed, Result &result) const {
+void Network::evaluate(const Neighbors &nb, State &base, const Cotangent &cotangent,
+                       Result &result) const {
   auto &state = static_cast<NetworkState &>(base);
   start(nb, state);
-  find_samples(state, seed);
+  find_samples(state, cotangent);
   if (state.samples == 0) return;
-  turn(nb, state, seed, result);
-  for (int t = shape_.layers - 2; t >= 0; t--) retreat(nb, state, t, seed, result);
+  last_layer(nb, state, cotangent, result);
+  for (int t = shape_.layers - 2; t >= 0; t--) backward_layer(nb, state, t, cotangent, result);
 }
 
 void Network::noise(const Neighbors &nb, State &base, double *variances) const {

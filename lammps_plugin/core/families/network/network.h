@@ -7,7 +7,7 @@
 // their features follow each other within the block of a species.
 //
 // Messages: T - 1 forward exchanges of g = h W₁ in the forward pass, T - 1 reverse exchanges of its
-// adjoint for each seed of the backward pass.
+// adjoint for each cotangent of the backward pass.
 
 #ifndef UQ_NETWORK_NETWORK_H
 #define UQ_NETWORK_NETWORK_H
@@ -24,7 +24,7 @@ struct NetworkState;
 
 class Network : public FeatureMap {
  public:
-  explicit Network(const Potential &potential);    // all its samples
+  explicit Network(const Parameters &potential);    // all its samples
 
   const char *family() const override { return "network"; }
   const std::vector<std::string> &elements() const override { return shape_.elements; }
@@ -43,9 +43,10 @@ class Network : public FeatureMap {
 
   std::unique_ptr<State> new_state() const override;
   void forward(const Neighbors &nb, State &state, double *sum, double *per_atom) const override;
-  void backward(const Neighbors &nb, State &state, int nseeds, const Seed *seeds,
+  void backward(const Neighbors &nb, State &state, int ncotangents, const Cotangent *cotangents,
                 Result *results) const override;
-  void evaluate(const Neighbors &nb, State &state, const Seed &seed, Result &result) const override;
+  void evaluate(const Neighbors &nb, State &state, const Cotangent &cotangent,
+                Result &result) const override;
   bool has_noise() const override { return shape_.noise_hidden > 0; }
   void noise(const Neighbors &nb, State &state, double *variances) const override;
   std::unique_ptr<const FeatureMap>
@@ -81,31 +82,32 @@ class Network : public FeatureMap {
   void gather_messages(NetworkState &state, int layer, int sample, int atom, bool slopes,
                        double *slots) const;
   void mix(NetworkState &state, int layer, int sample, int first, int n) const;
-  void advance(const Neighbors &nb, NetworkState &state, int layer) const;
+  void forward_layer(const Neighbors &nb, NetworkState &state, int layer) const;
   void start(const Neighbors &nb, NetworkState &state) const;
   const double *final_scalars(NetworkState &state, size_t atom, int sample) const;
   void final_features(const Neighbors &nb, NetworkState &state, double *sum,
                       double *per_atom) const;
 
-  void find_samples(NetworkState &state, const Seed &seed) const;
-  void seed_final(NetworkState &state, const Seed &seed, int sample, int atom,
-                  Result &result) const;
+  void find_samples(NetworkState &state, const Cotangent &cotangent) const;
+  void cotangent_final(NetworkState &state, const Cotangent &cotangent, int sample, int atom,
+                       Result &result) const;
   void mix_backward(NetworkState &state, int layer, int sample, int first, int n) const;
   void scatter_messages(NetworkState &state, int layer, int sample, int atom, double *slots) const;
   void open_backward(NetworkState &state, int first, int n) const;
-  void close_backward(NetworkState &state, int first, int n, const Seed *seed,
+  void close_backward(NetworkState &state, int first, int n, const Cotangent *cotangent,
                       Result &result) const;
   void start_adjoints(const Neighbors &nb, NetworkState &state, int layer) const;
   void pass_adjoints(const Neighbors &nb, NetworkState &state, int layer) const;
-  double fixed_of(const NetworkState &state, const Seed &seed, int atom) const;
-  void retreat(const Neighbors &nb, NetworkState &state, int layer, const Seed &seed,
-               Result &result) const;
-  void turn(const Neighbors &nb, NetworkState &state, const Seed &seed, Result &result) const;
+  double baseline_of(const NetworkState &state, const Cotangent &cotangent, int atom) const;
+  void backward_layer(const Neighbors &nb, NetworkState &state, int layer,
+                      const Cotangent &cotangent, Result &result) const;
+  void last_layer(const Neighbors &nb, NetworkState &state, const Cotangent &cotangent,
+                  Result &result) const;
   void messages_backward(NetworkState &state, int layer, int sample, int atom, const Edges &edges,
                          double *slots) const;
   void radial_backward(NetworkState &state, int layer, int sample, const Edges &edges) const;
   void find_slopes(NetworkState &state) const;
-  void add_repulsion_slopes(NetworkState &state, int atom, double fixed) const;
+  void add_repulsion_slopes(NetworkState &state, int atom, double baseline) const;
   void pass_states_backward(const Neighbors &nb, NetworkState &state, int layer) const;
   void add_forces(const NetworkState &state, int atom, Result &result) const;
   template <class Visit> void for_blocks(const NetworkState &state, const Visit &visit) const;

@@ -2,8 +2,8 @@
 // The arithmetic of the network, compiled once for each instruction set. In functions of the
 // geometry the lanes are edges, elsewhere channels.
 
-#include "math/product.h"
 #include "families/network/plan.h"
+#include "math/product.h"
 
 namespace uq {
 namespace network {

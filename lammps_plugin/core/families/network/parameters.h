@@ -60,14 +60,14 @@ struct Weights {
   NoiseHead noise;
 };
 
-struct Potential {
+struct Parameters {
   Hyperparameters shape;
   std::vector<Weights> samples;
 };
 
 bool recognises_network(std::string_view bytes);
 // Throws uq::Error.
-Potential read_network(const std::string &name, std::string_view bytes);
+Parameters read_network(const std::string &name, std::string_view bytes);
 
 }    // namespace network
 }    // namespace uq
