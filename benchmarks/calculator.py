@@ -27,7 +27,7 @@ from ase.build import bulk
 from hal_step import write_model
 from rom_step import write_nep
 
-from pyuq.calculator import UQCalculator
+from pyuq.evaluate.calculator import UQCalculator
 
 
 def milliseconds(work: Callable[[], object], repeats: int) -> float:

@@ -27,8 +27,8 @@ from safetensors.numpy import save_file
 from pyuq import _core
 from pyuq import lmp as launcher
 from pyuq.io.lammps_data import write_data
-from pyuq.models.basis import ACEBasis
-from pyuq.models.yace import format_yace
+from pyuq.potentials.basis import ACEBasis
+from pyuq.potentials.yace import format_yace
 
 DEGREES = (14, 12, 10, 7)  # about 700 functions
 # Keywords of the pair style and what is asked beside it.

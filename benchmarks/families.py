@@ -29,9 +29,9 @@ from ase.spacegroup import crystal
 from pyuq import _core
 from pyuq import lmp as launcher
 from pyuq.bnn.architecture import Architecture, write_network
+from pyuq.evaluate.evaluator import Evaluator
+from pyuq.inference.posterior import PosteriorFile
 from pyuq.io.lammps_data import write_data
-from pyuq.models.evaluator import Evaluator
-from pyuq.models.posterior import PosteriorFile
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("PYUQ_SHARED_DATA", ROOT.parent / "shared" / "data"))

@@ -24,12 +24,12 @@ import numpy as np
 from ase import Atoms
 from ase.build import bulk
 
+from pyuq.inference.fit import FitSettings, fit, weighted_rows
+from pyuq.inference.regression import ARDRegression, BayesianRidge, NormalEquations
 from pyuq.io.extxyz import labelled
 from pyuq.labels.reference import LammpsReference
 from pyuq.lmp import potentials_folder
-from pyuq.models.basis import ACEBasis
-from pyuq.models.fit import FitSettings, fit, weighted_rows
-from pyuq.models.regression import ARDRegression, BayesianRidge, NormalEquations
+from pyuq.potentials.basis import ACEBasis
 
 BASIS = ACEBasis(("Al", "Si"), cutoff=5.5, order=3, degree=(10, 8, 4))
 MEAM = (

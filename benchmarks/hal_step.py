@@ -19,9 +19,9 @@ import numpy as np
 
 from pyuq import _core
 from pyuq import lmp as launcher
-from pyuq.models.basis import ACEBasis
-from pyuq.models.posterior import PosteriorFile
-from pyuq.models.yace import format_yace
+from pyuq.inference.posterior import PosteriorFile
+from pyuq.potentials.basis import ACEBasis
+from pyuq.potentials.yace import format_yace
 
 CUTOFF = 5.0  # Å, 26 neighbours in bcc Ta
 # M ≈ 100, 300, 1000: largest degree of each correlation order.

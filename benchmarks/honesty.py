@@ -37,13 +37,13 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 
 from pyuq import systems
+from pyuq.inference.fit import FitResult, FitSettings, Weights, fit, row_blocks
 from pyuq.inference.leave_one_out import LeaveOneOut, judge, leave_out
 from pyuq.inference.pops import Spread, whitening
 from pyuq.io import extxyz
 from pyuq.io.structures import group_of, read_structures
 from pyuq.labels.reference import LammpsReference
-from pyuq.models.basis import ACEBasis
-from pyuq.models.fit import FitResult, FitSettings, Weights, fit, row_blocks
+from pyuq.potentials.basis import ACEBasis
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("PYUQ_SHARED_DATA", ROOT.parent / "shared" / "data"))

@@ -201,8 +201,8 @@ def network_results(data: dict[str, list[Atoms]], plan: Plan, folder: Path) -> d
 def ace_results(data: dict[str, list[Atoms]], plan: Plan) -> dict:
     """Scores of the posterior of a linear ACE, by 64 draws from it."""
     from pyuq.bnn.evaluate import SamplePredictions, judge
-    from pyuq.models.basis import ACEBasis
-    from pyuq.models.fit import FitSettings, Weights, fit
+    from pyuq.inference.fit import FitSettings, Weights, fit
+    from pyuq.potentials.basis import ACEBasis
 
     elements = tuple(sorted({s for a in data["train"] for s in a.get_chemical_symbols()}))
     degree = plan.degree if len(elements) == 1 else tuple(max(2, d // 2) for d in plan.degree)

@@ -71,22 +71,24 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from pyuq import _moved
+
 __version__ = "0.1.0"
 
 # The public face: where each name lives. Nothing is imported before it is asked for.
 _FACE = {
-    "ACEBasis": "models.basis.ACEBasis",
-    "Calculator": "calculator.UQCalculator",
-    "FitSettings": "models.fit.FitSettings",
+    "ACEBasis": "potentials.basis.ACEBasis",
+    "Calculator": "evaluate.calculator.UQCalculator",
+    "FitSettings": "inference.fit.FitSettings",
     "InputError": "errors.InputError",
-    "MTPBasis": "models.mtp.MTPBasis",
+    "MTPBasis": "potentials.mtp.MTPBasis",
     "calibrate": "calibration.run.calibrate",
     "collect": "calibration.run.collect",
     "diffusivity": "diffusion.self_diffusivity",
-    "fit": "models.fit.fit",
+    "fit": "inference.fit.fit",
     "lammps": "lmp.lammps",
-    "load": "models.evaluator.Evaluator",
-    "posterior": "models.readout_posterior.readout_posterior",
+    "load": "evaluate.evaluator.Evaluator",
+    "posterior": "inference.readout_posterior.readout_posterior",
     "read": "io.structures.read_structures",
     "trajectory": "io.trajectory.read_trajectory",
 }
@@ -123,5 +125,6 @@ def _find_compiled_parts() -> None:
             return
 
 
+_moved.install()
 with suppress(OSError):  # an unreadable entry of sys.path must not break `import lammps`
     _find_compiled_parts()

@@ -167,8 +167,8 @@ def add_fit(verbs) -> None:
     )
 
     def run(args) -> int:
+        from pyuq.inference.run_fit import run_fit
         from pyuq.lmp import world
-        from pyuq.models.run_fit import run_fit
 
         run_fit(args.settings, args.out, world(), args.set, resume=args.resume)
         return 0
@@ -224,8 +224,8 @@ def add_posterior(verbs) -> None:
     )
 
     def run(args) -> int:
+        from pyuq.inference.readout_posterior import run_posterior
         from pyuq.lmp import world
-        from pyuq.models.readout_posterior import run_posterior
 
         run_posterior(
             args.model,

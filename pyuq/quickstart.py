@@ -440,7 +440,7 @@ def produce(folder: Path, kind: str, size: Size, ranks: int) -> Diffusivity:
 
 def two_families(folder: Path) -> list[str]:
     """Fit the moment tensor potential, run the stochastic reduced-order model over both, and report on it."""
-    from pyuq.models.run_fit import run_fit
+    from pyuq.inference.run_fit import run_fit
     from pyuq.srom.pipeline import run_stages
     from pyuq.srom.report import Findings
     from pyuq.srom.settings import load_study
@@ -507,8 +507,8 @@ def write_report(
     seconds: float,
 ) -> Path:
     """Write report.md with the pictures."""
-    from pyuq.models.committee import Committee, prediction
-    from pyuq.models.evaluator import Evaluator
+    from pyuq.evaluate.committee import Committee, prediction
+    from pyuq.evaluate.evaluator import Evaluator
 
     test = [a for a in extxyz.read(folder / "hal" / "test.extxyz") if extxyz.is_labelled(a)]
     committee = Committee([Evaluator(folder / "hal" / "potential" / "agi.uq")])

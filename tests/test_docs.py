@@ -182,7 +182,7 @@ def says(text: str, default: object) -> bool:
 def schemas(name: str) -> list[type]:
     """Dataclasses behind a TOML file."""
     if name == "fit":
-        from pyuq.models.run_fit import BasisTable, FitFile
+        from pyuq.inference.run_fit import BasisTable, FitFile
 
         return [FitFile, BasisTable]
     if name == "bnn":

@@ -12,7 +12,7 @@ from pyuq import systems
 from pyuq.cli import main
 from pyuq.hal.settings import Settings as HalSettings
 from pyuq.hal.settings import load_settings
-from pyuq.models.run_fit import BasisTable, FitFile, MTPTable
+from pyuq.inference.run_fit import BasisTable, FitFile, MTPTable
 from pyuq.plausible import QUANTITIES
 from pyuq.settings import from_table
 from pyuq.srom.settings import Settings as SromSettings

@@ -16,10 +16,10 @@ import numpy as np
 from pyuq import log, systems
 from pyuq.diffusion import Diffusivity
 from pyuq.hal.loop import run_hal
+from pyuq.inference.posterior import PosteriorFile
+from pyuq.inference.run_fit import run_fit
 from pyuq.io import extxyz
 from pyuq.io.files import write_text
-from pyuq.models.posterior import PosteriorFile
-from pyuq.models.run_fit import run_fit
 from pyuq.quickstart import thermal
 from pyuq.srom.pipeline import run_stages
 from pyuq.srom.propagate import full_diffusivity

@@ -8,9 +8,9 @@ python make_potential.py pyuq-quickstart/hal/database.extxyz
 import sys
 from pathlib import Path
 
+from pyuq.inference.fit import FitSettings, Weights, fit
 from pyuq.io.structures import read_structures
-from pyuq.models.basis import ACEBasis
-from pyuq.models.fit import FitSettings, Weights, fit
+from pyuq.potentials.basis import ACEBasis
 
 basis = ACEBasis(("Ag", "I"), cutoff=6.5, order=3, degree=(8, 5, 3))
 settings = FitSettings(basis, Weights(energy=0.001, force=0.05, virial=0.01))

@@ -16,9 +16,9 @@ import numpy as np
 
 from pyuq.hal.loop import Loop
 from pyuq.hal.settings import Settings, load_settings
+from pyuq.inference.fit import fit
+from pyuq.inference.metrics import error_table, predict
 from pyuq.io import extxyz
-from pyuq.models.fit import fit
-from pyuq.models.metrics import error_table, predict
 
 FOLDER = Path(__file__).parent
 COUNTS = (12, 20, 30, 40, 60, 88)

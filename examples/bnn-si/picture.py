@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pyuq.calculator import UQCalculator
+from pyuq.evaluate.calculator import UQCalculator
 from pyuq.io.structures import read_structures
 from pyuq.plotting import figure
 

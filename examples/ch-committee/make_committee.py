@@ -13,14 +13,14 @@ import numpy as np
 from ase import Atoms
 from crystal import ELEMENTS, benzene
 
+from pyuq.inference.fit import FitSettings, Weights, fit
+from pyuq.inference.metrics import errors, predict
 from pyuq.io import extxyz
 from pyuq.io.files import write_text
 from pyuq.io.lammps_data import write_data
 from pyuq.labels.reference import LammpsReference
 from pyuq.lmp import lammps
-from pyuq.models.basis import ACEBasis
-from pyuq.models.fit import FitSettings, Weights, fit
-from pyuq.models.metrics import errors, predict
+from pyuq.potentials.basis import ACEBasis
 
 HERE = Path(__file__).parent
 REFERENCE = ("pair_style airebo 2.0 1 1", "pair_coeff * * CH.airebo C H")

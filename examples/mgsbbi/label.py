@@ -15,7 +15,7 @@ from ase import Atoms, units
 from ase.md.langevin import Langevin
 from crystal import mg3sbbi
 
-from pyuq.calculator import UQCalculator
+from pyuq.evaluate.calculator import UQCalculator
 from pyuq.io import extxyz
 
 HERE = Path(__file__).parent

@@ -8,7 +8,7 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 from make_data import HERE, LATTICE
 
-from pyuq.calculator import UQCalculator
+from pyuq.evaluate.calculator import UQCalculator
 from pyuq.io import extxyz
 from pyuq.plotting import BLUE, GREY, ORANGE, figure
 

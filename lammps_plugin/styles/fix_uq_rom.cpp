@@ -13,7 +13,7 @@
 #include "atom.h"
 #include "comm.h"
 #include "error.h"
-#include "core/map/fused_members.h"
+#include "group.h"
 #include "domain.h"
 #include "force.h"
 #include "memory.h"

@@ -18,16 +18,16 @@ from pyuq.bnn.samplers import SGHMC, Draws, Dropout, Ensemble, LastLayer, Shallo
 from pyuq.bnn.target import Likelihood, NetworkTarget
 from pyuq.brief import brief
 from pyuq.errors import InputError
-from pyuq.io.files import check_folder, read_json, write_text
-from pyuq.io.structures import check_structures, expand, read_structures
-from pyuq.models.fit import (
+from pyuq.inference.fit import (
     RepulsionSettings,
     repetition_note,
     structure_hash,
     training_hash,
     training_record,
 )
-from pyuq.models.yace import repulsion_inside
+from pyuq.io.files import check_folder, read_json, write_text
+from pyuq.io.structures import check_structures, expand, read_structures
+from pyuq.potentials.yace import repulsion_inside
 from pyuq.settings import assign, check_name, choose, from_table, load_toml, positive
 
 SAMPLERS = {

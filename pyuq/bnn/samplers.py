@@ -43,8 +43,8 @@ from tqdm import tqdm
 
 from pyuq.brief import brief
 from pyuq.errors import InputError
+from pyuq.inference.posterior import Posterior
 from pyuq.io.files import read_tensors, write_tensors
-from pyuq.models.posterior import Posterior
 from pyuq.settings import not_negative, positive
 
 

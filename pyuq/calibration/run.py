@@ -13,16 +13,16 @@ from tqdm import tqdm
 import pyuq
 from pyuq import log
 from pyuq.brief import brief, html_table
-from pyuq.calculator import UQCalculator, force_deviations
 from pyuq.calibration.recalibration import Recalibration, Sample
 from pyuq.calibration.scores import LEVELS, Scores, coverage, reliability, scores
 from pyuq.errors import InputError
+from pyuq.evaluate.calculator import UQCalculator, force_deviations
+from pyuq.evaluate.evaluator import Evaluator
+from pyuq.inference.fit import HASH_DIGITS, joined_hash, structure_hash
+from pyuq.inference.readout_posterior import species_names
+from pyuq.inference.readout_sums import agree, my_share
 from pyuq.io.files import atomic_write, beside, read_metadata, require_folder, write_text
 from pyuq.io.structures import StructureFiles, check_structure, take
-from pyuq.models.evaluator import Evaluator
-from pyuq.models.fit import HASH_DIGITS, joined_hash, structure_hash
-from pyuq.models.readout_posterior import species_names
-from pyuq.models.readout_sums import agree, my_share
 
 UNITS = {"energy": "eV/atom", "force": "eV/Å", "virial": "eV/atom", "gradient": "eV/Å"}
 TITLES = {
@@ -96,7 +96,7 @@ def training_of(member: Evaluator) -> tuple[Path, str, frozenset[str]]:
     joined : str
         Hash of the whole set; empty where nothing is known.
     single : frozenset of str
-        What :func:`pyuq.models.fit.training_record` keeps of its structures; empty in older files.
+        What :func:`pyuq.inference.fit.training_record` keeps of its structures; empty in older files.
     """
     path = member.path
     for file in (path, path.with_suffix(".uq")):
@@ -431,7 +431,7 @@ def run_calibrate(
     Parameters
     ----------
     models : sequence of str or Path
-        As of :class:`pyuq.calculator.UQCalculator`; several are a committee.
+        As of :class:`pyuq.evaluate.calculator.UQCalculator`; several are a committee.
     data : sequence of str or Path
         Files of labelled structures that no model was trained on.
     elements : sequence of str

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 from ase import Atoms
 
-from pyuq.models.fit import FitResult
-from pyuq.models.readout_fit import ReadoutFit
+from pyuq.inference.fit import FitResult
+from pyuq.inference.readout_fit import ReadoutFit
 
 
 def energy_covariance(fit: FitResult | ReadoutFit, structures: Sequence[Atoms]) -> np.ndarray:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from pyuq.brief import brief
 from pyuq.errors import InputError
+from pyuq.inference.fit import FitSettings, RepulsionSettings, Solver, Weights
 from pyuq.inference.pops import UNCERTAINTIES
+from pyuq.inference.run_fit import FAMILIES, basis_from_table
 from pyuq.io.masses import refuse_wrong_masses
-from pyuq.models.fit import FitSettings, RepulsionSettings, Solver, Weights
-from pyuq.models.run_fit import FAMILIES, basis_from_table
 from pyuq.settings import (
     assign,
     check_elements,
@@ -211,7 +211,7 @@ class Stop:
         be wrong by more with a probability above ``1 - confidence``. The length of ∇_i σ_E is recalibrated by the
         errors of each new label, species by species.
     grade : float, optional
-        Extrapolation grade γ (:mod:`pyuq.models.maxvol`): the frame is also labelled when that of an atom is above.
+        Extrapolation grade γ (:mod:`pyuq.inference.maxvol`): the frame is also labelled when that of an atom is above.
     confidence : float
     memory : float
         Number of labels that the recalibration rests on: an error of the past counts for less with each new label, as

@@ -33,8 +33,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import cholesky, solve_triangular
 
 from pyuq.errors import InputError
+from pyuq.inference.regression import NormalEquations
 from pyuq.inference.rows import Reducer, RowBlock
-from pyuq.models.regression import NormalEquations
 
 FloatArray = NDArray[np.float64]
 

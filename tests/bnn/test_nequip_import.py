@@ -95,7 +95,7 @@ def test_imported_network_has_nequips_numbers(build, tmp_path, shape):
     expected = [oracle(model, atoms) for atoms in crystals()]
     write_network(tmp_path / "imported", *convert(model), {})
     file = read_network(tmp_path / "imported")
-    from pyuq.models.evaluator import Evaluator
+    from pyuq.evaluate.evaluator import Evaluator
 
     native = Evaluator(tmp_path / "imported")
     for atoms, (energy, forces, virial) in zip(crystals(), expected):

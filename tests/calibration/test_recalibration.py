@@ -12,14 +12,14 @@ import pytest
 from ase.build import bulk
 
 from pyuq import lmp
-from pyuq.calculator import UQCalculator, force_deviations
 from pyuq.calibration import Recalibration, Sample, StudentScale
 from pyuq.calibration.run import calibrate, collect, draw
 from pyuq.cli import main
+from pyuq.evaluate.calculator import UQCalculator, force_deviations
+from pyuq.evaluate.evaluator import Evaluator
+from pyuq.inference.posterior import PosteriorFile
 from pyuq.io import extxyz
 from pyuq.io.identity import hash_file
-from pyuq.models.evaluator import Evaluator
-from pyuq.models.posterior import PosteriorFile
 
 DATA = Path(__file__).parents[1] / "data"
 FACTOR, FLOOR = 3.0, {"Ag": 0.2, "I": 1.0}

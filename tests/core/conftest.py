@@ -9,7 +9,7 @@ from ase import Atoms
 from ase.build import bulk
 from synthetic import CASES, yace
 
-from pyuq.models.evaluator import Evaluator
+from pyuq.evaluate.evaluator import Evaluator
 
 NAMES = ("Al", "Si", "Cu")  # of the species of an MTP
 

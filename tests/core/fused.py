@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from pyuq import _core
-from pyuq.models.evaluator import Evaluator
+from pyuq.evaluate.evaluator import Evaluator
 
 
 def check_fused(evaluators: list[Evaluator], atoms, rows: bool = True) -> None:

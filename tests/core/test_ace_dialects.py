@@ -12,8 +12,8 @@ from hypothesis import given
 from synthetic import flow
 from test_readers import FUZZ, check_survival, damage, load
 
-from pyuq.models.coupling import clebsch_gordan
-from pyuq.models.evaluator import Evaluator
+from pyuq.evaluate.evaluator import Evaluator
+from pyuq.potentials.coupling import clebsch_gordan
 
 # Neighbours, n, l, lint of functions around A; names of neighbours are letters.
 FUNCTIONS = [

@@ -16,7 +16,7 @@ from scipy.spatial.transform import Rotation
 from synthetic import CASES, RADIALS
 
 from pyuq import _core
-from pyuq.models.evaluator import Evaluator
+from pyuq.evaluate.evaluator import Evaluator
 
 ROOT = Path(__file__).resolve().parents[2]
 

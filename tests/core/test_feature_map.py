@@ -10,7 +10,7 @@ import pytest
 from ase import Atoms
 
 from pyuq import _core
-from pyuq.models.evaluator import VOIGT
+from pyuq.evaluate.evaluator import VOIGT
 
 NINE = [(0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2), (1, 0), (2, 0), (2, 1)]
 
@@ -174,7 +174,7 @@ def test_order_and_translation_do_not_matter(evaluator, crystal, weights):
 SCRIPT = """
 import sys, numpy as np
 from ase.io import read
-from pyuq.models.evaluator import Evaluator
+from pyuq.evaluate.evaluator import Evaluator
 e, atoms = Evaluator(sys.argv[1], elements=sys.argv[4].split(",")), read(sys.argv[2])
 r = e.compute(atoms)
 view, owner = e.neighbors(atoms)

@@ -12,7 +12,7 @@ from fused import check_fused
 from scipy.linalg import qr
 
 from pyuq import _core
-from pyuq.models.evaluator import Evaluator
+from pyuq.evaluate.evaluator import Evaluator
 
 DATA = Path(__file__).resolve().parents[1] / "data/mtp"
 NAMES = ("Al", "Si")

@@ -11,7 +11,7 @@ from fused import check_fused
 from scipy.spatial.transform import Rotation
 
 from pyuq import _core
-from pyuq.models.evaluator import Evaluator
+from pyuq.evaluate.evaluator import Evaluator
 
 DATA = Path(__file__).resolve().parents[1] / "data/nep"
 

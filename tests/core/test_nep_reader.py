@@ -15,7 +15,7 @@ from synthetic import CASES, yace
 from test_readers import FUZZ, check_survival, damage, load
 
 from pyuq import _core
-from pyuq.models.evaluator import Evaluator
+from pyuq.evaluate.evaluator import Evaluator
 
 NEP_DATA = Path(__file__).resolve().parents[1] / "data/nep"
 SMALL = naive.nep_text(elements=("Ag", "I"), zbl="0.9 1.9", l_max="3 1 1", neurons=2)

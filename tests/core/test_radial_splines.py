@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from synthetic import yace
 
-from pyuq.models.evaluator import Evaluator
+from pyuq.evaluate.evaluator import Evaluator
 
 KINDS = {
     "ChebPow": {"radial": "ChebPow", "radparameter": 3.5},

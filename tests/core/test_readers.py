@@ -16,7 +16,7 @@ from safetensors.numpy import save
 from synthetic import CASES, yace
 
 from pyuq import _core
-from pyuq.models.evaluator import Evaluator
+from pyuq.evaluate.evaluator import Evaluator
 
 SMALL = {"elements": ("Cu",), "functions_per_rank": (2, 2, 1)}
 

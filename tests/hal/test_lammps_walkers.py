@@ -14,16 +14,16 @@ import pytest
 from fakes import EMTLabeller, make_inputs
 from test_loop import SpringLabeller, database, fixed_inputs
 
-from pyuq.calculator import UQCalculator
+from pyuq.evaluate.calculator import UQCalculator
+from pyuq.evaluate.evaluator import Evaluator
 from pyuq.hal import walker
 from pyuq.hal.loop import Loop
 from pyuq.hal.settings import load_settings
+from pyuq.inference.fit import fit
+from pyuq.inference.maxvol import add_active_set
 from pyuq.io import extxyz
 from pyuq.io.identity import hash_file
 from pyuq.lmp import mpirun
-from pyuq.models.evaluator import Evaluator
-from pyuq.models.fit import fit
-from pyuq.models.maxvol import add_active_set
 
 TOML = """
 name = "cu"

@@ -19,20 +19,20 @@ from ase.build import bulk
 from ase.geometry import find_mic
 from fakes import TOML, EMTLabeller, make_inputs, make_loop, walk
 
-from pyuq.calculator import UQCalculator
 from pyuq.calibration import ErrorScale, Recalibration, StudentScale
 from pyuq.cli import main
+from pyuq.evaluate.calculator import UQCalculator
 from pyuq.hal import walker
 from pyuq.hal.report import status
 from pyuq.hal.selection import diverse
 from pyuq.hal.settings import Settings, load_settings
 from pyuq.hal.state import STAGES
+from pyuq.inference.fit import FitSettings
+from pyuq.inference.posterior import PosteriorFile
 from pyuq.io import extxyz, files
 from pyuq.io.identity import hash_file
 from pyuq.jobs import NotRunError
 from pyuq.labels import FileLabeller, Waiting
-from pyuq.models.fit import FitSettings
-from pyuq.models.posterior import PosteriorFile
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -13,8 +13,8 @@ from pyuq.inference.leave_one_out import (
     scale_of,
 )
 from pyuq.inference.pops import Spread, pops, whitening
+from pyuq.inference.regression import BayesianRidge, NormalEquations, condition
 from pyuq.inference.rows import Reducer, RowBlock, RowStream, Weighted
-from pyuq.models.regression import BayesianRidge, NormalEquations, condition
 
 
 def block(k, X, y, group="", copies=1):

@@ -12,11 +12,11 @@ from safetensors.numpy import load, save
 
 from pyuq import _core
 from pyuq.bnn.architecture import Architecture, read_network, write_network
+from pyuq.inference.fit_state import FitState
+from pyuq.inference.posterior import PosteriorFile
+from pyuq.inference.regression import NormalEquations
 from pyuq.io.files import read_json, read_tensors, write_json, write_tensors
 from pyuq.io.identity import CHECKSUM, CHECKSUM_OF, RULE, hash_bytes
-from pyuq.models.fit_state import FitState
-from pyuq.models.posterior import PosteriorFile
-from pyuq.models.regression import NormalEquations
 from pyuq.srom.basis import Basis
 from pyuq.srom.ensemble import Ensemble
 from pyuq.srom.sampling import SubspaceSampler

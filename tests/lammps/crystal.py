@@ -14,9 +14,9 @@ from safetensors.numpy import save_file
 
 from pyuq import lmp as launcher
 from pyuq.bnn.architecture import COMMON, Architecture, write_network
-from pyuq.models.basis import ACEBasis
-from pyuq.models.evaluator import Evaluator
-from pyuq.models.yace import Repulsion, write_yace
+from pyuq.evaluate.evaluator import Evaluator
+from pyuq.potentials.basis import ACEBasis
+from pyuq.potentials.yace import Repulsion, write_yace
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 ELEMENTS = ("Al", "Si")

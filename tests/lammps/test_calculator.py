@@ -13,8 +13,8 @@ from ase.calculators.calculator import PropertyNotImplementedError
 from crystal import atoms as crystal
 from crystal import forces, positions, pressure_tensor, run
 
-from pyuq.calculator import UQCalculator
-from pyuq.models.posterior import PosteriorFile
+from pyuq.evaluate.calculator import UQCalculator
+from pyuq.inference.posterior import PosteriorFile
 
 NKTV2P = 1.6021765e6  # LAMMPS's eV/Å³ → bar in metal units
 MEASURE = """

@@ -12,7 +12,7 @@ from naive_nep import nep_text
 from safetensors.numpy import save
 from test_grades import structure
 
-from pyuq.models.evaluator import Evaluator
+from pyuq.evaluate.evaluator import Evaluator
 
 BBASIS = """species:
   - {{speciesblock: Al, ndensityi: 1, npoti: FinnisSinclair, parameters: [1, 1], {radial},

@@ -6,7 +6,7 @@ import shutil
 import pytest
 from crystal import atoms, run
 
-from pyuq.calculator import UQCalculator
+from pyuq.evaluate.calculator import UQCalculator
 
 PAIR = {
     "unknown element": (

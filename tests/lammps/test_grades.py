@@ -20,7 +20,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 from test_parallel import frame, from_file
 
-from pyuq.models.evaluator import Evaluator
+from pyuq.evaluate.evaluator import Evaluator
 
 
 def with_active_set(path: Path, seed: int) -> list[np.ndarray]:

@@ -6,7 +6,7 @@ import pytest
 from crystal import atoms, forces, mtp_text, positions, posterior_file, run, set_positions
 from naive_nep import nep_text
 
-from pyuq.calculator import UQCalculator
+from pyuq.evaluate.calculator import UQCalculator
 
 THERMO = "thermo_style custom step pe press\nthermo_modify format float %.16g\n"
 EQUAL = {"elements": ("Al", "Si"), "zbl": "0.8 1.8", "l_max": "4 1 1"}

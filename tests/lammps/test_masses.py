@@ -9,7 +9,7 @@ from ase.build import bulk, molecule
 from crystal import ELEMENTS, atoms, run
 from pyuq._core import check_masses
 
-from pyuq.calculator import UQCalculator
+from pyuq.evaluate.calculator import UQCalculator
 from pyuq.hal.settings import Labels
 from pyuq.io.lammps_data import read_data, write_data
 

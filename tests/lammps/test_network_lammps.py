@@ -21,10 +21,10 @@ from crystal import (
 from test_parallel import CELLS, OUTPUT, frame, from_file, thermo
 
 from pyuq.bnn.architecture import COMMON, join_networks, read_network, write_network
-from pyuq.calculator import UQCalculator
+from pyuq.evaluate.calculator import UQCalculator
+from pyuq.evaluate.evaluator import Evaluator
+from pyuq.inference.readout_posterior import PosteriorSettings, readout_posterior
 from pyuq.io.files import read_tensors, write_tensors
-from pyuq.models.evaluator import Evaluator
-from pyuq.models.readout_posterior import PosteriorSettings, readout_posterior
 
 FLAT = dict(size=(2, 2, 2), tilt=(1.3, -0.8, 0.9))
 

@@ -10,8 +10,8 @@ from crystal import ELEMENTS, atoms, forces, mpirun, positions, posterior_file, 
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from pyuq.models.basis import ACEBasis
-from pyuq.models.evaluator import Evaluator
+from pyuq.evaluate.evaluator import Evaluator
+from pyuq.potentials.basis import ACEBasis
 
 OUTPUT = """
 compute u all uq

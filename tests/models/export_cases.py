@@ -3,8 +3,8 @@
 
 import numpy as np
 
-from pyuq.models.basis import ACEBasis
-from pyuq.models.yace import Repulsion
+from pyuq.potentials.basis import ACEBasis
+from pyuq.potentials.yace import Repulsion
 
 # name: (basis, one-body energies, repulsion)
 CASES = {

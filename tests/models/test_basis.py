@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from naive_ace import values
 from scipy.spatial.transform import Rotation
 
-from pyuq.models.basis import ACEBasis
-from pyuq.models.coupling import clebsch_gordan, invariants
+from pyuq.potentials.basis import ACEBasis
+from pyuq.potentials.coupling import clebsch_gordan, invariants
 
 
 @pytest.mark.parametrize(("j1", "j2"), [(1, 1), (2, 1), (3, 2), (4, 4)])

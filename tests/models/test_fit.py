@@ -12,12 +12,9 @@ from ase.build import bulk
 from ase.calculators.lj import LennardJones
 
 from pyuq.cli import main, share_cores
-from pyuq.io import extxyz
-from pyuq.io.files import read_tensors, write_tensors
-from pyuq.models.basis import ACEBasis
-from pyuq.models.committee import Committee
-from pyuq.models.evaluator import Evaluator
-from pyuq.models.fit import (
+from pyuq.evaluate.committee import Committee
+from pyuq.evaluate.evaluator import Evaluator
+from pyuq.inference.fit import (
     FitSettings,
     RepulsionSettings,
     Solver,
@@ -26,11 +23,14 @@ from pyuq.models.fit import (
     fit,
     weighted_rows,
 )
-from pyuq.models.fit_state import FitState
-from pyuq.models.metrics import error_table, predict
-from pyuq.models.posterior import PosteriorFile
-from pyuq.models.regression import NormalEquations, condition
-from pyuq.models.run_fit import basis_from_table, repulsion_note, run_fit
+from pyuq.inference.fit_state import FitState
+from pyuq.inference.metrics import error_table, predict
+from pyuq.inference.posterior import PosteriorFile
+from pyuq.inference.regression import NormalEquations, condition
+from pyuq.inference.run_fit import basis_from_table, repulsion_note, run_fit
+from pyuq.io import extxyz
+from pyuq.io.files import read_tensors, write_tensors
+from pyuq.potentials.basis import ACEBasis
 
 BASIS = ACEBasis(("Ar",), 6.0, order=2, degree=(10, 4))
 SETTINGS = FitSettings(BASIS)

@@ -13,12 +13,10 @@ from ase import Atoms
 from ase.build import bulk
 
 from pyuq import lmp
-from pyuq.calculator import UQCalculator
 from pyuq.cli import main
-from pyuq.io import extxyz
-from pyuq.io.structures import read_structures
-from pyuq.models.evaluator import Evaluator
-from pyuq.models.maxvol import (
+from pyuq.evaluate.calculator import UQCalculator
+from pyuq.evaluate.evaluator import Evaluator
+from pyuq.inference.maxvol import (
     ActiveSet,
     add_active_set,
     flat_inverses,
@@ -26,7 +24,9 @@ from pyuq.models.maxvol import (
     select_active_sets,
     species_rows,
 )
-from pyuq.models.posterior import PosteriorFile
+from pyuq.inference.posterior import PosteriorFile
+from pyuq.io import extxyz
+from pyuq.io.structures import read_structures
 
 NEP = Path(__file__).resolve().parents[1] / "data" / "nep" / "agi.txt"
 TOL = 1e-3

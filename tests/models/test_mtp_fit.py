@@ -12,16 +12,16 @@ import pytest
 from ase.build import bulk
 from scipy.spatial.transform import Rotation
 
+from pyuq.evaluate.committee import Committee
+from pyuq.evaluate.evaluator import Evaluator
+from pyuq.inference.fit import FitSettings, Weights, fit
+from pyuq.inference.metrics import error_table, predict
+from pyuq.inference.mtp_radial import Objective, refine
+from pyuq.inference.posterior import PosteriorFile
+from pyuq.inference.run_fit import basis_from_table, run_fit
 from pyuq.io import extxyz
-from pyuq.models.committee import Committee
-from pyuq.models.evaluator import Evaluator
-from pyuq.models.fit import FitSettings, Weights, fit
-from pyuq.models.metrics import error_table, predict
-from pyuq.models.mtp import MTPBasis
-from pyuq.models.mtp_moments import moments
-from pyuq.models.mtp_radial import Objective, refine
-from pyuq.models.posterior import PosteriorFile
-from pyuq.models.run_fit import basis_from_table, run_fit
+from pyuq.potentials.mtp import MTPBasis
+from pyuq.potentials.mtp_moments import moments
 
 # Of potentials that the MLIP program writes: level: (basic moments, scalar moments)
 PUBLISHED = {

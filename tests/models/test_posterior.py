@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from pyuq.inference.posterior import PosteriorFile
+from pyuq.inference.regression import BayesianRidge, NormalEquations, condition
 from pyuq.io.identity import hash_bytes
-from pyuq.models.posterior import PosteriorFile
-from pyuq.models.regression import BayesianRidge, NormalEquations, condition
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +117,7 @@ class TestFile:
         """In other processes too: the order of a hash map of the writer's library would show there."""
         write = (
             "import sys, numpy as np\n"
-            "from pyuq.models.posterior import PosteriorFile\n"
+            "from pyuq.inference.posterior import PosteriorFile\n"
             "PosteriorFile(b'model', np.arange(2.0), ('Al',), np.eye(2)).write(sys.argv[1])\n"
         )
         files = [tmp_path / f"{k}.uq" for k in range(4)]

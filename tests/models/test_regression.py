@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 
-from pyuq.models.regression import (
+from pyuq.inference.regression import (
     ARDRegression,
     BayesianRidge,
     NormalEquations,

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from ase import Atoms
 
-from pyuq.models.basis import ACEBasis
-from pyuq.models.evaluator import Evaluator
-from pyuq.models.yace import (
+from pyuq.evaluate.evaluator import Evaluator
+from pyuq.potentials.basis import ACEBasis
+from pyuq.potentials.yace import (
     Repulsion,
     format_yace,
     repulsion_inside,

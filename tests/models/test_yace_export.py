@@ -15,8 +15,8 @@ from ase.io import read
 from export_cases import CASES, coefficients
 from naive_ace import energies
 
-from pyuq.models.evaluator import Evaluator
-from pyuq.models.yace import format_yace
+from pyuq.evaluate.evaluator import Evaluator
+from pyuq.potentials.yace import format_yace
 
 DATA = Path(__file__).resolve().parents[1] / "data" / "yace_export"
 WITHOUT_REPULSION = [name for name, case in CASES.items() if case[2] is None]

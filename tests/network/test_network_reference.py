@@ -12,8 +12,8 @@ import pytest
 from ase import Atoms
 
 from pyuq.bnn.architecture import COMMON, read_network, write_network
-from pyuq.models.committee import Committee
-from pyuq.models.evaluator import Evaluator
+from pyuq.evaluate.committee import Committee
+from pyuq.evaluate.evaluator import Evaluator
 
 DATA = Path(__file__).resolve().parents[1] / "data" / "network"
 
@@ -78,7 +78,7 @@ def test_rows_are_derivatives_of_the_features(reference, single):
 ENERGIES = """
 import json, sys
 from ase import Atoms
-from pyuq.models.evaluator import Evaluator
+from pyuq.evaluate.evaluator import Evaluator
 evaluator = Evaluator(sys.argv[1])
 rows = json.load(open(sys.argv[2]))
 keys = ("positions", "cell", "pbc")

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from pyuq.models.committee import Committee
-from pyuq.models.evaluator import Evaluator
+from pyuq.evaluate.committee import Committee
+from pyuq.evaluate.evaluator import Evaluator
 
 torch = pytest.importorskip("torch", reason="the twin needs torch: pip install pyuq[bnn]")
 

@@ -7,7 +7,7 @@ import ase.io
 import numpy as np
 import pytest
 
-from pyuq.models.evaluator import Evaluator
+from pyuq.evaluate.evaluator import Evaluator
 
 POTENTIALS = {
     "Cu-PBE-core-rep.ace": 6,

@@ -15,8 +15,8 @@ from test_mtp import REFERENCES as MTP
 from test_mtp import SPECIES
 from test_nep import FRAMES as NEP
 
+from pyuq.evaluate.evaluator import Evaluator
 from pyuq.labels.reference import LammpsReference
-from pyuq.models.evaluator import Evaluator
 
 CASES = [
     *(("ace", name) for name in ACE),

@@ -5,8 +5,8 @@ import ase.io
 import numpy as np
 import pytest
 
+from pyuq.evaluate.evaluator import Evaluator
 from pyuq.io.mlip import read_cfg
-from pyuq.models.evaluator import Evaluator
 
 SPECIES = {
     "multi": ("Au", "Ag", "Cu"),

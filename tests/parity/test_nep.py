@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 
-from pyuq.models.evaluator import Evaluator
+from pyuq.evaluate.evaluator import Evaluator
 
 FRAMES = {
     "Al_NEP3": 1,

@@ -6,7 +6,7 @@ import pytest
 
 from pyuq.hal.settings import Stop
 from pyuq.hal.triggers import energy_limit, learn_energies
-from pyuq.models.regression import NormalEquations, condition
+from pyuq.inference.regression import NormalEquations, condition
 
 pytestmark = pytest.mark.validate
 

@@ -20,7 +20,7 @@ from ase.data import atomic_numbers, covalent_radii
 from pyuq.brief import brief
 from pyuq.errors import InputError
 from pyuq.io.files import write_text
-from pyuq.models.basis import ACEBasis, Function
+from pyuq.potentials.basis import ACEBasis, Function
 from pyuq.settings import check_elements
 
 SPLINE_STEP = 0.001  # Å, of the radial tables that ML-PACE makes

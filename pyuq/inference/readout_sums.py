@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from pyuq.brief import brief
+from pyuq.evaluate.evaluator import Evaluator
+from pyuq.inference.fit import Weights, row_columns, structure_hash
+from pyuq.inference.posterior import Posterior
+from pyuq.inference.regression import NormalEquations
 from pyuq.inference.rows import RowBlock, RowStream, Weighted
 from pyuq.io.files import read_tensors, write_tensors
 from pyuq.io.structures import StructureFiles, check_structure, group_of, take
-from pyuq.models.evaluator import Evaluator
-from pyuq.models.fit import Weights, row_columns, structure_hash
-from pyuq.models.posterior import Posterior
-from pyuq.models.regression import NormalEquations
 
 FloatArray = NDArray[np.float64]
 

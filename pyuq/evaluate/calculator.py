@@ -20,9 +20,9 @@ from ase.calculators.calculator import Calculator, all_changes
 from pyuq.brief import brief
 from pyuq.calibration import Recalibration
 from pyuq.errors import InputError
+from pyuq.evaluate.committee import Committee, Members
+from pyuq.evaluate.evaluator import Evaluator
 from pyuq.io.masses import refuse_wrong_masses
-from pyuq.models.committee import Committee, Members
-from pyuq.models.evaluator import Evaluator
 
 _BLOCK = 512  # rows whose variances are made at a time
 

@@ -7,7 +7,7 @@ of correlation order ν is
 .. math:: B = \sum_m \tilde c_{m_1 \dots m_\nu}\, \mathrm{Re} \prod_{t=1}^{\nu} A_{\mu_t n_t l_t m_t}.
 
 There is one for each multiset of :math:`(\mu_t, n_t, l_t)` with even Σl (reflections) and each independent
-coupling of its angular momenta to zero (rotations), see :mod:`pyuq.models.coupling`. Y are complex harmonics
+coupling of its angular momenta to zero (rotations), see :mod:`pyuq.potentials.coupling`. Y are complex harmonics
 with the Condon-Shortley phase, scaled by √4π, so that Y_00 = 1. ChebExpCos, for example, with x = r/cutoff, is
 
 .. math:: g_1 = \tfrac12(1 + \cos \pi x), \quad g_k = \tfrac12\,[1 - T_{k-1}(y)]\,g_1, \quad
@@ -28,7 +28,7 @@ import numpy as np
 
 from pyuq.brief import brief
 from pyuq.errors import InputError
-from pyuq.models.coupling import invariants
+from pyuq.potentials.coupling import invariants
 
 PER_ORDER = ("degree", "n_weight", "l_weight", "nmax", "lmax")
 TOLERANCE = 1e-9  # of comparisons of degrees
@@ -255,8 +255,8 @@ class ACEBasis:
         return (1.0 + self.degrees()) ** (-2.0 * smoothness)
 
     def text(self, weights, one_body: Mapping[str, float], repulsion) -> str:
-        """Text of the ``.yace`` file, see :func:`pyuq.models.yace.format_yace`; weights None: all one."""
-        from pyuq.models.yace import format_yace
+        """Text of the ``.yace`` file, see :func:`pyuq.potentials.yace.format_yace`; weights None: all one."""
+        from pyuq.potentials.yace import format_yace
 
         return format_yace(self, weights, one_body, repulsion)
 

@@ -27,9 +27,9 @@ from tqdm import tqdm
 
 from pyuq import _core
 from pyuq.brief import brief
-from pyuq.models.evaluator import VOIGT, Evaluator
-from pyuq.models.mtp import FloatArray, MTPBasis
-from pyuq.models.regression import NormalEquations
+from pyuq.evaluate.evaluator import VOIGT, Evaluator
+from pyuq.inference.regression import NormalEquations
+from pyuq.potentials.mtp import FloatArray, MTPBasis
 
 RIDGE = 1e-10  # ρ, in units of the diagonal of the Gram matrix at the first guess
 JITTER = 1e-14  # keeps the factorisation alive where a function vanishes on all structures
@@ -76,7 +76,7 @@ class Objective:
         return loss + self.penalty @ weights**2, gradient
 
     def _normal(self, evaluator: Evaluator) -> NormalEquations:
-        from pyuq.models.fit import weighted_rows
+        from pyuq.inference.fit import weighted_rows
 
         normal = NormalEquations(self.basis.nfunctions)
         for atoms, neighbors in zip(self.structures, self.neighbors, strict=True):
@@ -102,7 +102,7 @@ class Objective:
         weights: FloatArray,
     ) -> tuple[float, FloatArray]:
         """Loss of one structure and its gradient at fixed readout weights."""
-        from pyuq.models.fit import row_weights
+        from pyuq.inference.fit import row_weights
 
         energy_weight, force_weights, virial_weight = row_weights(atoms, self.settings)
         label, result = atoms.calc.results, evaluator.model.evaluate(view, weights)

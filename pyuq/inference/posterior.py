@@ -253,7 +253,7 @@ class PosteriorFile:
     provenance : dict
         Free-form record of how the fit was made (JSON types).
     active_inverse : (Σ_z F_z²,) or None
-        Inverses of the active sets of all species, see :mod:`pyuq.models.maxvol`.
+        Inverses of the active sets of all species, see :mod:`pyuq.inference.maxvol`.
     uncertainty : str
         What the covariance is: ``pops`` or ``bayes`` (:mod:`pyuq.inference.pops`); of files that do not say it,
         ``bayes``.

@@ -13,11 +13,7 @@ from ase import Atoms
 from pyuq import log
 from pyuq.brief import brief
 from pyuq.errors import InputError
-from pyuq.inference.pops import ERROR_BARS, UNCERTAINTIES
-from pyuq.io.files import atomic_write, check_folder, write_text
-from pyuq.io.structures import expand, group_of, read_structures
-from pyuq.models.basis import ACEBasis
-from pyuq.models.fit import (
+from pyuq.inference.fit import (
     FitResult,
     FitSettings,
     RepulsionSettings,
@@ -28,12 +24,16 @@ from pyuq.models.fit import (
     repetition_note,
     structure_hash,
 )
-from pyuq.models.fit_state import FitState
-from pyuq.models.maxvol import describe, flat_inverses, select_active_sets
-from pyuq.models.metrics import Predictions, error_table, format_table, predict
-from pyuq.models.mtp import MTPBasis
-from pyuq.models.posterior import refuse_other_owner
-from pyuq.models.yace import shortest_distances
+from pyuq.inference.fit_state import FitState
+from pyuq.inference.maxvol import describe, flat_inverses, select_active_sets
+from pyuq.inference.metrics import Predictions, error_table, format_table, predict
+from pyuq.inference.pops import ERROR_BARS, UNCERTAINTIES
+from pyuq.inference.posterior import refuse_other_owner
+from pyuq.io.files import atomic_write, check_folder, write_text
+from pyuq.io.structures import expand, group_of, read_structures
+from pyuq.potentials.basis import ACEBasis
+from pyuq.potentials.mtp import MTPBasis
+from pyuq.potentials.yace import shortest_distances
 from pyuq.settings import assign, check_name, choose, from_table, load_toml
 
 FAMILIES = ("ace", "mtp")
@@ -49,7 +49,7 @@ class FitFile:
     train : tuple of str
         Files of labelled structures, relative to the TOML file; ``${NAME:-default}`` is expanded.
     basis : dict
-        Parameters of :class:`pyuq.models.basis.ACEBasis` or :class:`pyuq.models.mtp.MTPBasis`.
+        Parameters of :class:`pyuq.potentials.basis.ACEBasis` or :class:`pyuq.potentials.mtp.MTPBasis`.
     test : tuple of str
         Files that are only predicted.
     name : str
@@ -59,9 +59,9 @@ class FitFile:
     family : str
         ``ace`` or ``mtp``.
     active_set : bool
-        Also choose the active set of the extrapolation grade, :mod:`pyuq.models.maxvol`.
+        Also choose the active set of the extrapolation grade, :mod:`pyuq.inference.maxvol`.
     weights, groups, solver, repulsion, one_body, max_force, uncertainty
-        See :class:`pyuq.models.fit.FitSettings`.
+        See :class:`pyuq.inference.fit.FitSettings`.
     """
 
     train: tuple[str, ...]
@@ -103,7 +103,7 @@ class FitFile:
 @brief()
 @dataclass(frozen=True)
 class BasisTable:
-    """TOML form of :class:`pyuq.models.basis.ACEBasis`; pairs of elements read "Al-Si"."""
+    """TOML form of :class:`pyuq.potentials.basis.ACEBasis`; pairs of elements read "Al-Si"."""
 
     elements: tuple[str, ...]
     cutoff: float | dict[str, float]
@@ -122,7 +122,7 @@ class BasisTable:
 @brief()
 @dataclass(frozen=True)
 class MTPTable:
-    """TOML form of :class:`pyuq.models.mtp.MTPBasis`."""
+    """TOML form of :class:`pyuq.potentials.mtp.MTPBasis`."""
 
     elements: tuple[str, ...]
     cutoff: float

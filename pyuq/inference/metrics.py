@@ -8,9 +8,9 @@ import numpy as np
 from ase import Atoms
 
 from pyuq.brief import brief
+from pyuq.inference.fit import FitResult
+from pyuq.inference.readout_fit import ReadoutFit
 from pyuq.io.structures import group_of
-from pyuq.models.fit import FitResult
-from pyuq.models.readout_fit import ReadoutFit
 
 
 @brief()

@@ -41,8 +41,8 @@ from scipy.optimize import brentq
 
 from pyuq.brief import brief
 from pyuq.errors import InputError
+from pyuq.inference.posterior import FloatArray, Posterior, weighted
 from pyuq.io.files import read_tensors, write_tensors
-from pyuq.models.posterior import FloatArray, Posterior, weighted
 
 _EPS = np.finfo(float).eps
 

@@ -11,20 +11,20 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from pyuq.brief import brief
+from pyuq.evaluate.committee import Committee, prediction
+from pyuq.evaluate.evaluator import Evaluator
+from pyuq.inference.fit import Weights, structure_hash, training_hash, training_record
 from pyuq.inference.pops import UNCERTAINTIES, Pops, pops, whitening
-from pyuq.io.structures import check_structures
-from pyuq.models.committee import Committee, prediction
-from pyuq.models.evaluator import Evaluator
-from pyuq.models.fit import Weights, structure_hash, training_hash, training_record
-from pyuq.models.posterior import Posterior
-from pyuq.models.readout_posterior import (
+from pyuq.inference.posterior import Posterior
+from pyuq.inference.readout_posterior import (
     PosteriorSettings,
     ReadoutPosterior,
     find_noise,
     native_evaluator,
 )
-from pyuq.models.readout_sums import Components, blocks, row_stream, weighed
-from pyuq.models.regression import condition
+from pyuq.inference.readout_sums import Components, blocks, row_stream, weighed
+from pyuq.inference.regression import condition
+from pyuq.io.structures import check_structures
 from pyuq.settings import choose
 
 FloatArray = NDArray[np.float64]
@@ -46,7 +46,7 @@ class ReadoutFitSettings:
     max_force : float
         Force components above are left out, eV/Å.
     uncertainty : {"pops", "bayes"}
-        See :class:`pyuq.models.fit.FitSettings`.
+        See :class:`pyuq.inference.fit.FitSettings`.
     """
 
     path: Path
@@ -64,7 +64,7 @@ class ReadoutFitSettings:
 class ReadoutFit:
     """Mean and covariance of a refitted readout, with what exact updates need.
 
-    It has the methods of :class:`pyuq.models.fit.FitResult`, so that either can drive active learning.
+    It has the methods of :class:`pyuq.inference.fit.FitResult`, so that either can drive active learning.
 
     Attributes
     ----------
@@ -105,7 +105,7 @@ class ReadoutFit:
     def update(self, structures: Sequence[Atoms]) -> "ReadoutFit":
         """Take in further structures at the same noise and prior, without the old rows.
 
-        Mean and exact posterior are those of all structures; of the box see :meth:`pyuq.models.fit.FitResult.update`.
+        Mean and exact posterior are those of all structures; of the box see :meth:`pyuq.inference.fit.FitResult.update`.
         """
         structures = list(structures)
         check_structures(structures, self.features.elements)

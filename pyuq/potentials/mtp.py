@@ -5,9 +5,9 @@ r"""Moment tensor potentials as a basis for linear fits, and as ``.mtp`` text.
           f_\mu^{zz'}(r) = s\,(r - r_c)^2 \sum_k c^{zz'}_{\mu k}\, T_k(x), \quad
           x = \frac{2r - r_{\min} - r_c}{r_c - r_{\min}},
 
-with the scalar moments :math:`B_n` of a level (:mod:`pyuq.models.mtp_moments`). The energy is linear in the
+with the scalar moments :math:`B_n` of a level (:mod:`pyuq.potentials.mtp_moments`). The energy is linear in the
 species constants e and the coefficients ξ, which the regression finds; the radial coefficients c come before,
-see :mod:`pyuq.models.mtp_radial`.
+see :mod:`pyuq.inference.mtp_radial`.
 """
 
 import tempfile
@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 
 from pyuq.brief import brief
 from pyuq.errors import InputError
-from pyuq.models.evaluator import Evaluator
-from pyuq.models.mtp_moments import Moments, moments
-from pyuq.models.yace import shortest_distances
+from pyuq.evaluate.evaluator import Evaluator
+from pyuq.potentials.mtp_moments import Moments, moments
+from pyuq.potentials.yace import shortest_distances
 
 FloatArray = NDArray[np.float64]
 

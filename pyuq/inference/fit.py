@@ -16,21 +16,21 @@ from ase import Atoms
 import pyuq
 from pyuq.brief import brief, html_table
 from pyuq.errors import InputError
+from pyuq.evaluate.committee import Committee, prediction
+from pyuq.evaluate.evaluator import Evaluator
+from pyuq.inference.fit_state import FitState
 from pyuq.inference.leave_one_out import LeaveOneOut, leave_groups_out, leave_out
+from pyuq.inference.mtp_radial import refine
 from pyuq.inference.pops import UNCERTAINTIES, Pops, Spread, pops, whitening
+from pyuq.inference.posterior import Posterior, PosteriorFile
+from pyuq.inference.regression import ARDRegression, BayesianRidge, Conditioning, NormalEquations
 from pyuq.inference.rows import BUDGET, Reducer, RowBlock, RowStream
 from pyuq.io.files import write_text
 from pyuq.io.identity import hash_bytes
 from pyuq.io.structures import check_structures, group_of
-from pyuq.models.basis import ACEBasis
-from pyuq.models.committee import Committee, prediction
-from pyuq.models.evaluator import Evaluator
-from pyuq.models.fit_state import FitState
-from pyuq.models.mtp import MTPBasis
-from pyuq.models.mtp_radial import refine
-from pyuq.models.posterior import Posterior, PosteriorFile
-from pyuq.models.regression import ARDRegression, BayesianRidge, Conditioning, NormalEquations
-from pyuq.models.yace import Repulsion, repulsion_inside, shortest_distances
+from pyuq.potentials.basis import ACEBasis
+from pyuq.potentials.mtp import MTPBasis
+from pyuq.potentials.yace import Repulsion, repulsion_inside, shortest_distances
 from pyuq.settings import choose, limits, not_negative
 
 SOLVERS = ("ridge", "ard")
@@ -108,7 +108,7 @@ class Solver:
 @brief()
 @dataclass(frozen=True)
 class RepulsionSettings:
-    """Short-range repulsion inside the data, see :class:`pyuq.models.yace.Repulsion`; not of MTP."""
+    """Short-range repulsion inside the data, see :class:`pyuq.potentials.yace.Repulsion`; not of MTP."""
 
     zbl: bool = True
     margin: float = 0.1
@@ -254,7 +254,7 @@ def few_data_note(structures: int, rows: int, effective: float) -> str:
     structures, rows : int
         That taught.
     effective : float
-        Number of weights that they determine, see :class:`pyuq.models.regression.Conditioning`.
+        Number of weights that they determine, see :class:`pyuq.inference.regression.Conditioning`.
     """
     found = []
     if structures < FEW:
@@ -430,7 +430,7 @@ class FitResult:
         folder : str or Path
         name : str
         active_inverse : ndarray, optional
-            See :func:`pyuq.models.maxvol.flat_inverses`.
+            See :func:`pyuq.inference.maxvol.flat_inverses`.
 
         Returns
         -------

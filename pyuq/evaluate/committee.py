@@ -15,7 +15,7 @@ import numpy as np
 from ase import Atoms
 
 from pyuq import _core
-from pyuq.models.evaluator import VOIGT, Evaluator, fold, neighbor_view
+from pyuq.evaluate.evaluator import VOIGT, Evaluator, fold, neighbor_view
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Old names of modules give the new ones, with a warning."""
+
+import importlib
+import sys
+
+import pytest
+
+from pyuq import _moved
+
+
+@pytest.mark.parametrize("old", sorted(_moved.MOVED))
+def test_old_names_lead_to_the_new_ones(old):
+    sys.modules.pop(old, None)
+    with pytest.warns(DeprecationWarning, match=_moved.MOVED[old]):
+        module = importlib.import_module(old)
+    new = importlib.import_module(_moved.MOVED[old])
+    public = [name for name in vars(new) if not name.startswith("_")]
+    assert public
+    assert all(getattr(module, name) is getattr(new, name) for name in public)
+
+
+def test_other_names_are_not_found():
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module("pyuq.models.nothing")
