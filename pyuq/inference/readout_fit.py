@@ -105,7 +105,8 @@ class ReadoutFit:
     def update(self, structures: Sequence[Atoms]) -> "ReadoutFit":
         """Take in further structures at the same noise and prior, without the old rows.
 
-        Mean and exact posterior are those of all structures; of the box see :meth:`pyuq.inference.fit.FitResult.update`.
+        Mean and exact posterior are those of all structures; of the box see
+        :meth:`pyuq.inference.fit.FitResult.update`.
         """
         structures = list(structures)
         check_structures(structures, self.features.elements)
