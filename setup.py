@@ -110,7 +110,7 @@ bindings = cythonize(
         Extension(
             f"pyuq._{name}",
             [f"cython/{name}.pyx"],
-            include_dirs=[numpy.get_include(), "lammps_plugin/core"],
+            include_dirs=[numpy.get_include(), "lammps_plugin"],
             define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
             extra_compile_args=["-std=c++17", "-O3", "-fvisibility=hidden"],
             language="c++",

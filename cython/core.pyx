@@ -14,7 +14,7 @@ from libcpp.utility cimport move
 from libcpp.vector cimport vector
 
 
-cdef extern from "simd/dispatch.h" namespace "uq":
+cdef extern from "core/simd/dispatch.h" namespace "uq":
     cdef enum class SimdLevel:
         pass
 
@@ -22,7 +22,7 @@ cdef extern from "simd/dispatch.h" namespace "uq":
     const char *simd_name(SimdLevel level)
 
 
-cdef extern from "parallel/exchange.h" namespace "uq":
+cdef extern from "core/parallel/exchange.h" namespace "uq":
     cdef cppclass Exchange:
         pass
 
@@ -30,7 +30,7 @@ cdef extern from "parallel/exchange.h" namespace "uq":
         IndexExchange(int ntotal, const int *owner)
 
 
-cdef extern from "geometry/periodic_list.h" namespace "uq":
+cdef extern from "core/geometry/periodic_list.h" namespace "uq":
     cdef cppclass PeriodicList:
         PeriodicList(size_t natoms, const double *positions, const double *cell, size_t npairs,
                      const uint64_t *i, const uint64_t *j, const int32_t *shifts) except +
@@ -40,7 +40,7 @@ cdef extern from "geometry/periodic_list.h" namespace "uq":
         const vector[int] &indices()
 
 
-cdef extern from "geometry/neighbors.h" namespace "uq":
+cdef extern from "core/geometry/neighbors.h" namespace "uq":
     cdef struct Neighbors:
         int ntotal
         const double *x
@@ -53,7 +53,7 @@ cdef extern from "geometry/neighbors.h" namespace "uq":
         Exchange *exchange
 
 
-cdef extern from "map/feature_map.h" namespace "uq":
+cdef extern from "core/map/feature_map.h" namespace "uq":
     cdef struct Cotangent:
         const double *shared
         const double *per_atom
@@ -95,7 +95,7 @@ cdef extern from "map/feature_map.h" namespace "uq":
             const Neighbors &nb, State &state, int nowners, const int *owner, double *rows) except + nogil
 
 
-cdef extern from "families/mtp/mtp.h" namespace "uq::mtp":
+cdef extern from "core/families/mtp/mtp.h" namespace "uq::mtp":
     cdef cppclass Mtp:
         const vector[double] &radial()
         void radial_gradient(const Neighbors &nb, const double *weights, double energy_weight,
@@ -104,7 +104,7 @@ cdef extern from "families/mtp/mtp.h" namespace "uq::mtp":
     const Mtp &as_mtp(const FeatureMap &map) except +
 
 
-cdef extern from "posterior/readout.h" namespace "uq":
+cdef extern from "core/posterior/readout.h" namespace "uq":
     cdef cppclass Readout:
         Readout()
         Readout(vector[double] mean)
@@ -119,7 +119,7 @@ cdef extern from "posterior/readout.h" namespace "uq":
                        double *var) except + nogil
 
 
-cdef extern from "model/model.h" namespace "uq":
+cdef extern from "core/model/model.h" namespace "uq":
     cdef enum class Radial:
         Automatic
         Direct
@@ -162,7 +162,7 @@ cdef extern from "model/model.h" namespace "uq":
     CModel fuse_models "uq::fuse"(const vector[const CModel *] &models) except +
 
 
-cdef extern from "math/elements.h" namespace "uq":
+cdef extern from "core/math/elements.h" namespace "uq":
     cdef struct MassCheck:
         string message
         cbool wrong
@@ -500,7 +500,7 @@ cdef class Model:
         nb : NeighborView
         weights : array_like, shape (M,), optional
             Readout weights; default: the mean.
-        fixed : float
+        baseline : float
             Weight of the part without readout.
         per_atom_weights : array_like, shape (c, max_features), optional
             Weights of each centre instead of common ones.
@@ -519,7 +519,7 @@ cdef class Model:
         cdef Cotangent cotangent
         cdef Result result
         cotangent.shared = cotangent.per_atom = NULL
-        cotangent.baseline = fixed
+        cotangent.baseline = baseline
         if per_atom_weights is None:
             w = self.weights if weights is None else as_doubles(weights, (m,), "weights")
             cotangent.shared = &w[0] if m else NULL
@@ -553,7 +553,7 @@ cdef class Model:
             "virials": virials,
         }
 
-    def backward(self, NeighborView nb, weights, fixed):
+    def backward(self, NeighborView nb, weights, baseline):
         """Energies and forces of several sets of readout weights from one pass over the geometry.
 
         Parameters
@@ -561,7 +561,7 @@ cdef class Model:
         nb : NeighborView
         weights : array_like, shape (k, M)
             Readout weights.
-        fixed : array_like, shape (k,)
+        baseline : array_like, shape (k,)
             Weights of the part without readout.
 
         Returns
@@ -572,7 +572,7 @@ cdef class Model:
             eV/Å; ghosts are not folded back.
         """
         cdef const double[:, ::1] w = as_doubles(weights, (-1, self.nreadout), "weights")
-        cdef const double[::1] e0 = as_doubles(fixed, (w.shape[0],), "fixed")
+        cdef const double[::1] e0 = as_doubles(baseline, (w.shape[0],), "baseline")
         cdef int s, k = w.shape[0], n = nb.view.ntotal
         energies, forces = np.zeros(k), np.zeros((k, n, 3))
         cdef double[:, :, ::1] forces_view = forces
@@ -808,7 +808,7 @@ def fuse(models):
     return None if fused.map == NULL else fused
 
 
-cdef extern from "parallel/reducer.h" namespace "uq":
+cdef extern from "core/parallel/reducer.h" namespace "uq":
     cdef cppclass Reducer:
         pass
 
@@ -816,7 +816,7 @@ cdef extern from "parallel/reducer.h" namespace "uq":
         NoReducer()
 
 
-cdef extern from "committee/committee.h" namespace "uq":
+cdef extern from "core/committee/committee.h" namespace "uq":
     cdef cppclass CCommittee "uq::Committee":
         CCommittee(vector[shared_ptr[CModel]] members) except +
         double sigma()
@@ -827,17 +827,17 @@ cdef extern from "committee/committee.h" namespace "uq":
         cbool has_noise()
 
 
-cdef extern from "committee/atomic_uncertainty.h" namespace "uq":
+cdef extern from "core/committee/atomic_uncertainty.h" namespace "uq":
     cdef cppclass PerAtom "uq::AtomicUncertainty::PerAtom":
         double *sigma
         double *grades
 
 
-cdef extern from "map/evaluator.h" namespace "uq":
+cdef extern from "core/map/evaluator.h" namespace "uq":
     const int KEEP "uq::Evaluator::KEEP"
 
 
-cdef extern from "committee/engine.h" namespace "uq":
+cdef extern from "core/committee/engine.h" namespace "uq":
     cdef enum PassKind "uq::Engine::Pass::Kind":
         SIGMA "uq::Engine::Pass::SIGMA"
 

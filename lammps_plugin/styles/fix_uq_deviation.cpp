@@ -10,8 +10,8 @@
 
 #include "atom.h"
 #include "comm.h"
-#include "error.h"
 #include "domain.h"
+#include "error.h"
 #include "memory.h"
 #include "update.h"
 

@@ -17,8 +17,8 @@
 
 #include "atom.h"
 #include "comm.h"
-#include "error.h"
 #include "domain.h"
+#include "error.h"
 #include "force.h"
 #include "update.h"
 #include "utils.h"

@@ -12,10 +12,10 @@
 
 #include "atom.h"
 #include "comm.h"
-#include "error.h"
-#include "group.h"
 #include "domain.h"
+#include "error.h"
 #include "force.h"
+#include "group.h"
 #include "memory.h"
 #include "modify.h"
 #include "update.h"
@@ -23,8 +23,9 @@
 
 #include "uq_arguments.h"
 
-#include "error.h"
+#include "core/error.h"
 #include "core/formats/sha256.h"
+#include "error.h"
 
 #include <algorithm>
 #include <cmath>

@@ -201,13 +201,13 @@ class Evaluator:
         view = neighbor_view(atoms, self.elements, self.model.cutoff)
         return view, view.owner
 
-    def compute(self, atoms: Atoms, weights=None, fixed: float = 1.0) -> dict:
+    def compute(self, atoms: Atoms, weights=None, baseline: float = 1.0) -> dict:
         """Energy (eV), atomic energies (N,), forces (N, 3) in eV/Å, virial (6,) in eV.
 
         The virial is Σ r ⊗ f in the order xx yy zz yz xz xy; stress is -virial / volume.
         """
         view, owner = self.neighbors(atoms)
-        result = self.model.evaluate(view, weights, fixed)
+        result = self.model.evaluate(view, weights, baseline)
         return {
             "energy": result["energy"],
             "energies": result["energies"][: len(atoms)],

@@ -15,7 +15,7 @@ def check_fused(evaluators: list[Evaluator], atoms, rows: bool = True) -> None:
     assert fused is not None
     view, owner = evaluators[0].neighbors(atoms)
     single = [model.evaluate(view) for model in models]
-    together = fused.evaluate(view, fixed=float(len(models)))
+    together = fused.evaluate(view, baseline=float(len(models)))
     for key, value in together.items():
         wanted = sum(result[key] for result in single)
         np.testing.assert_allclose(

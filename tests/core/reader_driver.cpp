@@ -4,7 +4,7 @@
 // sanitizers. Prints how many were read and how many refused; an error other than uq::Error, or one
 // that does not name its file, is printed and counts as a fault.
 
-#include "error.h"
+#include "core/error.h"
 #include "exchange.h"
 #include "model.h"
 

@@ -127,8 +127,8 @@ def test_rows_of_a_fit(evaluator, crystal, weights):
 
 def test_two_passes_equal_the_fused_one(evaluator, crystal, weights):
     view, _ = evaluator.neighbors(crystal(evaluator.elements))
-    fused = evaluator.model.evaluate(view, weights, fixed=0.7)
-    split = evaluator.model.evaluate(view, weights, fixed=0.7, two_pass=True)
+    fused = evaluator.model.evaluate(view, weights, baseline=0.7)
+    split = evaluator.model.evaluate(view, weights, baseline=0.7, two_pass=True)
     for key, value in fused.items():
         close(split[key], value, 1e-12, key)
 

@@ -80,8 +80,8 @@ def test_two_passes_with_more_moments_than_are_kept(tmp_path, crystal):
     path.write_text(naive.mtp_text(species=1, degrees=(8, 6, 4, 2), nproducts=300, rmax=3.5))
     evaluator = Evaluator(path, elements=["Al"])
     view, _ = evaluator.neighbors(crystal(["Al"], n=8))
-    fused = evaluator.model.evaluate(view, fixed=0.7)
-    split = evaluator.model.evaluate(view, fixed=0.7, two_pass=True)
+    fused = evaluator.model.evaluate(view, baseline=0.7)
+    split = evaluator.model.evaluate(view, baseline=0.7, two_pass=True)
     for key, value in fused.items():
         close(split[key], value, 1e-12, key)
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-#include "committee/atomic_uncertainty.h"
+#include "core/committee/atomic_uncertainty.h"
 
-#include "error.h"
-#include "math/matrix.h"
+#include "core/error.h"
+#include "core/math/matrix.h"
 
 #include <algorithm>
 #include <cmath>

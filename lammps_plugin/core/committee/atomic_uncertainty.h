@@ -10,11 +10,11 @@
 #ifndef UQ_LOCAL_H
 #define UQ_LOCAL_H
 
-#include "committee/committee.h"
-#include "map/evaluator.h"
-#include "map/fused_members.h"
-#include "parallel/threads.h"
-#include "posterior/projection.h"
+#include "core/committee/committee.h"
+#include "core/map/evaluator.h"
+#include "core/map/fused_members.h"
+#include "core/parallel/threads.h"
+#include "core/posterior/projection.h"
 
 #include <memory>
 #include <vector>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-#include "committee/committee.h"
+#include "core/committee/committee.h"
 
-#include "error.h"
+#include "core/error.h"
 
 #include <algorithm>
 #include <cmath>

@@ -11,7 +11,7 @@
 #ifndef UQ_COMMITTEE_H
 #define UQ_COMMITTEE_H
 
-#include "model/model.h"
+#include "core/model/model.h"
 
 #include <cmath>
 #include <memory>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-#include "committee/engine.h"
+#include "core/committee/engine.h"
 
 #include <algorithm>
 #include <cmath>

@@ -9,12 +9,12 @@
 #ifndef UQ_ENGINE_H
 #define UQ_ENGINE_H
 
-#include "committee/atomic_uncertainty.h"
-#include "committee/committee.h"
-#include "map/evaluator.h"
-#include "map/fused_members.h"
-#include "parallel/reducer.h"
-#include "parallel/threads.h"
+#include "core/committee/atomic_uncertainty.h"
+#include "core/committee/committee.h"
+#include "core/map/evaluator.h"
+#include "core/map/fused_members.h"
+#include "core/parallel/reducer.h"
+#include "core/parallel/threads.h"
 
 #include <memory>
 #include <vector>

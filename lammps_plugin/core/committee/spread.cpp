@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-#include "committee/spread.h"
+#include "core/committee/spread.h"
 
 #include <cmath>
 

@@ -2,8 +2,8 @@
 // The legacy plain-text .ace format: keys and numbers in a fixed order, one bond block for each
 // pair of elements.
 
-#include "families/ace/parameters.h"
-#include "formats/text.h"
+#include "core/families/ace/parameters.h"
+#include "core/formats/text.h"
 
 #include <cmath>
 

@@ -5,9 +5,9 @@
 // R. Drautz, Phys. Rev. B 99, 014104 (2019); Y. Lysogorskiy et al., npj Comput. Mater. 7, 97
 // (2021).
 
-#include "formats/text.h"
-#include "formats/yace.h"
-#include "math/clebsch_gordan.h"
+#include "core/formats/text.h"
+#include "core/formats/yace.h"
+#include "core/math/clebsch_gordan.h"
 
 #include <algorithm>
 #include <cmath>

@@ -2,9 +2,9 @@
 // Reader of moment tensor potentials in the format of MLIP: `key = value` with nested lists in
 // braces, a table of radial coefficients, and in .almtp files a binary active set behind the text.
 
-#include "error.h"
-#include "families/mtp/parameters.h"
-#include "formats/text.h"
+#include "core/error.h"
+#include "core/families/mtp/parameters.h"
+#include "core/formats/text.h"
 
 #include <algorithm>
 #include <cmath>

@@ -2,11 +2,11 @@
 // The nep.txt of GPUMD and NEP_CPU: a keyword on each of the first lines, then one number on each
 // line. Versions differ in the header only; what the present ones no longer write is read too.
 
-#include "families/nep/parameters.h"
+#include "core/families/nep/parameters.h"
 
-#include "error.h"
-#include "formats/text.h"
-#include "math/elements.h"
+#include "core/error.h"
+#include "core/formats/text.h"
+#include "core/math/elements.h"
 
 #include <algorithm>
 #include <cmath>

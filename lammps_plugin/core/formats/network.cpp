@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Reader of pyuq-network files.
 
-#include "families/network/parameters.h"
+#include "core/families/network/parameters.h"
 
-#include "formats/safetensors.h"
-#include "formats/text.h"
-#include "math/elements.h"
+#include "core/formats/safetensors.h"
+#include "core/formats/text.h"
+#include "core/math/elements.h"
 
 #include <cmath>
 #include <cstdlib>

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-#include "formats/npz.h"
+#include "core/formats/npz.h"
 
-#include "error.h"
-#include "formats/text.h"
+#include "core/error.h"
+#include "core/formats/text.h"
 
 #include <algorithm>
 #include <array>

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-#include "formats/safetensors.h"
+#include "core/formats/safetensors.h"
 
-#include "error.h"
-#include "formats/sha256.h"
-#include "formats/text.h"
+#include "core/error.h"
+#include "core/formats/sha256.h"
+#include "core/formats/text.h"
 
 #include <algorithm>
 #include <cmath>

@@ -3,7 +3,7 @@
 // definition: the first 32 bits of the fractional parts of the square and cube roots of the first
 // primes.
 
-#include "formats/sha256.h"
+#include "core/formats/sha256.h"
 
 #include <algorithm>
 #include <array>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-#include "formats/text.h"
+#include "core/formats/text.h"
 
-#include "error.h"
+#include "core/error.h"
 
 #include <algorithm>
 #include <cctype>

@@ -2,10 +2,10 @@
 // The .yace format of pacemaker and ML-PACE, and its variant with radial splines that
 // ACEpotentials.jl exports.
 
-#include "formats/yace.h"
+#include "core/formats/yace.h"
 
-#include "formats/text.h"
-#include "math/elements.h"
+#include "core/formats/text.h"
+#include "core/math/elements.h"
 
 #include <algorithm>
 #include <cmath>

@@ -4,8 +4,8 @@
 #ifndef UQ_FILES_YACE_H
 #define UQ_FILES_YACE_H
 
-#include "families/ace/parameters.h"
-#include "formats/yaml.h"
+#include "core/families/ace/parameters.h"
+#include "core/formats/yaml.h"
 
 namespace uq {
 namespace ace {

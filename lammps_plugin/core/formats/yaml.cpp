@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-#include "formats/yaml.h"
+#include "core/formats/yaml.h"
 
-#include "formats/text.h"
+#include "core/formats/text.h"
 
 #include <map>
 

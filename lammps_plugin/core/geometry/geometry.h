@@ -4,7 +4,7 @@
 #ifndef UQ_MATH_GEOMETRY_H
 #define UQ_MATH_GEOMETRY_H
 
-#include "math/vector.h"
+#include "core/math/vector.h"
 
 namespace uq {
 namespace {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-#include "geometry/periodic_list.h"
+#include "core/geometry/periodic_list.h"
 
-#include "error.h"
+#include "core/error.h"
 
 #include <algorithm>
 #include <limits>

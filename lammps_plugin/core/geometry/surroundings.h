@@ -4,8 +4,8 @@
 #ifndef UQ_SURROUNDINGS_H
 #define UQ_SURROUNDINGS_H
 
-#include "geometry/neighbors.h"
-#include "math/aligned.h"
+#include "core/geometry/neighbors.h"
+#include "core/math/aligned.h"
 
 #include <vector>
 

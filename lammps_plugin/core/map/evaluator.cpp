@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-#include "map/evaluator.h"
+#include "core/map/evaluator.h"
 
-#include "parallel/exchange.h"
+#include "core/parallel/exchange.h"
 
 #include <algorithm>
 #include <limits>

@@ -9,8 +9,8 @@
 #ifndef UQ_EVALUATOR_H
 #define UQ_EVALUATOR_H
 
-#include "map/feature_map.h"
-#include "parallel/threads.h"
+#include "core/map/feature_map.h"
+#include "core/parallel/threads.h"
 
 #include <memory>
 #include <vector>

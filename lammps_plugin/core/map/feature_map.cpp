@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-#include "map/feature_map.h"
+#include "core/map/feature_map.h"
 
-#include "error.h"
+#include "core/error.h"
 
 #include <algorithm>
 

@@ -11,7 +11,7 @@
 #ifndef UQ_FEATURE_MAP_H
 #define UQ_FEATURE_MAP_H
 
-#include "geometry/neighbors.h"
+#include "core/geometry/neighbors.h"
 
 #include <memory>
 #include <string>

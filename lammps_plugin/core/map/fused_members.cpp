@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-#include "map/fused_members.h"
+#include "core/map/fused_members.h"
 
 #include <algorithm>
 

@@ -5,7 +5,7 @@
 #ifndef UQ_GROUP_H
 #define UQ_GROUP_H
 
-#include "map/feature_map.h"
+#include "core/map/feature_map.h"
 
 #include <memory>
 #include <vector>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-#include "math/clebsch_gordan.h"
+#include "core/math/clebsch_gordan.h"
 
 #include <algorithm>
 #include <array>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-#include "math/elements.h"
+#include "core/math/elements.h"
 
 #include <algorithm>
 #include <cmath>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-#include "math/matrix.h"
+#include "core/math/matrix.h"
 
-#include "simd/dispatch.h"
+#include "core/simd/dispatch.h"
 
 namespace uq {
 UQ_SELECT_KERNELS(MatrixKernels, matrix_kernels, matrix)

@@ -4,8 +4,8 @@
 // first-level cache while all rows of A pass. Columns and rows that do not fill a tile are padded
 // with zeros in the copies.
 
-#include "math/matrix.h"
-#include "math/vector.h"
+#include "core/math/matrix.h"
+#include "core/math/vector.h"
 
 #include <string.h>
 

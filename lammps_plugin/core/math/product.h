@@ -4,7 +4,7 @@
 #ifndef UQ_MATH_PRODUCT_H
 #define UQ_MATH_PRODUCT_H
 
-#include "math/vector.h"
+#include "core/math/vector.h"
 
 #include <stddef.h>
 

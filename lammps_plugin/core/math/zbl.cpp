@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // J. F. Ziegler, J. P. Biersack, U. Littmark, The Stopping and Range of Ions in Matter (1985).
 
-#include "math/zbl.h"
+#include "core/math/zbl.h"
 
 #include <algorithm>
 #include <cmath>

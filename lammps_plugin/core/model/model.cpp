@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-#include "model/model.h"
+#include "core/model/model.h"
 
-#include "error.h"
-#include "families/ace/ace.h"
-#include "families/mtp/mtp.h"
-#include "families/nep/nep.h"
-#include "families/network/network.h"
-#include "formats/npz.h"
-#include "formats/safetensors.h"
-#include "formats/sha256.h"
+#include "core/error.h"
+#include "core/families/ace/ace.h"
+#include "core/families/mtp/mtp.h"
+#include "core/families/nep/nep.h"
+#include "core/families/network/network.h"
+#include "core/formats/npz.h"
+#include "core/formats/safetensors.h"
+#include "core/formats/sha256.h"
 
 #include <algorithm>
 #include <filesystem>

@@ -4,9 +4,9 @@
 #ifndef UQ_MODEL_H
 #define UQ_MODEL_H
 
-#include "map/feature_map.h"
-#include "posterior/active_set.h"
-#include "posterior/readout.h"
+#include "core/map/feature_map.h"
+#include "core/posterior/active_set.h"
+#include "core/posterior/readout.h"
 
 #include <memory>
 #include <string>

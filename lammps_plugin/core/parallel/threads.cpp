@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-#include "parallel/threads.h"
+#include "core/parallel/threads.h"
 
 #include <algorithm>
 

@@ -5,7 +5,7 @@
 #ifndef UQ_THREADS_H
 #define UQ_THREADS_H
 
-#include "map/feature_map.h"
+#include "core/map/feature_map.h"
 
 #include <condition_variable>
 #include <exception>

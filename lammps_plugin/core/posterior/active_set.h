@@ -7,7 +7,7 @@
 #ifndef UQ_ACTIVE_SET_H
 #define UQ_ACTIVE_SET_H
 
-#include "map/feature_map.h"
+#include "core/map/feature_map.h"
 
 #include <vector>
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-#include "posterior/projection.h"
+#include "core/posterior/projection.h"
 
-#include "math/matrix.h"
+#include "core/math/matrix.h"
 
 #include <algorithm>
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-#include "posterior/readout.h"
+#include "core/posterior/readout.h"
 
-#include "error.h"
-#include "math/matrix.h"
+#include "core/error.h"
+#include "core/math/matrix.h"
 
 #include <algorithm>
 #include <cmath>

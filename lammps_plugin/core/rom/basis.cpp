@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-#include "rom/basis.h"
+#include "core/rom/basis.h"
 
-#include "error.h"
-#include "formats/safetensors.h"
+#include "core/error.h"
+#include "core/formats/safetensors.h"
 
 #include <algorithm>
 #include <cmath>

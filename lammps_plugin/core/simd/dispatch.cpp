@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-#include "simd/dispatch.h"
+#include "core/simd/dispatch.h"
 
-#include "error.h"
+#include "core/error.h"
 
 #include <cstdlib>
 #include <string>

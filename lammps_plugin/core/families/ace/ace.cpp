@@ -4,8 +4,8 @@
 // every block and the indices of neighbours for backward(), which reads positions again: those of
 // all atoms stay in the cache, the displacements of all pairs do not.
 
-#include "families/ace/state.h"
-#include "simd/dispatch.h"
+#include "core/families/ace/state.h"
+#include "core/simd/dispatch.h"
 
 #include <cmath>
 #include <limits>

@@ -10,10 +10,10 @@
 #ifndef UQ_ACE_ACE_H
 #define UQ_ACE_ACE_H
 
-#include "families/ace/compile.h"
-#include "map/feature_map.h"
-#include "math/aligned.h"
-#include "model/model.h"
+#include "core/families/ace/compile.h"
+#include "core/map/feature_map.h"
+#include "core/math/aligned.h"
+#include "core/model/model.h"
 
 namespace uq {
 namespace ace {

@@ -6,8 +6,8 @@
 //   (accumulate) S = Σ_t w_t Re Π A (products, adjoint) U_lm = Σ_n R_nl ∂S/∂A_nlm,  V_lm = Σ_n
 //   R'_nl ∂S/∂A_nlm ∂S/∂r_j = r̂ Σ_lm V_lm Y_lm + Σ_lm U_lm ∇Y_lm (forces)
 
-#include "families/ace/plan.h"
-#include "geometry/geometry.h"
+#include "core/families/ace/plan.h"
+#include "core/geometry/geometry.h"
 
 namespace uq {
 namespace ace {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-#include "families/ace/compile.h"
+#include "core/families/ace/compile.h"
 
-#include "error.h"
+#include "core/error.h"
 
 #include <algorithm>
 #include <cmath>

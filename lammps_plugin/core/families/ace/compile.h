@@ -4,11 +4,11 @@
 #ifndef UQ_ACE_COMPILE_H
 #define UQ_ACE_COMPILE_H
 
-#include "families/ace/core_repulsion.h"
-#include "families/ace/parameters.h"
-#include "families/ace/plan.h"
-#include "math/aligned.h"
-#include "model/model.h"
+#include "core/families/ace/core_repulsion.h"
+#include "core/families/ace/parameters.h"
+#include "core/families/ace/plan.h"
+#include "core/math/aligned.h"
+#include "core/model/model.h"
 
 #include <deque>
 #include <vector>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-#include "families/ace/core_repulsion.h"
+#include "core/families/ace/core_repulsion.h"
 
-#include "math/elements.h"
+#include "core/math/elements.h"
 
 #include <algorithm>
 #include <cmath>

@@ -11,7 +11,7 @@
 #ifndef UQ_ACE_CORE_REPULSION_H
 #define UQ_ACE_CORE_REPULSION_H
 
-#include "families/ace/parameters.h"
+#include "core/families/ace/parameters.h"
 
 namespace uq {
 namespace ace {

@@ -3,7 +3,7 @@
 // Y. Lysogorskiy et al., npj Comput. Mater. 7, 97 (2021); A. Bochkarev et al., Phys. Rev. Mater. 6,
 // 013804 (2022).
 
-#include "families/ace/compile.h"
+#include "core/families/ace/compile.h"
 
 #include <cmath>
 

@@ -4,8 +4,8 @@
 // around), into which periodic images have been folded. The switch f of the core repulsion is one
 // more component: φ = f φ'.
 
-#include "families/ace/state.h"
-#include "map/gradient_row.h"
+#include "core/families/ace/state.h"
+#include "core/map/gradient_row.h"
 
 using namespace uq;
 using namespace uq::ace;

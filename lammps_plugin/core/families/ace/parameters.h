@@ -4,7 +4,7 @@
 #ifndef UQ_ACE_POTENTIAL_H
 #define UQ_ACE_POTENTIAL_H
 
-#include "families/ace/parameters_limits.h"
+#include "core/families/ace/parameters_limits.h"
 
 #include <string>
 #include <string_view>

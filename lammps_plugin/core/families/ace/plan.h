@@ -13,7 +13,7 @@
 #ifndef UQ_ACE_PLAN_H
 #define UQ_ACE_PLAN_H
 
-#include "families/ace/parameters_limits.h"
+#include "core/families/ace/parameters_limits.h"
 
 namespace uq {
 namespace ace {

@@ -4,8 +4,8 @@
 #ifndef UQ_ACE_STATE_H
 #define UQ_ACE_STATE_H
 
-#include "families/ace/ace.h"
-#include "geometry/surroundings.h"
+#include "core/families/ace/ace.h"
+#include "core/geometry/surroundings.h"
 
 namespace uq {
 namespace ace {

@@ -4,8 +4,8 @@
 #ifndef UQ_MTP_COMPILE_H
 #define UQ_MTP_COMPILE_H
 
-#include "families/mtp/parameters.h"
-#include "families/mtp/plan.h"
+#include "core/families/mtp/parameters.h"
+#include "core/families/mtp/plan.h"
 
 #include <vector>
 

@@ -6,8 +6,8 @@
 //
 // E. V. Podryabinkin and A. V. Shapeev, Comput. Mater. Sci. 140, 171 (2017).
 
-#include "families/mtp/state.h"
-#include "math/matrix.h"
+#include "core/families/mtp/state.h"
+#include "core/math/matrix.h"
 
 #include <algorithm>
 #include <cmath>

@@ -3,9 +3,9 @@
 // ∂(core moments)/∂x, whose columns are the coordinates of the owners around: periodic images have
 // been folded.
 
-#include "families/mtp/state.h"
-#include "map/gradient_row.h"
-#include "math/matrix.h"
+#include "core/families/mtp/state.h"
+#include "core/map/gradient_row.h"
+#include "core/math/matrix.h"
 
 using namespace uq;
 using namespace uq::mtp;

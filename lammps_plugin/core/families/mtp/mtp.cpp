@@ -4,8 +4,8 @@
 // core moments of every block and the indices of neighbours for backward(), which makes the rest
 // again: the positions of all atoms stay in the cache, the functions of all pairs do not.
 
-#include "families/mtp/state.h"
-#include "simd/dispatch.h"
+#include "core/families/mtp/state.h"
+#include "core/simd/dispatch.h"
 
 #include <algorithm>
 #include <cmath>

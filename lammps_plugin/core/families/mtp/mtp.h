@@ -11,9 +11,9 @@
 #ifndef UQ_MTP_MTP_H
 #define UQ_MTP_MTP_H
 
-#include "families/mtp/compile.h"
-#include "map/feature_map.h"
-#include "math/aligned.h"
+#include "core/families/mtp/compile.h"
+#include "core/map/feature_map.h"
+#include "core/math/aligned.h"
 
 namespace uq {
 namespace mtp {

@@ -7,8 +7,8 @@
 //   P_μ = Σ_abc ∂S/∂M[μ,abc] x^a y^b z^c,
 //   ∂S/∂r_j = Σ_μ [ f'_μ P_μ r̂ + f_μ/r (1 - r̂ r̂) ∇P_μ ]                  (forces)
 
-#include "families/mtp/plan.h"
-#include "geometry/geometry.h"
+#include "core/families/mtp/plan.h"
+#include "core/geometry/geometry.h"
 
 namespace uq {
 namespace mtp {

@@ -4,7 +4,7 @@
 #ifndef UQ_MTP_POTENTIAL_H
 #define UQ_MTP_POTENTIAL_H
 
-#include "families/mtp/parameters_limits.h"
+#include "core/families/mtp/parameters_limits.h"
 
 #include <string>
 #include <string_view>

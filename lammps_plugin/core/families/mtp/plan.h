@@ -11,7 +11,7 @@
 #ifndef UQ_MTP_PLAN_H
 #define UQ_MTP_PLAN_H
 
-#include "families/mtp/parameters_limits.h"
+#include "core/families/mtp/parameters_limits.h"
 
 #include <stdint.h>
 

@@ -3,8 +3,8 @@
 // fit of these coefficients to energies, forces and virials needs. Plain arithmetic on numbers that
 // carry their derivative along the displacement.
 
-#include "error.h"
-#include "families/mtp/mtp.h"
+#include "core/error.h"
+#include "core/families/mtp/mtp.h"
 
 #include <cmath>
 #include <string>

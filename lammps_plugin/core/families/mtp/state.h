@@ -4,9 +4,9 @@
 #ifndef UQ_MTP_STATE_H
 #define UQ_MTP_STATE_H
 
-#include "families/mtp/mtp.h"
-#include "geometry/surroundings.h"
-#include "math/aligned.h"
+#include "core/families/mtp/mtp.h"
+#include "core/geometry/surroundings.h"
+#include "core/math/aligned.h"
 
 namespace uq {
 namespace mtp {

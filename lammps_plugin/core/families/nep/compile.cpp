@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-#include "families/nep/compile.h"
+#include "core/families/nep/compile.h"
 
 #include <algorithm>
 #include <array>

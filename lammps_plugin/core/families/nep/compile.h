@@ -5,9 +5,9 @@
 #ifndef UQ_NEP_COMPILE_H
 #define UQ_NEP_COMPILE_H
 
-#include "families/nep/parameters.h"
-#include "families/nep/plan.h"
-#include "math/aligned.h"
+#include "core/families/nep/parameters.h"
+#include "core/families/nep/plan.h"
+#include "core/math/aligned.h"
 
 #include <vector>
 

@@ -3,8 +3,8 @@
 // descriptors, with periodic images folded into their owners, multiply the hidden weights; the
 // slopes 1 - h² of the activations come last.
 
-#include "families/nep/state.h"
-#include "map/gradient_row.h"
+#include "core/families/nep/state.h"
+#include "core/map/gradient_row.h"
 
 #include <algorithm>
 

@@ -4,11 +4,11 @@
 // neighbours, sums and hidden layers of every block for backward(), which makes the rest again: the
 // positions of all atoms stay in the cache, the displacements of all pairs do not.
 
-#include "families/nep/nep.h"
+#include "core/families/nep/nep.h"
 
-#include "families/nep/state.h"
-#include "math/elements.h"
-#include "simd/dispatch.h"
+#include "core/families/nep/state.h"
+#include "core/math/elements.h"
+#include "core/simd/dispatch.h"
 
 #include <algorithm>
 #include <cmath>

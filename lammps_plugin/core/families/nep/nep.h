@@ -12,8 +12,8 @@
 #ifndef UQ_NEP_NEP_H
 #define UQ_NEP_NEP_H
 
-#include "families/nep/compile.h"
-#include "map/feature_map.h"
+#include "core/families/nep/compile.h"
+#include "core/map/feature_map.h"
 
 #include <memory>
 

@@ -9,9 +9,9 @@
 //
 // All sums of products are multiply(): S = f Y, s = c S, W = cᵀ ∂E/∂s, U = fᵀ W, and the network.
 
-#include "families/nep/plan.h"
-#include "geometry/geometry.h"
-#include "math/product.h"
+#include "core/families/nep/plan.h"
+#include "core/geometry/geometry.h"
+#include "core/math/product.h"
 
 namespace uq {
 namespace nep {

@@ -4,7 +4,7 @@
 #ifndef UQ_NEP_POTENTIAL_H
 #define UQ_NEP_POTENTIAL_H
 
-#include "math/zbl.h"
+#include "core/math/zbl.h"
 
 #include <array>
 #include <string>

@@ -4,8 +4,8 @@
 #ifndef UQ_NEP_STATE_H
 #define UQ_NEP_STATE_H
 
-#include "families/nep/nep.h"
-#include "geometry/surroundings.h"
+#include "core/families/nep/nep.h"
+#include "core/geometry/surroundings.h"
 
 namespace uq {
 namespace nep {

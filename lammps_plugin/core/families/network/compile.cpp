@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-#include "families/network/compile.h"
+#include "core/families/network/compile.h"
 
 #include <cmath>
 #include <functional>

@@ -4,9 +4,9 @@
 #ifndef UQ_NETWORK_COMPILE_H
 #define UQ_NETWORK_COMPILE_H
 
-#include "families/network/parameters.h"
-#include "families/network/plan.h"
-#include "math/aligned.h"
+#include "core/families/network/parameters.h"
+#include "core/families/network/plan.h"
+#include "core/math/aligned.h"
 
 #include <vector>
 

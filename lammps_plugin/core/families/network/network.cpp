@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Orchestrates the kernels: layer after layer, blocks of atoms of one species, sample after sample.
 
-#include "families/network/network.h"
+#include "core/families/network/network.h"
 
-#include "error.h"
-#include "families/network/state.h"
-#include "math/elements.h"
-#include "parallel/exchange.h"
-#include "simd/dispatch.h"
+#include "core/error.h"
+#include "core/families/network/state.h"
+#include "core/math/elements.h"
+#include "core/parallel/exchange.h"
+#include "core/simd/dispatch.h"
 
 #include <algorithm>
 #include <cmath>

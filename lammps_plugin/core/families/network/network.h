@@ -12,8 +12,8 @@
 #ifndef UQ_NETWORK_NETWORK_H
 #define UQ_NETWORK_NETWORK_H
 
-#include "families/network/compile.h"
-#include "map/feature_map.h"
+#include "core/families/network/compile.h"
+#include "core/map/feature_map.h"
 
 #include <memory>
 

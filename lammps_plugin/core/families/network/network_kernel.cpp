@@ -2,8 +2,8 @@
 // The arithmetic of the network, compiled once for each instruction set. In functions of the
 // geometry the lanes are edges, elsewhere channels.
 
-#include "families/network/plan.h"
-#include "math/product.h"
+#include "core/families/network/plan.h"
+#include "core/math/product.h"
 
 namespace uq {
 namespace network {

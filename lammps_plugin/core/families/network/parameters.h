@@ -5,7 +5,7 @@
 #ifndef UQ_NETWORK_POTENTIAL_H
 #define UQ_NETWORK_POTENTIAL_H
 
-#include "math/zbl.h"
+#include "core/math/zbl.h"
 
 #include <string>
 #include <string_view>

@@ -4,7 +4,7 @@
 #ifndef UQ_NETWORK_STATE_H
 #define UQ_NETWORK_STATE_H
 
-#include "families/network/network.h"
+#include "core/families/network/network.h"
 
 #include <vector>
 
