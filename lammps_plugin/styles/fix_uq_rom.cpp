@@ -25,7 +25,6 @@
 
 #include "core/error.h"
 #include "core/formats/sha256.h"
-#include "error.h"
 
 #include <algorithm>
 #include <cmath>
