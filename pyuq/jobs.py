@@ -27,7 +27,8 @@ from pathlib import Path
 import numpy as np
 
 from pyuq import log
-from pyuq.errors import InputError
+from pyuq.brief import brief
+from pyuq.errors import InputError, RunError
 from pyuq.io.dump import LammpsDump
 from pyuq.io.files import sync_folder, sync_tree, write_text
 from pyuq.lmp import (
@@ -72,10 +73,11 @@ ROOM = 2**16  # bytes; with less, an error of LAMMPS may be that of the disk
 WORDS_KEPT = 3  # last lines of the output, in a message
 
 
-class NotRunError(RuntimeError):
+class NotRunError(RunError):
     """A job was ended from outside or left files that are not whole: this says nothing of its script."""
 
 
+@brief()
 @dataclass(frozen=True)
 class Job:
     """An input script in a folder, which gets its final name when the job is over.

@@ -31,7 +31,7 @@ HERE = "${here}"
 INCLUDES_WITHIN = 10  # files that include one another
 
 
-class UntrustedError(ValueError):
+class UntrustedError(InputError):
     """Settings run code, and nobody said that they are trusted."""
 
 
@@ -65,7 +65,7 @@ def code_in_calculator(calculator: str) -> Iterator[str]:
 
 
 def code_in_commands(
-    commands: Iterable[str], folder: Path | None, here: Path, depth: int = 0
+    commands: Iterable[str], folder: Path | None, here: Path | None, depth: int = 0
 ) -> Iterator[str]:
     """Say which LAMMPS commands may run code; files that they include are read, too.
 
@@ -74,8 +74,8 @@ def code_in_commands(
     commands : iterable of str
     folder : Path or None
         Where names of files start from; None: unknown beforehand.
-    here : Path
-        What ``${here}`` stands for.
+    here : Path or None
+        What is put in place of ``${here}`` before LAMMPS reads it; None: nothing, it is a variable like all others.
     depth : int
         Of a file that is included.
     """
@@ -87,26 +87,28 @@ def code_in_commands(
             yield from _code_in_line(line, folder, here, depth)
 
 
-def _code_in_line(line: str, folder: Path | None, here: Path, depth: int) -> Iterator[str]:
+def _code_in_line(line: str, folder: Path | None, here: Path | None, depth: int) -> Iterator[str]:
     shown = repr(line.strip())
+    unknown = line if here is None else line.replace(HERE, "")
     if line.lstrip().startswith("#"):
         return
     if not line.isascii():
         yield f"{shown} has letters beyond ASCII, which LAMMPS may read as others"
     elif found := INCLUDE.match(line):
-        name = next(filter(None, found.groups()[1:4])).replace(HERE, str(here))
-        known = folder is not None or Path(name).is_absolute()
-        path = (folder or here) / name
-        if known and "$" not in name and not path.exists():
+        name = next(filter(None, found.groups()[1:4]))
+        name = name if here is None else name.replace(HERE, str(here))
+        path = Path(folder or "", name)
+        known = "$" not in unknown and (folder is not None or path.is_absolute())
+        if known and not path.exists():
             return  # LAMMPS will say that it is missing
-        if known and "$" not in name and depth < INCLUDES_WITHIN and path.is_file():
+        if known and depth < INCLUDES_WITHIN and path.is_file():
             inside = code_in_commands([path.read_text(errors="replace")], folder, here, depth + 1)
             yield from (f"{path}: {text}" for text in inside)
             return
         yield f"{shown} includes a file that cannot be read beforehand"
     elif found := RUNS_CODE.search(line):
         yield f"{shown} has the word {found[1]}"
-    elif re.search(r"\$(?!\([\w\s.*/+()^-]*\))", line.replace(HERE, "")):
+    elif re.search(r"\$(?!\([\w\s.*/+()^-]*\))", unknown):
         yield f"{shown} puts a command together from variables"
     elif re.match(r"\s*include\b", line):
         yield f"{shown} includes a file that cannot be read beforehand"

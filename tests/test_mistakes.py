@@ -2,8 +2,11 @@
 """Mistakes and bugs told apart, and what is said and to whom."""
 
 import ast
+import importlib
+import inspect
 import logging
 import os
+import pkgutil
 import subprocess
 import sys
 from pathlib import Path
@@ -111,6 +114,25 @@ def test_no_room_raises_what_the_command_line_would_take_for_a_bug():
         if any(kind in file.read_text() for kind in kinds)
     }
     assert rooms <= {*errors.UNMIGRATED}, "raise InputError or RunError of pyuq.errors instead"
+
+
+# Never reach the command line: caught where they are raised, or a state that a verb has a code of its own for.
+INNER = {"WorkerError", "Problem", "Waiting"}
+
+
+def test_every_error_of_the_package_is_one_that_a_user_can_mend():
+    """Else the command line would call it a bug in pyuq."""
+    for info in pkgutil.walk_packages(pyuq.__path__, "pyuq."):
+        if info.name.rpartition(".")[2].startswith("_"):
+            continue
+        try:
+            module = importlib.import_module(info.name)
+        except ImportError:  # of an optional package
+            continue
+        for name, thing in vars(module).items():
+            own = inspect.isclass(thing) and thing.__module__ == info.name and name not in INNER
+            if own and issubclass(thing, Exception):
+                assert issubclass(thing, InputError | RunError), f"{info.name}.{name}"
 
 
 def test_only_the_command_line_prints():

@@ -15,6 +15,8 @@ from ase.build import bulk
 
 import pyuq
 from pyuq import brief
+from pyuq.evaluate.committee import Committee
+from pyuq.evaluate.evaluator import Evaluator
 
 LONGEST = 600
 SKIPPED = {"torch", "nequip", "mpi4py"}
@@ -90,6 +92,14 @@ def filled(cls, depth: int = 0):
     return thing
 
 
+def large_models(calculator) -> None:
+    """Give a calculator many models with long names."""
+    calculator.committee = object.__new__(Committee)
+    calculator.committee.members = [object.__new__(Evaluator) for _ in range(40)]
+    for k, member in enumerate(calculator.committee.members):
+        member.path = Path(f"/a/long/folder{k}" * 30)
+
+
 @pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: f"{cls.__module__}.{cls.__qualname__}")
 def test_repr_is_short_and_without_address(cls):
     assert cls.__repr__ is not object.__repr__, "shows its address: decorate it with @brief(...)"
@@ -99,7 +109,7 @@ def test_repr_is_short_and_without_address(cls):
         thing = object.__new__(cls)
         for name in getattr(cls, "__brief__", ()):
             if isinstance(getattr(cls, name, None), property):
-                thing.members = []
+                large_models(thing)
             else:
                 setattr(thing, name, np.zeros((300, 300)))
     text = repr(thing)

@@ -10,11 +10,13 @@ import pytest
 
 from pyuq import systems
 from pyuq.cli import main
+from pyuq.errors import InputError
+from pyuq.hal.loop import require_trusted
 from pyuq.hal.settings import Settings as HalSettings
 from pyuq.hal.settings import load_settings
 from pyuq.inference.run_fit import BasisTable, FitFile, MTPTable
 from pyuq.plausible import QUANTITIES
-from pyuq.settings import from_table
+from pyuq.settings import assign, from_table
 from pyuq.srom.settings import Settings as SromSettings
 from pyuq.trust import code_in_calculator, code_in_commands, origin_of_module
 
@@ -102,6 +104,32 @@ def test_commands_that_only_compute_are_not(tmp_path, command):
     assert not list(code_in_commands([command], None, tmp_path))
 
 
+@pytest.mark.parametrize("name", ["plain", "a$b"])
+def test_a_folder_of_any_name_beside_the_study(tmp_path, name):
+    """What is put in place of ${here} is known, whatever stands in it."""
+    here = tmp_path / name
+    here.mkdir()
+    (here / "good.in").write_text("pair_style zero 3.0\n")
+    (here / "evil.in").write_text("shell touch victim\n")
+    assert not list(code_in_commands(["include ${here}/good.in"], None, here))
+    assert list(code_in_commands(["include ${here}/evil.in"], None, here))
+
+
+def test_here_is_a_variable_where_nothing_is_put_in_its_place(tmp_path):
+    """Commands of a loop go to LAMMPS as they are: it would include sub/x.in, and not x.in."""
+    (tmp_path / "x.in").write_text("pair_style zero 3.0\n")
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub/x.in").write_text("shell touch victim\n")
+    commands = ["variable here string sub", "include ${here}/x.in"]
+    assert list(code_in_commands(commands, tmp_path, None))
+    path = tmp_path / "hal.toml"
+    path.write_text(HAL)
+    for key in ("labels", "md"):
+        settings = load_settings(path, [f"{key}.commands={commands}"])
+        with pytest.raises(InputError, match=r"hal.toml runs code: 'include \${here}/x.in'"):
+            require_trusted(settings, path, False)
+
+
 def test_examples_need_no_trust():
     for path in ROOT.glob("examples/**/*.toml"):
         table = tomllib.loads(path.read_text())
@@ -127,15 +155,14 @@ def test_a_loop_refuses_code(tmp_path, monkeypatch, capsys, change):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "hal.toml").write_text(HAL)
     (tmp_path / "beside.py").write_text("open('victim', 'w')")
-    assert main(["hal", "run", "hal.toml", "--set", change]) != 0
+    assert main(["hal", "run", "hal.toml", "--set", change]) == 2
     error = capsys.readouterr().err
     assert "hal.toml runs code: " in error
     assert "--trust" in error
     assert not (tmp_path / "run").exists()
     assert not (tmp_path / "victim").exists()
-    assert (
-        main(["hal", "run", "hal.toml", "--set", change, "--trust"]) != 0
-    )  # there is no start structure
+    # There is no start structure.
+    assert main(["hal", "run", "hal.toml", "--set", change, "--trust"]) == 2
     assert "runs code" not in capsys.readouterr().err
 
 
@@ -143,9 +170,9 @@ def test_a_study_refuses_code(tmp_path, capsys):
     path = tmp_path / "srom.toml"
     path.write_text(SROM.replace("pair_style lj/cut 7.0", "shell touch victim"))
     for action in ("snapshots", "all"):
-        assert main(["srom", action, str(path)]) != 0
+        assert main(["srom", action, str(path)]) == 2
         assert "'shell touch victim' has the word shell" in capsys.readouterr().err
-    assert main(["srom", "snapshots", str(path), "--trust"]) != 0
+    assert main(["srom", "snapshots", str(path), "--trust"]) == 2
     assert "a.xyz" in capsys.readouterr().err
 
 
@@ -179,7 +206,7 @@ def test_modules_that_anybody_may_write_are_refused(tmp_path):
         ("stop.force_error={Ar=100}", "force_error.Ar = 100 eV/Å"),
         ("weights.energy=100", "energy = 100 eV/atom"),
         ("basis.cutoff=0.6", "cutoff = 0.6 Å; expected 1 to 30 Å (0.6 nm are 6 Å)"),
-        ("labels.masses={Ar=0.0399}", "masses.Ar = 0.0399 g/mol"),
+        ("labels.masses={Ar=0.0399}", "masses: Ar has mass 0.0399, expected about 39.948"),
         ("labels.charges={Ar=96485}", "charges.Ar = 96485 e"),
         ("start.overrides=[{structure=0, pressure=1e5}]", "pressure = 100000 GPa"),
         ("one_body={Ar=-1e9}", "one_body.Ar = -1e+09 eV"),
@@ -198,12 +225,17 @@ def test_values_that_nobody_can_mean_are_refused(tmp_path, change, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("timestep = 2.0", "timestep = 2 ps"),
-        ("damp = 100.0", "damp = 100 ps"),
+        ("md.timestep=2.0", "timestep = 2 ps"),
+        ("md.damp=100.0", "damp = 100 ps"),
+        (
+            "start.masses={Ar=0.0399}",
+            r"masses.Ar = 0.0399 g/mol; expected 0.5 to 500 g/mol \(1 g/mol",
+        ),
     ],
 )
 def test_values_of_a_study(change, message):
-    table = tomllib.loads(SROM.replace("[md]", f"[md]\n{change}"))
+    table = tomllib.loads(SROM)
+    assign(table, [change])
     with pytest.raises(ValueError, match=message):
         from_table(SromSettings, table, "srom.toml")
 
@@ -212,7 +244,7 @@ def test_values_of_a_study(change, message):
 PURE = {
     "tau_rel", "cap", "bound", "threshold", "grade", "confidence", "memory", "max_temperature", "redundancy",
     "smoothness", "concentration", "spread", "degree", "n_weight", "l_weight", "radial_parameter", "species_weights",
-    "prior", "learning_rate",
+    "prior", "learning_rate", "volume",
 }  # fmt: skip
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from pyuq.brief import brief
 from pyuq.errors import InputError
 from pyuq.io.trajectory import Trajectory
 
@@ -24,6 +25,7 @@ ROUNDING = 1e-3  # Å, of positions in a dump, generously
 SNAP = 0.01  # of the time between frames: a frame is taken as it is
 
 
+@brief("timestep", "units", "remarks")
 class Clock:
     """Time between frames.
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pyuq.brief import brief
 from pyuq.diffusion.regression import MIN_LAGS
 from pyuq.diffusion.self_diffusion import Diffusivity, SelfDiffusion
 from pyuq.diffusion.streaming import StreamingMSD
@@ -19,6 +20,7 @@ from pyuq.io.trajectory import Trajectory
 DRIFT = 2.0  # times what independent atoms make of the motion of all atoms together, to be called a drift
 
 
+@brief()
 @dataclass(frozen=True)
 class Reference:
     """Frame of reference.
@@ -47,6 +49,7 @@ class Reference:
         return self.atoms is not None and np.array_equal(self.atoms, chosen)
 
 
+@brief("asked", "decides", "count")
 class Survey:
     """Watches the atoms that may be a framework, and the centre of all.
 

@@ -15,9 +15,11 @@ import numpy as np
 from ase import Atoms
 
 from pyuq import _core
+from pyuq.brief import brief
 from pyuq.evaluate.evaluator import VOIGT, Evaluator, fold, neighbor_view
 
 
+@brief()
 @dataclass(frozen=True)
 class Members:
     """What K members say of a structure of N atoms by their mean weights.
@@ -40,6 +42,7 @@ class Members:
     virial: np.ndarray
 
 
+@brief()
 @dataclass(frozen=True)
 class Uncertainty:
     """What is not known of the energy of a structure of N atoms.
@@ -56,6 +59,7 @@ class Uncertainty:
     forces: np.ndarray
 
 
+@brief("members", "cutoff")
 class Committee:
     """Models that are evaluated together, on structures of any elements that all of them know.
 

@@ -617,8 +617,8 @@ def require_trusted(settings: Settings, path: Path, trust: bool) -> None:
         str(path),
         [
             *(code_in_calculator(labels.calculator) if labels.kind == "ase" else ()),
-            *(code_in_commands(labels.commands, here, here) if labels.kind == "lammps" else ()),
-            *code_in_commands(settings.md.commands, None, here),
+            *(code_in_commands(labels.commands, here, None) if labels.kind == "lammps" else ()),
+            *code_in_commands(settings.md.commands, None, None),
         ],
         trust,
     )

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from pyuq.brief import brief
 from pyuq.hal.settings import Settings
 from pyuq.hal.state import State
 from pyuq.io import extxyz
@@ -20,6 +21,7 @@ STATE, START, TEST, DATABASE = "state.json", "start.extxyz", "test.extxyz", "dat
 FRAMES, SELECTED = "frames.extxyz", "selected.extxyz"
 
 
+@brief()
 @dataclass(frozen=True)
 class Damage:
     """A file that is not as the run left it.

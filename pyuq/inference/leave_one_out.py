@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import gammaln
 
+from pyuq.brief import brief
 from pyuq.calibration.scores import scores
 from pyuq.inference.pops import Spread
 from pyuq.inference.rows import Reducer, RowBlock
@@ -47,6 +48,7 @@ LARGEST = 5000  # errors that are looked at in the search for factor and floor
 LEAST_DOF, MOST_DOF = 3.0, 100.0
 
 
+@brief()
 @dataclass(frozen=True)
 class LeftOut:
     """Errors of structures that were left out, and the standard deviations predicted for them.
@@ -280,6 +282,7 @@ def _joined(found: Sequence[tuple]) -> LeftOut:
     )
 
 
+@brief()
 @dataclass(frozen=True)
 class Scale:
     """From a standard deviation of the weights' covariance to that of the error: s √(σ² + f²).
@@ -352,6 +355,7 @@ def scale_of(left: LeftOut) -> Scale | None:
     )
 
 
+@brief()
 @dataclass(frozen=True)
 class Judgement:
     """How right error bars are.
@@ -404,6 +408,7 @@ def judge(errors: FloatArray, sigmas: FloatArray) -> Judgement | None:
     )
 
 
+@brief()
 @dataclass(frozen=True)
 class LeaveOneOut:
     """What structures that were left out say of a fit.

@@ -32,6 +32,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import cholesky, solve_triangular
 
+from pyuq.brief import brief
 from pyuq.errors import InputError
 from pyuq.inference.regression import NormalEquations
 from pyuq.inference.rows import Reducer, RowBlock
@@ -87,6 +88,7 @@ def whitening(
     return root[:, None] * inverse.T / np.sqrt(noise_variance)
 
 
+@brief()
 @dataclass(frozen=True)
 class Spread:
     """A covariance of the weights in axes in which the rows' leverages are squared lengths.
@@ -108,6 +110,7 @@ class Spread:
         return half @ half.T
 
 
+@brief()
 @dataclass(frozen=True)
 class Pops(Spread):
     """The box of pointwise fits.

@@ -365,6 +365,7 @@ def run_posterior(
     """
     path = Path(path)
     choice = PosteriorSettings(**settings)
+    _require_native(path)
     written = Path(out or _default_output(path, choice.mean))
     require_folder(written, [path, *data])
     refuse_other_owner(written, path)
@@ -468,8 +469,7 @@ def native_evaluator(path: Path, elements: Sequence[str]) -> Evaluator:
     InputError
         It is a posterior itself, or a network of several samples.
     """
-    if path.suffix == ".uq":
-        raise InputError(f"{path} is a posterior; name the native model file")
+    _require_native(path)
     model = Evaluator(path, elements=elements, posterior=False)
     if model.model.family == "network" and model.model.has_posterior:
         raise InputError(
@@ -477,6 +477,11 @@ def native_evaluator(path: Path, elements: Sequence[str]) -> Evaluator:
             "write them apart with `pyuq bnn export --apart`, and name all files in pair_coeff"
         )
     return model
+
+
+def _require_native(path: Path) -> None:
+    if path.suffix == ".uq":
+        raise InputError(f"{path} is a posterior; name the native model file")
 
 
 def find_noise(

@@ -7,11 +7,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from pyuq.brief import brief
+
 FloatArray = NDArray[np.float64]
 
 BUDGET = 512 * 2**20  # bytes of rows that a rank keeps
 
 
+@brief()
 @dataclass(frozen=True)
 class RowBlock:
     """Rows of one structure.
@@ -48,6 +51,7 @@ class RowBlock:
         return replace(self, rows=rows, targets=targets, units=self.units / weights)
 
 
+@brief("indices")
 class RowStream:
     """The blocks of a rank: the first are kept in memory, up to a budget, the others are made again in each pass.
 
@@ -67,14 +71,14 @@ class RowStream:
         make: Callable[[Sequence[int]], Iterator[RowBlock]],
         budget: int = BUDGET,
     ):
-        self._indices, self._make = indices, make
+        self.indices, self._make = indices, make
         self._kept: list[RowBlock] = []
         self._left = budget
 
     def __iter__(self) -> Iterator[RowBlock]:
         start = len(self._kept)
         yield from self._kept[:start]
-        for k, block in enumerate(self._make(self._indices[start:])):
+        for k, block in enumerate(self._make(self.indices[start:])):
             if self._left >= 0 and len(self._kept) == start + k:
                 self._left -= block.rows.nbytes
                 if self._left >= 0:
@@ -82,9 +86,10 @@ class RowStream:
             yield block
 
     def __len__(self) -> int:
-        return len(self._indices)
+        return len(self.indices)
 
 
+@brief("stream")
 class Weighted:
     """A stream whose rows get other weights, and of which some blocks may be left out.
 
@@ -98,14 +103,15 @@ class Weighted:
     def __init__(
         self, stream: Iterable[RowBlock], weights: Callable[[RowBlock], FloatArray | None]
     ):
-        self._stream, self._weights = stream, weights
+        self.stream, self._weights = stream, weights
 
     def __iter__(self) -> Iterator[RowBlock]:
-        for block in self._stream:
+        for block in self.stream:
             if (weights := self._weights(block)) is not None:
                 yield block.weighted(weights)
 
 
+@brief("comm")
 class Reducer:
     """Joins what the ranks of a communicator found; without one, of this process alone.
 

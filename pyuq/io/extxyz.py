@@ -19,6 +19,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.data import atomic_numbers
 from ase.io.extxyz import key_val_dict_to_str
 
+from pyuq.brief import brief
 from pyuq.errors import InputError
 from pyuq.io import predictions
 from pyuq.io.files import atomic_write
@@ -195,6 +196,7 @@ def _parse(lines: list[str]) -> Atoms:
     return adopt(atoms, "Time=, GPUMD's first word" if comment.first == "Time" else "")
 
 
+@brief("text")
 class Comment:
     """Comment line of a frame, spelt as ASE wants it.
 

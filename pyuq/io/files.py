@@ -16,6 +16,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from pyuq.brief import brief
 from pyuq.errors import InputError, RunError
 from pyuq.io.identity import UNSEALED, check_seal, seal
 
@@ -188,6 +189,7 @@ def sync_files(*paths: Path) -> None:
             os.close(descriptor)
 
 
+@brief("folder")
 class Lock:
     """Keeps a second process out of a folder that a command writes into; gone with the process, however it ends.
 
@@ -203,6 +205,7 @@ class Lock:
     """
 
     def __init__(self, folder: Path):
+        self.folder = folder
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
         self._file = os.fdopen(os.open(Path(folder) / ".lock", flags, 0o666), "r+")
         try:

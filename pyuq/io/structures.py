@@ -185,7 +185,7 @@ def _read(path: Path, elements: Sequence[str]) -> list[Atoms]:
 def known_to_ase(path) -> bool:
     """Tell by name and content whether a file is of a format that ASE reads, a LAMMPS text dump excepted."""
     path = Path(path)
-    if not path.is_file():
+    if not path.is_file() or not path.stat().st_size:
         return path.name.removesuffix(".gz").endswith((".xyz", ".extxyz", ".traj", ".db"))
     with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
         try:

@@ -9,11 +9,13 @@ from ase.data import chemical_symbols
 from ase.geometry import complete_cell
 from scipy.spatial import cKDTree
 
+from pyuq.errors import InputError
+
 TOLERANCE = 1e-4  # of positions and cell between request and result, Å
 FORCES = 1e-3  # eV/Å: matches whose forces differ by more are not the same label
 
 
-class MismatchError(ValueError):
+class MismatchError(InputError):
     """A result that is not of its request, or of which that cannot be told."""
 
 

@@ -24,6 +24,7 @@ from pyuq.jobs import NotRunError
 from pyuq.labels.base import Failure, defect
 from pyuq.lmp import POLL, environment, guarded, interruptible
 
+START = 600.0  # s, longest time that a worker takes to load its calculator
 # Signals of the user, the terminal or the queue. Others may come from the structure: they cost a further attempt.
 OUTSIDE = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGXCPU)
 
@@ -41,7 +42,7 @@ class Worker:
     description : dict
         Of the reference method, for :func:`pyuq.labels.reference.make_reference`.
     timeout : float
-        Longest time for one structure, s.
+        Longest time for one structure, s; what the process takes to start and to import its calculator is not its.
     stop : threading.Event
         Ends it when set.
     """
@@ -62,7 +63,7 @@ class Worker:
             stderr=self._errors,
             env=environment(launched=False),
         )
-        self._buffer = b""
+        self._buffer, self._ready = b"", False
         self._send(json.dumps(description))
 
     def compute(self, atoms: Atoms) -> dict:
@@ -79,8 +80,15 @@ class Worker:
 
         The process is gone after either.
         """
+        if not self._ready:
+            self._answer(START, f"did not start within {START:g} s")
+            self._ready = True
         self._send(encode(atoms.todict()))
-        deadline = time.monotonic() + self.timeout
+        return decode(self._answer(self.timeout, f"no answer within {self.timeout:g} s"))
+
+    def _answer(self, limit: float, late: str) -> str:
+        """Next line of the process, which must come within `limit` seconds."""
+        deadline = time.monotonic() + limit
         stdout = self._process.stdout.fileno()
         while b"\n" not in self._buffer:
             if self.stop.is_set():
@@ -89,7 +97,7 @@ class Worker:
             left = deadline - time.monotonic()
             if left <= 0.0:
                 self.kill()
-                raise WorkerError(f"no answer within {self.timeout:g} s, killed")
+                raise WorkerError(f"{late}, killed")
             if not select.select([stdout], [], [], min(left, POLL))[0]:
                 continue
             chunk = os.read(stdout, 1 << 20)
@@ -97,7 +105,7 @@ class Worker:
                 raise WorkerError(self._obituary())
             self._buffer += chunk
         line, _, self._buffer = self._buffer.partition(b"\n")
-        return decode(line.decode())
+        return line.decode()
 
     def kill(self) -> None:
         """End the process and everything that it started."""

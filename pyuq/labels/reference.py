@@ -54,6 +54,9 @@ class LammpsReference:
     masses: dict[str, float] = field(default_factory=dict)
     folder: str = "."
 
+    def load(self) -> None:
+        """Do what takes time once: nothing, LAMMPS is loaded with this module."""
+
     def __call__(self, atoms: Atoms) -> dict:
         """Return energy (eV), forces (N, 3) in eV/Å and, if periodic, stress (6,) in eV/Å³."""
         # Files are named from the folder by going there, and the structure by a descriptor: in a command LAMMPS would
@@ -127,12 +130,16 @@ class AseReference:
     arguments: dict = field(default_factory=dict)
     folder: str = "."
 
-    def __call__(self, atoms: Atoms) -> dict:
-        """Return energy (eV), forces (N, 3) in eV/Å and, if there is one, stress (6,) in eV/Å³."""
+    def load(self) -> Callable:
+        """Import the calculator, which may take a while, and return what makes it."""
         module, _, attribute = self.calculator.partition(":")
         if self.folder not in sys.path:
             sys.path.insert(0, self.folder)
-        make = getattr(importlib.import_module(module), attribute)
+        return getattr(importlib.import_module(module), attribute)
+
+    def __call__(self, atoms: Atoms) -> dict:
+        """Return energy (eV), forces (N, 3) in eV/Å and, if there is one, stress (6,) in eV/Å³."""
+        make = self.load()
         # A new calculator for each structure: a label must not depend on what was computed before
         # it.
         atoms.calc = make(**self.arguments)

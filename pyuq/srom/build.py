@@ -89,7 +89,11 @@ def read_summary(case: Case) -> dict:
         path = case.basis(label)
         found = hash_file(path) if path.is_file() else None
         if found != wanted:
-            state = "missing" if found is None else "not the basis that was built with the others"
+            state = (
+                "missing"
+                if found is None
+                else "not the basis that was built with the others, or damaged"
+            )
             raise InputError(f"{path}: {state}; {remedy(case, 'build')}")
     return summary
 

@@ -443,8 +443,16 @@ def test_settings_from_the_command_line(tmp_path, capsys):
         ("6.0", '"six"', "expected a number"),
         ("train.xyz", "nothing.xyz", "no file"),
         ("[basis]", 'family = "gap"\n[basis]', "expected one of ace"),
-        ("[basis]", "max_force = -1\n[basis]", "max_force = -1.0; expected a number above 0"),
-        ("[basis]", "one_body = { Ar = nan }\n[basis]", "one_body: Ar = nan"),
+        (
+            "[basis]",
+            "max_force = -1\n[basis]",
+            "max_force = -1 eV/Å; expected 1e-06 to 100000 eV/Å",
+        ),
+        (
+            "[basis]",
+            "one_body = { Ar = nan }\n[basis]",
+            r"one_body.Ar = nan eV; expected -1e\+06 to 1e\+06 eV",
+        ),
         ("[basis]", "solver = { smoothness = nan }\n[basis]", "smoothness = nan"),
         ("[basis]", "repulsion = { margin = -1 }\n[basis]", "margin = -1.0"),
         ('"ar"', '"a/b"', "without folder"),

@@ -406,7 +406,7 @@ def test_posterior_of_another_model_of_the_name_is_kept(on_disk, tmp_path, capsy
     shutil.copy(MODELS["mtp"][0], other)
     kept = path.with_suffix(".uq").read_bytes()
     command = ["posterior", str(other), "--elements", "Ag,I", "--data", *map(str, data)]
-    assert main(command) == 1
+    assert main(command) == 2
     assert "agi.uq is the posterior of agi.txt: give one" in capsys.readouterr().err
     assert path.with_suffix(".uq").read_bytes() == kept
     path.write_text(path.read_text() + "\n")

@@ -96,7 +96,7 @@ def test_pyuq_lmp_passes_arguments_on(tmp_path):
 
 def test_pyuq_lmp_refuses_a_missing_executable():
     done = run(["pyuq", "lmp", "-h"], env=bare_environment() | {"PYUQ_LMP": "/nowhere/lmp"})
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "PYUQ_LMP=/nowhere/lmp is not an executable" in done.stderr
 
 

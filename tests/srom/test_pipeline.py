@@ -642,7 +642,7 @@ def test_mistakes_in_the_settings_are_named(finished, capsys, change, message):
         ("build.json", "sample", "build.json: damaged"),
         ("runs/sample0001/result.json", "report", "result.json: damaged"),
         ("snapshots/soft-1.snap/u.f64", "build", "holds 30 frames, expected 61: "),
-        ("global.rom", "sample", "global.rom: not a basis file"),
+        ("global.rom", "sample", "not the basis that was built with the others, or damaged; run"),
         ("mix.srom", "propagate", "mix.srom: not an ensemble"),
     ],
 )
