@@ -79,7 +79,7 @@ __version__ = "0.1.0"
 _FACE = {
     "ACEBasis": "potentials.basis.ACEBasis",
     "Calculator": "evaluate.calculator.UQCalculator",
-    "FitSettings": "inference.fit.FitSettings",
+    "FitSettings": "inference.fit_settings.FitSettings",
     "InputError": "errors.InputError",
     "MTPBasis": "potentials.mtp.MTPBasis",
     "calibrate": "calibration.run.calibrate",

@@ -27,6 +27,17 @@ ROOMS = {
 }
 MOVED = {f"pyuq.models.{name}": f"pyuq.{room}.{name}" for room in ROOMS for name in ROOMS[room]}
 MOVED["pyuq.calculator"] = "pyuq.evaluate.calculator"
+# What was taken out of a module, and is found under its old name all the same.
+SPLIT = {
+    "pyuq.models.fit": (
+        "pyuq.inference.fit_settings",
+        "pyuq.inference.design",
+        "pyuq.inference.regression",
+        "pyuq.io.identity",
+        "pyuq.potentials.baseline",
+    ),
+    "pyuq.models.yace": ("pyuq.potentials.repulsion",),
+}
 
 
 class _Moved(MetaPathFinder, Loader):
@@ -42,10 +53,11 @@ class _Moved(MetaPathFinder, Loader):
             return None
         new = MOVED[spec.name]
         warnings.warn(f"{spec.name} is {new} now", DeprecationWarning, stacklevel=2)
-        module = importlib.import_module(new)
         # The import system marks what it is given as the old module: let it mark a copy.
-        copy = ModuleType(spec.name, module.__doc__)
-        copy.__dict__.update({k: v for k, v in vars(module).items() if not k.startswith("__")})
+        copy = ModuleType(spec.name, importlib.import_module(new).__doc__)
+        for name in (*SPLIT.get(spec.name, ()), new):
+            found = vars(importlib.import_module(name))
+            copy.__dict__.update({k: v for k, v in found.items() if not k.startswith("__")})
         return copy
 
     def exec_module(self, module: ModuleType) -> None:

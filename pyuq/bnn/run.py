@@ -18,16 +18,11 @@ from pyuq.bnn.samplers import SGHMC, Draws, Dropout, Ensemble, LastLayer, Shallo
 from pyuq.bnn.target import Likelihood, NetworkTarget
 from pyuq.brief import brief
 from pyuq.errors import InputError
-from pyuq.inference.fit import (
-    RepulsionSettings,
-    repetition_note,
-    structure_hash,
-    training_hash,
-    training_record,
-)
+from pyuq.inference.fit_settings import RepulsionSettings
 from pyuq.io.files import check_folder, read_json, write_text
+from pyuq.io.identity import repetition_note, structure_hash, training_hash, training_record
 from pyuq.io.structures import check_structures, expand, read_structures
-from pyuq.potentials.yace import repulsion_inside
+from pyuq.potentials.repulsion import repulsion_inside
 from pyuq.settings import assign, check_name, choose, from_table, load_toml, positive
 
 SAMPLERS = {

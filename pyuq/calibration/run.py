@@ -18,10 +18,10 @@ from pyuq.calibration.scores import LEVELS, Scores, coverage, reliability, score
 from pyuq.errors import InputError
 from pyuq.evaluate.calculator import UQCalculator, force_deviations
 from pyuq.evaluate.evaluator import Evaluator
-from pyuq.inference.fit import HASH_DIGITS, joined_hash, structure_hash
 from pyuq.inference.readout_posterior import species_names
 from pyuq.inference.readout_sums import agree, my_share
 from pyuq.io.files import atomic_write, beside, read_metadata, require_folder, write_text
+from pyuq.io.identity import HASH_DIGITS, joined_hash, structure_hash
 from pyuq.io.structures import StructureFiles, check_structure, take
 
 UNITS = {"energy": "eV/atom", "force": "eV/Å", "virial": "eV/atom", "gradient": "eV/Å"}
@@ -96,7 +96,7 @@ def training_of(member: Evaluator) -> tuple[Path, str, frozenset[str]]:
     joined : str
         Hash of the whole set; empty where nothing is known.
     single : frozenset of str
-        What :func:`pyuq.inference.fit.training_record` keeps of its structures; empty in older files.
+        What :func:`pyuq.io.identity.training_record` keeps of its structures; empty in older files.
     """
     path = member.path
     for file in (path, path.with_suffix(".uq")):

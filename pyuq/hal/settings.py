@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pyuq.brief import brief
 from pyuq.errors import InputError
-from pyuq.inference.fit import FitSettings, RepulsionSettings, Solver, Weights
+from pyuq.inference.fit_settings import FitSettings, RepulsionSettings, Solver, Weights
 from pyuq.inference.pops import UNCERTAINTIES
 from pyuq.inference.run_fit import FAMILIES, basis_from_table
 from pyuq.io.masses import refuse_wrong_masses

@@ -19,7 +19,7 @@ from pyuq.brief import brief
 from pyuq.errors import InputError
 from pyuq.inference.regression import NormalEquations
 from pyuq.io.files import read_tensors, write_tensors
-from pyuq.potentials.yace import Repulsion
+from pyuq.potentials.repulsion import Repulsion
 
 FORMAT = "pyuq-fit"
 
@@ -32,12 +32,12 @@ class FitState:
     Attributes
     ----------
     settings : dict
-        What the user asked for, :meth:`pyuq.inference.fit.FitSettings.table`.
+        What the user asked for, :meth:`pyuq.inference.fit_settings.FitSettings.table`.
     one_body : dict
         One-body energies, eV.
     repulsion : Repulsion or None
     hashes : tuple of str
-        :func:`pyuq.inference.fit.structure_hash` of the structures taken in.
+        :func:`pyuq.io.identity.structure_hash` of the structures taken in.
     normal : NormalEquations
     radial : ndarray or None
         Radial coefficients of an MTP, and

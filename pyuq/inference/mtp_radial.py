@@ -28,6 +28,7 @@ from tqdm import tqdm
 from pyuq import _core
 from pyuq.brief import brief
 from pyuq.evaluate.evaluator import VOIGT, Evaluator
+from pyuq.inference.design import row_weights, weighted_rows
 from pyuq.inference.regression import NormalEquations
 from pyuq.potentials.mtp import FloatArray, MTPBasis
 
@@ -76,8 +77,6 @@ class Objective:
         return loss + self.penalty @ weights**2, gradient
 
     def _normal(self, evaluator: Evaluator) -> NormalEquations:
-        from pyuq.inference.fit import weighted_rows
-
         normal = NormalEquations(self.basis.nfunctions)
         for atoms, neighbors in zip(self.structures, self.neighbors, strict=True):
             normal.add(*weighted_rows(evaluator, atoms, self.settings, neighbors))
@@ -102,8 +101,6 @@ class Objective:
         weights: FloatArray,
     ) -> tuple[float, FloatArray]:
         """Loss of one structure and its gradient at fixed readout weights."""
-        from pyuq.inference.fit import row_weights
-
         energy_weight, force_weights, virial_weight = row_weights(atoms, self.settings)
         label, result = atoms.calc.results, evaluator.model.evaluate(view, weights)
         forces = np.zeros((len(atoms), 3))

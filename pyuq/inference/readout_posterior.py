@@ -29,13 +29,7 @@ from pyuq.brief import brief
 from pyuq.calibration import StudentScale, scores
 from pyuq.errors import InputError
 from pyuq.evaluate.evaluator import Evaluator
-from pyuq.inference.fit import (
-    Weights,
-    few_data_note,
-    joined_hash,
-    repetition_note,
-    training_record,
-)
+from pyuq.inference.fit_settings import Weights
 from pyuq.inference.leave_one_out import LeaveOneOut, Scale, leave_out
 from pyuq.inference.maxvol import describe, flat_inverses, select_active_sets
 from pyuq.inference.pops import ERROR_BARS, UNCERTAINTIES, Pops, Spread, pops, whitening
@@ -48,10 +42,16 @@ from pyuq.inference.readout_sums import (
     row_stream,
     weighed,
 )
-from pyuq.inference.regression import BayesianRidge, Conditioning, NormalEquations, condition
+from pyuq.inference.regression import (
+    BayesianRidge,
+    Conditioning,
+    NormalEquations,
+    condition,
+    few_data_note,
+)
 from pyuq.inference.rows import Reducer, RowBlock, Weighted
 from pyuq.io.files import beside, read_metadata, require_folder
-from pyuq.io.identity import hash_bytes, hash_file
+from pyuq.io.identity import hash_bytes, hash_file, joined_hash, repetition_note, training_record
 from pyuq.io.structures import StructureFiles
 from pyuq.settings import choose, limits
 
@@ -79,7 +79,7 @@ class PosteriorSettings:
     seed : int
         Of the choice of held-out structures.
     uncertainty : {"pops", "bayes"}
-        See :class:`pyuq.inference.fit.FitSettings`.
+        See :class:`pyuq.inference.fit_settings.FitSettings`.
     """
 
     mean: str = "model"
@@ -117,11 +117,11 @@ class ReadoutPosterior:
         {kind: table row}, empty without held-out structures.
     conditioning : Conditioning or None
     copies : str
-        What :func:`pyuq.inference.fit.repetition_note` says of the structures.
+        What :func:`pyuq.io.identity.repetition_note` says of the structures.
     active_inverse : (Σ_z F_z²,) or None
         See :func:`pyuq.inference.maxvol.flat_inverses`.
     training : sequence of str
-        What :func:`pyuq.inference.fit.training_record` keeps of the structures.
+        What :func:`pyuq.io.identity.training_record` keeps of the structures.
     rows : int
         Of the regression.
     leave_one_out : LeaveOneOut or None

@@ -20,11 +20,13 @@ from tqdm import tqdm
 
 from pyuq.brief import brief
 from pyuq.evaluate.evaluator import Evaluator
-from pyuq.inference.fit import Weights, row_columns, structure_hash
+from pyuq.inference.design import row_columns
+from pyuq.inference.fit_settings import Weights
 from pyuq.inference.posterior import Posterior
 from pyuq.inference.regression import NormalEquations
 from pyuq.inference.rows import RowBlock, RowStream, Weighted
 from pyuq.io.files import read_tensors, write_tensors
+from pyuq.io.identity import structure_hash
 from pyuq.io.structures import StructureFiles, check_structure, group_of, take
 
 FloatArray = NDArray[np.float64]

@@ -13,27 +13,20 @@ from ase import Atoms
 from pyuq import log
 from pyuq.brief import brief
 from pyuq.errors import InputError
-from pyuq.inference.fit import (
-    FitResult,
-    FitSettings,
-    RepulsionSettings,
-    Solver,
-    Weights,
-    few_data_note,
-    fit,
-    repetition_note,
-    structure_hash,
-)
+from pyuq.inference.fit import FitResult, fit
+from pyuq.inference.fit_settings import FitSettings, RepulsionSettings, Solver, Weights
 from pyuq.inference.fit_state import FitState
 from pyuq.inference.maxvol import describe, flat_inverses, select_active_sets
 from pyuq.inference.metrics import Predictions, error_table, format_table, predict
 from pyuq.inference.pops import ERROR_BARS, UNCERTAINTIES
 from pyuq.inference.posterior import refuse_other_owner
+from pyuq.inference.regression import few_data_note
 from pyuq.io.files import atomic_write, check_folder, write_text
+from pyuq.io.identity import repetition_note, structure_hash
 from pyuq.io.structures import expand, group_of, read_structures
 from pyuq.potentials.basis import ACEBasis
 from pyuq.potentials.mtp import MTPBasis
-from pyuq.potentials.yace import shortest_distances
+from pyuq.potentials.repulsion import shortest_distances
 from pyuq.settings import assign, check_name, choose, from_table, load_toml
 
 FAMILIES = ("ace", "mtp")
@@ -61,7 +54,7 @@ class FitFile:
     active_set : bool
         Also choose the active set of the extrapolation grade, :mod:`pyuq.inference.maxvol`.
     weights, groups, solver, repulsion, one_body, max_force, uncertainty
-        See :class:`pyuq.inference.fit.FitSettings`.
+        See :class:`pyuq.inference.fit_settings.FitSettings`.
     """
 
     train: tuple[str, ...]

@@ -29,6 +29,7 @@ import numpy as np
 from pyuq.brief import brief
 from pyuq.errors import InputError
 from pyuq.potentials.coupling import invariants
+from pyuq.potentials.yace import format_yace
 
 PER_ORDER = ("degree", "n_weight", "l_weight", "nmax", "lmax")
 TOLERANCE = 1e-9  # of comparisons of degrees
@@ -256,8 +257,6 @@ class ACEBasis:
 
     def text(self, weights, one_body: Mapping[str, float], repulsion) -> str:
         """Text of the ``.yace`` file, see :func:`pyuq.potentials.yace.format_yace`; weights None: all one."""
-        from pyuq.potentials.yace import format_yace
-
         return format_yace(self, weights, one_body, repulsion)
 
     def degrees(self) -> np.ndarray:

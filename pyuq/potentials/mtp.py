@@ -23,7 +23,7 @@ from pyuq.brief import brief
 from pyuq.errors import InputError
 from pyuq.evaluate.evaluator import Evaluator
 from pyuq.potentials.mtp_moments import Moments, moments
-from pyuq.potentials.yace import shortest_distances
+from pyuq.potentials.repulsion import shortest_distances
 
 FloatArray = NDArray[np.float64]
 

@@ -27,7 +27,7 @@ from pyuq.hal.report import status
 from pyuq.hal.selection import diverse
 from pyuq.hal.settings import Settings, load_settings
 from pyuq.hal.state import STAGES
-from pyuq.inference.fit import FitSettings
+from pyuq.inference.fit_settings import FitSettings
 from pyuq.inference.posterior import PosteriorFile
 from pyuq.io import extxyz, files
 from pyuq.io.identity import hash_file

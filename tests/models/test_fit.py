@@ -14,15 +14,9 @@ from ase.calculators.lj import LennardJones
 from pyuq.cli import main, share_cores
 from pyuq.evaluate.committee import Committee
 from pyuq.evaluate.evaluator import Evaluator
-from pyuq.inference.fit import (
-    FitSettings,
-    RepulsionSettings,
-    Solver,
-    Weights,
-    centered_rows,
-    fit,
-    weighted_rows,
-)
+from pyuq.inference.design import centered_rows, weighted_rows
+from pyuq.inference.fit import fit
+from pyuq.inference.fit_settings import FitSettings, RepulsionSettings, Solver, Weights
 from pyuq.inference.fit_state import FitState
 from pyuq.inference.metrics import error_table, predict
 from pyuq.inference.posterior import PosteriorFile

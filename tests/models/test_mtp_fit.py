@@ -14,7 +14,8 @@ from scipy.spatial.transform import Rotation
 
 from pyuq.evaluate.committee import Committee
 from pyuq.evaluate.evaluator import Evaluator
-from pyuq.inference.fit import FitSettings, Weights, fit
+from pyuq.inference.fit import fit
+from pyuq.inference.fit_settings import FitSettings, Weights
 from pyuq.inference.metrics import error_table, predict
 from pyuq.inference.mtp_radial import Objective, refine
 from pyuq.inference.posterior import PosteriorFile

@@ -19,7 +19,7 @@ from pyuq.cli import main
 from pyuq.evaluate.committee import Committee
 from pyuq.evaluate.evaluator import Evaluator
 from pyuq.inference import readout_sums
-from pyuq.inference.fit import Weights
+from pyuq.inference.fit_settings import Weights
 from pyuq.inference.posterior import PosteriorFile
 from pyuq.inference.readout_posterior import (
     PosteriorSettings,
