@@ -21,11 +21,12 @@ ROOMS = {
         "readout_posterior",
         "readout_sums",
         "regression",
-        "run_fit",
     ),
     "evaluate": ("evaluator",),
 }
 MOVED = {f"pyuq.models.{name}": f"pyuq.{room}.{name}" for room in ROOMS for name in ROOMS[room]}
+MOVED["pyuq.models.run_fit"] = "pyuq.verbs.fit"
+MOVED["pyuq.calibration.run"] = "pyuq.verbs.calibrate"
 MOVED["pyuq.calculator"] = "pyuq.evaluate.calculator"
 # What was taken out of a module, and is found under its old name all the same.
 SPLIT = {
@@ -36,6 +37,9 @@ SPLIT = {
         "pyuq.io.identity",
         "pyuq.potentials.baseline",
     ),
+    "pyuq.models.run_fit": ("pyuq.potentials.families",),
+    "pyuq.models.readout_sums": ("pyuq.parallel",),
+    "pyuq.calibration.run": ("pyuq.calibration.judge", "pyuq.evaluate.collect"),
     "pyuq.models.yace": ("pyuq.potentials.repulsion",),
 }
 

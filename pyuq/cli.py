@@ -167,8 +167,8 @@ def add_fit(verbs) -> None:
     )
 
     def run(args) -> int:
-        from pyuq.inference.run_fit import run_fit
         from pyuq.lmp import world
+        from pyuq.verbs.fit import run_fit
 
         run_fit(args.settings, args.out, world(), args.set, resume=args.resume)
         return 0
@@ -282,8 +282,8 @@ def add_calibrate(verbs) -> None:
     )
 
     def run(args) -> int:
-        from pyuq.calibration.run import run_calibrate
         from pyuq.lmp import world
+        from pyuq.verbs.calibrate import run_calibrate
 
         run_calibrate(
             args.models,

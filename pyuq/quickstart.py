@@ -440,10 +440,10 @@ def produce(folder: Path, kind: str, size: Size, ranks: int) -> Diffusivity:
 
 def two_families(folder: Path) -> list[str]:
     """Fit the moment tensor potential, run the stochastic reduced-order model over both, and report on it."""
-    from pyuq.inference.run_fit import run_fit
     from pyuq.srom.pipeline import run_stages
     from pyuq.srom.report import Findings
     from pyuq.srom.settings import load_study
+    from pyuq.verbs.fit import run_fit
 
     if not (folder / "mtp" / "agi.uq").exists():
         run_fit(folder / "mtp.toml")

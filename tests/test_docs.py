@@ -182,7 +182,8 @@ def says(text: str, default: object) -> bool:
 def schemas(name: str) -> list[type]:
     """Dataclasses behind a TOML file."""
     if name == "fit":
-        from pyuq.inference.run_fit import BasisTable, FitFile
+        from pyuq.potentials.families import BasisTable
+        from pyuq.verbs.fit import FitFile
 
         return [FitFile, BasisTable]
     if name == "bnn":

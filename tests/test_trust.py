@@ -12,11 +12,12 @@ from pyuq import systems
 from pyuq.cli import main
 from pyuq.hal.settings import Settings as HalSettings
 from pyuq.hal.settings import load_settings
-from pyuq.inference.run_fit import BasisTable, FitFile, MTPTable
 from pyuq.plausible import QUANTITIES
+from pyuq.potentials.families import BasisTable, MTPTable
 from pyuq.settings import from_table
 from pyuq.srom.settings import Settings as SromSettings
 from pyuq.trust import code_in_calculator, code_in_commands, origin_of_module
+from pyuq.verbs.fit import FitFile
 
 ROOT = Path(__file__).parents[1]
 

@@ -10,8 +10,8 @@ from pyuq.brief import brief
 from pyuq.errors import InputError
 from pyuq.inference.fit_settings import FitSettings, RepulsionSettings, Solver, Weights
 from pyuq.inference.pops import UNCERTAINTIES
-from pyuq.inference.run_fit import FAMILIES, basis_from_table
 from pyuq.io.masses import refuse_wrong_masses
+from pyuq.potentials.families import FAMILIES, basis_from_table
 from pyuq.settings import (
     assign,
     check_elements,

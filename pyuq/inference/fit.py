@@ -28,10 +28,11 @@ from pyuq.inference.mtp_radial import refine
 from pyuq.inference.pops import Pops, Spread, pops, whitening
 from pyuq.inference.posterior import Posterior, PosteriorFile
 from pyuq.inference.regression import ARDRegression, BayesianRidge, Conditioning, NormalEquations
-from pyuq.inference.rows import BUDGET, Reducer, RowStream
+from pyuq.inference.rows import BUDGET, RowStream
 from pyuq.io.files import write_text
 from pyuq.io.identity import hash_bytes, structure_hash, training_hash, training_record
 from pyuq.io.structures import check_structures
+from pyuq.parallel import Reducer
 from pyuq.potentials.baseline import fit_one_body, isolated_atoms
 from pyuq.potentials.repulsion import Repulsion
 

@@ -28,7 +28,7 @@ from tqdm import tqdm
 from pyuq import _core
 from pyuq.brief import brief
 from pyuq.evaluate.evaluator import VOIGT, Evaluator
-from pyuq.inference.design import row_weights, weighted_rows
+from pyuq.inference.design import feature_evaluator, row_weights, weighted_rows
 from pyuq.inference.regression import NormalEquations
 from pyuq.potentials.mtp import FloatArray, MTPBasis
 
@@ -56,7 +56,7 @@ class Objective:
         self.basis, self.settings, self.comm = basis, settings, comm
         rank, size = (comm.rank, comm.size) if comm is not None else (0, 1)
         self.structures = structures[rank::size]
-        evaluator = basis.evaluator()
+        evaluator = feature_evaluator(basis, {}, None)
         self.neighbors = [evaluator.neighbors(atoms) for atoms in self.structures]
         self.penalty = RIDGE * np.diag(self._normal(evaluator).gram)
         self.penalty[: len(basis.elements)] = 0.0
@@ -64,7 +64,7 @@ class Objective:
     def __call__(self, coefficients: FloatArray) -> tuple[float, FloatArray]:
         """Return L and dL/dc at radial coefficients (flat)."""
         radial = coefficients.reshape(self.basis.shape)
-        evaluator = replace(self.basis, radial=radial).evaluator()
+        evaluator = feature_evaluator(replace(self.basis, radial=radial), {}, None)
         weights = self._weights(evaluator)
         loss, gradient = 0.0, np.zeros(coefficients.size)
         for atoms, (view, owner) in zip(self.structures, self.neighbors, strict=True):

@@ -49,10 +49,11 @@ from pyuq.inference.regression import (
     condition,
     few_data_note,
 )
-from pyuq.inference.rows import Reducer, RowBlock, Weighted
+from pyuq.inference.rows import RowBlock, Weighted
 from pyuq.io.files import beside, read_metadata, require_folder
 from pyuq.io.identity import hash_bytes, hash_file, joined_hash, repetition_note, training_record
 from pyuq.io.structures import StructureFiles
+from pyuq.parallel import Reducer
 from pyuq.settings import choose, limits
 
 FloatArray = NDArray[np.float64]

@@ -10,10 +10,8 @@ species constants e and the coefficients ξ, which the regression finds; the rad
 see :mod:`pyuq.inference.mtp_radial`.
 """
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from pathlib import Path
 
 import numpy as np
 from ase import Atoms
@@ -21,7 +19,6 @@ from numpy.typing import NDArray
 
 from pyuq.brief import brief
 from pyuq.errors import InputError
-from pyuq.evaluate.evaluator import Evaluator
 from pyuq.potentials.mtp_moments import Moments, moments
 from pyuq.potentials.repulsion import shortest_distances
 
@@ -164,13 +161,6 @@ class MTPBasis:
         if self.radial is None:
             raise InputError("the basis has no radial coefficients yet: fit it first")
         return format_mtp(self, np.ones(self.nfunctions) if weights is None else weights)
-
-    def evaluator(self) -> Evaluator:
-        """Evaluator of the features."""
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "basis.mtp"
-            path.write_text(self.text())
-            return Evaluator(path, elements=self.elements)
 
 
 def format_mtp(basis: MTPBasis, weights: FloatArray) -> str:

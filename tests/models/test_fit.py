@@ -21,10 +21,11 @@ from pyuq.inference.fit_state import FitState
 from pyuq.inference.metrics import error_table, predict
 from pyuq.inference.posterior import PosteriorFile
 from pyuq.inference.regression import NormalEquations, condition
-from pyuq.inference.run_fit import basis_from_table, repulsion_note, run_fit
 from pyuq.io import extxyz
 from pyuq.io.files import read_tensors, write_tensors
 from pyuq.potentials.basis import ACEBasis
+from pyuq.potentials.families import basis_from_table
+from pyuq.verbs.fit import repulsion_note, run_fit
 
 BASIS = ACEBasis(("Ar",), 6.0, order=2, degree=(10, 4))
 SETTINGS = FitSettings(BASIS)
