@@ -182,10 +182,10 @@ def says(text: str, default: object) -> bool:
 def schemas(name: str) -> list[type]:
     """Dataclasses behind a TOML file."""
     if name == "fit":
-        from pyuq.potentials.families import BasisTable
+        from pyuq.potentials.basis import ACEBasis
         from pyuq.verbs.fit import FitFile
 
-        return [FitFile, BasisTable]
+        return [FitFile, ACEBasis]
     if name == "bnn":
         pytest.importorskip("torch")
         from pyuq.bnn import run

@@ -13,7 +13,7 @@ from pyuq.cli import main
 from pyuq.hal.settings import Settings as HalSettings
 from pyuq.hal.settings import load_settings
 from pyuq.plausible import QUANTITIES
-from pyuq.potentials.families import BasisTable, MTPTable
+from pyuq.potentials.families import FAMILIES
 from pyuq.settings import from_table
 from pyuq.srom.settings import Settings as SromSettings
 from pyuq.trust import code_in_calculator, code_in_commands, origin_of_module
@@ -218,7 +218,7 @@ PURE = {
 
 
 def test_every_key_with_a_unit_has_a_range():
-    classes, todo = set(), [HalSettings, SromSettings, FitFile, BasisTable, MTPTable]
+    classes, todo = set(), [HalSettings, SromSettings, FitFile, *FAMILIES.values()]
     try:
         from pyuq.bnn.run import Settings as NetworkSettings
 
@@ -232,6 +232,8 @@ def test_every_key_with_a_unit_has_a_range():
         classes.add(cls)
         hints = typing.get_type_hints(cls)
         for key in dataclasses.fields(cls):
+            if not key.metadata.get("setting", True):
+                continue
             hint = hints[key.name]
             todo += [h for h in (hint, *typing.get_args(hint)) if dataclasses.is_dataclass(h)]
             if "float" in str(hint) and key.name not in PURE:

@@ -11,11 +11,12 @@ import numpy as np
 from ase import Atoms
 
 from pyuq.evaluate.evaluator import Evaluator
-from pyuq.inference.fit_settings import Basis, FitSettings, Weights
+from pyuq.inference.fit_settings import FitSettings, Weights
 from pyuq.inference.posterior import Posterior
 from pyuq.inference.rows import RowBlock
 from pyuq.io.identity import structure_hash
 from pyuq.io.structures import group_of
+from pyuq.potentials.protocol import Basis
 from pyuq.potentials.repulsion import Repulsion
 
 

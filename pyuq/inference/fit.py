@@ -21,7 +21,7 @@ from pyuq.inference.design import (
     shift,
     weights_of,
 )
-from pyuq.inference.fit_settings import Basis, FitSettings
+from pyuq.inference.fit_settings import FitSettings
 from pyuq.inference.fit_state import FitState
 from pyuq.inference.leave_one_out import LeaveOneOut, leave_groups_out, leave_out
 from pyuq.inference.mtp_radial import refine
@@ -34,6 +34,7 @@ from pyuq.io.identity import hash_bytes, structure_hash, training_hash, training
 from pyuq.io.structures import check_structures
 from pyuq.parallel import Reducer
 from pyuq.potentials.baseline import fit_one_body, isolated_atoms
+from pyuq.potentials.protocol import Basis
 from pyuq.potentials.repulsion import Repulsion
 
 
@@ -150,15 +151,13 @@ class FitResult:
 
     def state(self, asked: FitSettings) -> FitState:
         """Return what `fit` needs to go on with further structures; `asked`: the settings that it was given."""
-        mtp = self.basis.family == "mtp"
         return FitState(
             settings=asked.table(),
             one_body=self.one_body,
             repulsion=self.repulsion,
             hashes=tuple(map(structure_hash, self.structures)),
             normal=self.normal,
-            radial=self.basis.radial if mtp else None,
-            min_dist=self.basis.min_dist if mtp else None,
+            found=self.basis.state(),
         )
 
     def conditioning(self) -> Conditioning:
@@ -190,7 +189,7 @@ class FitResult:
         return self.basis.text(self.posterior.mean, self.one_body, self.repulsion)
 
     def save(self, folder, name: str, active_inverse: np.ndarray | None = None) -> Path:
-        """Write ``name.yace`` (or ``name.mtp``) and ``name.uq`` into a folder.
+        """Write the native file (``name.yace``, ``name.mtp``) and ``name.uq`` into a folder.
 
         Parameters
         ----------
@@ -252,8 +251,8 @@ def fit(
         Ranks that share the assembly of the rows; all return the same result.
     earlier : FitState, optional
         Of a fit with the same settings to a part of the structures: only the rows of the others are made. Its
-        one-body energies, repulsion and radial coefficients are kept. The box of pointwise fits, and leaving
-        structures out, look at the rows of all again.
+        one-body energies, repulsion and what the data defined in the basis are kept. The box of pointwise fits, and
+        leaving structures out, look at the rows of all again.
     leave : bool
         Also leave each structure, and each group of them, out: :attr:`FitResult.leave_one_out`.
 
@@ -282,13 +281,12 @@ def fit(
         or isolated_atoms(structures, basis.elements, basis.largest_cutoff)
         or fit_one_body(structures, basis.elements)
     )
-    if basis.family == "mtp":
-        basis = (
-            earlier.basis(basis)
-            if earlier is not None
-            else refine(basis, structures, settings, comm)
-        )
-        settings = replace(settings, basis=basis)
+    basis = (
+        basis.with_state(earlier.found)
+        if earlier is not None
+        else refine(basis, structures, settings, comm)
+    )
+    settings = replace(settings, basis=basis)
     repulsion = (
         earlier.repulsion if earlier is not None else settings.repulsion.choose(structures, basis)
     )

@@ -12,14 +12,12 @@ from pyuq.brief import brief
 from pyuq.errors import InputError
 from pyuq.inference.pops import UNCERTAINTIES
 from pyuq.inference.regression import ARDRegression, BayesianRidge, NormalEquations
-from pyuq.potentials.basis import ACEBasis
-from pyuq.potentials.mtp import MTPBasis
+from pyuq.potentials.protocol import Basis
 from pyuq.potentials.repulsion import Repulsion, repulsion_inside
 from pyuq.settings import choose, limits, not_negative
 
 SOLVERS = ("ridge", "ard")
 STEEPEST = 20.0  # smoothness; beyond, prior variances leave double precision
-Basis = ACEBasis | MTPBasis
 
 
 @brief()
@@ -85,7 +83,10 @@ class Solver:
 @brief()
 @dataclass(frozen=True)
 class RepulsionSettings:
-    """Short-range repulsion inside the data, see :class:`pyuq.potentials.repulsion.Repulsion`; not of MTP."""
+    """Short-range repulsion inside the data, see :class:`pyuq.potentials.repulsion.Repulsion`.
+
+    Only of families whose files can hold one.
+    """
 
     zbl: bool = True
     margin: float = 0.1
@@ -95,7 +96,7 @@ class RepulsionSettings:
 
     def choose(self, structures: Sequence[Atoms], basis: Basis) -> Repulsion | None:
         """Return the repulsion for a training set."""
-        if not self.zbl or basis.family == "mtp":  # whose format has none
+        if not (self.zbl and basis.has_repulsion):
             return None
         return repulsion_inside(structures, basis.elements, basis.largest_cutoff, self.margin)
 
@@ -107,7 +108,8 @@ class FitSettings:
 
     Parameters
     ----------
-    basis : ACEBasis or MTPBasis
+    basis : Basis
+        :class:`pyuq.ACEBasis`, :class:`pyuq.MTPBasis`, or what else :class:`pyuq.potentials.protocol.Basis` describes.
     weights : Weights
     groups : dict
         {config_type: weights}: structures of a group are weighted by these instead.

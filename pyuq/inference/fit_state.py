@@ -9,7 +9,7 @@ that it equals the fit of all structures with them; the hyperparameters maximise
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,8 @@ from pyuq.io.files import read_tensors, write_tensors
 from pyuq.potentials.repulsion import Repulsion
 
 FORMAT = "pyuq-fit"
+# Entries and tensors of the fit itself; the others are the basis's.
+OWN = {"settings", "one_body", "repulsion", "hashes", "gram", "rhs", "scalars"}
 
 
 @brief()
@@ -39,10 +41,8 @@ class FitState:
     hashes : tuple of str
         :func:`pyuq.io.identity.structure_hash` of the structures taken in.
     normal : NormalEquations
-    radial : ndarray or None
-        Radial coefficients of an MTP, and
-    min_dist : float or None
-        the distance at which its polynomials begin, Å.
+    found : dict
+        What the data defined in the basis, :meth:`pyuq.potentials.protocol.Basis.state`: arrays and numbers.
     """
 
     settings: dict
@@ -50,8 +50,7 @@ class FitState:
     repulsion: Repulsion | None
     hashes: tuple[str, ...]
     normal: NormalEquations
-    radial: np.ndarray | None = None
-    min_dist: float | None = None
+    found: dict[str, np.ndarray | float] = field(default_factory=dict)
 
     def save(self, path) -> Path:
         """Write atomically."""
@@ -64,11 +63,13 @@ class FitState:
             "one_body": self.one_body,
             "repulsion": repulsion,
             "hashes": self.hashes,
-            "min_dist": self.min_dist,
         }
         tensors = self.normal.tensors()
-        if self.radial is not None:
-            tensors["radial"] = np.ascontiguousarray(self.radial)
+        for name, value in self.found.items():
+            if isinstance(value, np.ndarray):
+                tensors[name] = np.ascontiguousarray(value)
+            else:
+                record[name] = value
         write_tensors(path, tensors, {"format": FORMAT, "record": json.dumps(record)})
         return Path(path)
 
@@ -98,15 +99,8 @@ class FitState:
             repulsion=repulsion or None,
             hashes=tuple(record["hashes"]),
             normal=NormalEquations.from_sums(tensors["gram"], tensors["rhs"], tensors["scalars"]),
-            radial=tensors.get("radial"),
-            min_dist=record["min_dist"],
+            found={k: v for k, v in (record | tensors).items() if k not in OWN and v is not None},
         )
-
-    def basis(self, basis):
-        """Return the basis with the radial functions of this fit."""
-        if self.radial is None:
-            return basis
-        return replace(basis, radial=self.radial, min_dist=self.min_dist)
 
     def further(
         self, structures: Sequence[Atoms], hashes: Sequence[str], settings: Mapping

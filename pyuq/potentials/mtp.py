@@ -63,10 +63,11 @@ class MTPBasis:
     min_dist: float | None = None
     refine: int = 50
     seed: int = 0
-    radial: FloatArray | None = field(default=None, compare=False)
+    radial: FloatArray | None = field(default=None, compare=False, metadata={"setting": False})
 
     family = "mtp"
     suffix = ".mtp"
+    has_repulsion = False
 
     def __post_init__(self):
         object.__setattr__(self, "elements", tuple(self.elements))
@@ -126,7 +127,29 @@ class MTPBasis:
         floor = np.finfo(float).eps * power.max()
         return levels ** (-2.0 * smoothness) * power.max() / np.maximum(power, floor)
 
-    def first_guess(self, structures: Sequence[Atoms]) -> "MTPBasis":
+    @property
+    def search(self) -> int:
+        """Largest number of steps of the search for radial coefficients."""
+        return self.refine
+
+    @property
+    def coefficients(self) -> FloatArray:
+        """Radial coefficients, flat."""
+        return self.radial.reshape(-1)
+
+    def with_coefficients(self, coefficients: FloatArray) -> "MTPBasis":
+        """Return the basis with other radial coefficients, flat."""
+        return replace(self, radial=coefficients.reshape(self.shape))
+
+    def state(self) -> dict[str, FloatArray | float]:
+        """Radial coefficients, and the distance at which their polynomials begin, Å."""
+        return {"radial": self.radial, "min_dist": self.min_dist}
+
+    def with_state(self, state: Mapping[str, FloatArray | float]) -> "MTPBasis":
+        """Return the basis with the radial functions of another fit."""
+        return replace(self, radial=state["radial"], min_dist=state["min_dist"])
+
+    def prepare(self, structures: Sequence[Atoms]) -> "MTPBasis":
         """Return the basis with the shortest distance of a training set and first radial coefficients.
 
         Radial function μ starts as the polynomial T_μ, with a random part for each pair of species that falls

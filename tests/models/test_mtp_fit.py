@@ -50,7 +50,7 @@ def crystals(n, seed, size=(1, 1, 1)):
 @pytest.fixture(scope="module")
 def truth(tmp_path_factory):
     """A potential with other radial coefficients than a fit starts from."""
-    basis = replace(BASIS, seed=9, min_dist=2.0).first_guess([])
+    basis = replace(BASIS, seed=9, min_dist=2.0).prepare([])
     path = tmp_path_factory.mktemp("truth") / "truth.mtp"
     path.write_text(basis.text(WEIGHTS))
     return Evaluator(path, elements=basis.elements)
@@ -120,7 +120,7 @@ def test_functions_of_the_published_potentials(shared_data, tmp_path, level):
 
 
 def test_scalar_moments_do_not_turn():
-    basis = replace(BASIS, level=14, min_dist=2.0).first_guess([])
+    basis = replace(BASIS, level=14, min_dist=2.0).prepare([])
     evaluator, (atoms,) = feature_evaluator(basis, {}, None), crystals(1, 2)
     turned = atoms.copy()
     matrix = Rotation.from_rotvec([0.3, -1.2, 0.7]).as_matrix()
@@ -141,7 +141,7 @@ def test_levels_are_even(level):
 
 def test_derivative_by_radial_coefficients():
     """Of a E + Σ u · ∂E/∂x, against differences of both kinds."""
-    basis = replace(BASIS, min_dist=2.4).first_guess([])  # some neighbours are closer
+    basis = replace(BASIS, min_dist=2.4).prepare([])  # some neighbours are closer
     (atoms,) = crystals(1, 3)
     rng = np.random.default_rng(4)
 
@@ -166,7 +166,7 @@ def test_derivative_by_radial_coefficients():
 
 def test_gradient_of_the_projected_loss(labelled):
     frames = labelled(crystals(4, 5))
-    basis = BASIS.first_guess(frames)
+    basis = BASIS.prepare(frames)
     settings = FitSettings(
         basis,
         Weights(energy=0.01, force=0.03, virial=0.02),
@@ -185,7 +185,7 @@ def test_gradient_of_the_projected_loss(labelled):
 def test_refinement_lowers_the_loss(labelled):
     frames = labelled(crystals(6, 6))
     settings = FitSettings(BASIS)
-    before = BASIS.first_guess(frames)
+    before = BASIS.prepare(frames)
     after = refine(BASIS, frames, settings)
     objective = Objective(before, frames, settings)
     losses = [objective(basis.radial.reshape(-1))[0] for basis in (before, after)]
