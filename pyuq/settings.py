@@ -65,17 +65,6 @@ def assign(table: dict, assignments: Iterable[str]) -> None:
         target[name] = value
 
 
-def flatten(table: dict, prefix: str = "") -> dict[str, object]:
-    """Nested tables to dotted keys."""
-    flat = {}
-    for key, value in table.items():
-        if isinstance(value, dict) and value:
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat
-
-
 def from_table(cls: type[T], table: dict, where: str) -> T:
     """Make a dataclass from a table; nested dataclasses from nested tables.
 

@@ -20,6 +20,7 @@ from pyuq.errors import InputError
 from pyuq.inference.regression import NormalEquations
 from pyuq.io.files import read_tensors, write_tensors
 from pyuq.potentials.repulsion import Repulsion
+from pyuq.provenance import record, require_same
 
 FORMAT = "pyuq-fit"
 # Entries and tensors of the fit itself; the others are the basis's.
@@ -112,12 +113,10 @@ class FitState:
         InputError
             The settings are others, or a structure that was taken in is missing now.
         """
-        # The kind of error bar changes no sum.
-        kept = [k for k in settings if k != "uncertainty"]
-        if changed := sorted(k for k in kept if settings[k] != self.settings.get(k)):
-            raise InputError(
-                f"{', '.join(changed)} changed since the fit that is to be resumed: fit without resuming"
-            )
+        remedy = "put them back, or fit without resuming"
+        free = ("uncertainty",)  # the kind of error bar changes no sum
+        what = "the fit that is to be resumed"
+        require_same(what, record(self.settings), record(settings), remedy, free)
         known = Counter(self.hashes)
         if missing := known - Counter(hashes):
             raise InputError(

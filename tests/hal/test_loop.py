@@ -301,7 +301,7 @@ def test_loop_of_the_box_goes_on_only_with_the_box(tmp_path):
     loop.close()
     assert PosteriorFile.read(tmp_path / "run/potential/cu.uq").uncertainty == "pops"
     path.write_text(before)
-    with pytest.raises(ValueError, match=r"other settings: uncertainty \(pops -> bayes\)"):
+    with pytest.raises(ValueError, match=r"other settings: uncertainty = pops \(now bayes\)"):
         make_loop(path)
 
 

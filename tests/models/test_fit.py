@@ -394,7 +394,10 @@ def test_what_cannot_be_resumed_is_refused(tmp_path, capsys):
     assert "fit once without resuming" in capsys.readouterr().err
     run_fit(path)
     assert main(["fit", str(path), "--resume", "--set", "weights.force=0.2"]) == 2
-    assert "weights changed since the fit" in capsys.readouterr().err
+    assert (
+        "other settings: weights.force = 0.05 (now 0.2): put them back, or fit without"
+        in capsys.readouterr().err
+    )
     extxyz.write(tmp_path / "train.xyz", labelled_argon(6, 3))
     assert main(["fit", str(path), "--resume"]) == 2
     assert "6 of the 6 structures" in capsys.readouterr().err
