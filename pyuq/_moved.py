@@ -25,8 +25,9 @@ ROOMS = {
     "evaluate": ("evaluator",),
 }
 MOVED = {f"pyuq.models.{name}": f"pyuq.{room}.{name}" for room in ROOMS for name in ROOMS[room]}
-MOVED["pyuq.models.run_fit"] = "pyuq.verbs.fit"
-MOVED["pyuq.calibration.run"] = "pyuq.verbs.calibrate"
+MOVED["pyuq.models.run_fit"] = "pyuq.verbs.run_fit"
+MOVED["pyuq.calibration.run"] = "pyuq.verbs.run_calibrate"
+MOVED |= {f"pyuq.{name}": f"pyuq.verbs.run_{name}" for name in ("build", "doctor", "quickstart")}
 MOVED["pyuq.calculator"] = "pyuq.evaluate.calculator"
 # What was taken out of a module, and is found under its old name all the same.
 SPLIT = {
@@ -38,6 +39,7 @@ SPLIT = {
         "pyuq.potentials.baseline",
     ),
     "pyuq.models.run_fit": ("pyuq.potentials.families",),
+    "pyuq.models.readout_posterior": ("pyuq.verbs.run_posterior",),
     "pyuq.models.readout_sums": ("pyuq.parallel",),
     "pyuq.calibration.run": ("pyuq.calibration.judge", "pyuq.evaluate.collect"),
     "pyuq.models.yace": ("pyuq.potentials.repulsion",),

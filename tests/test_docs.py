@@ -183,7 +183,7 @@ def schemas(name: str) -> list[type]:
     """Dataclasses behind a TOML file."""
     if name == "fit":
         from pyuq.potentials.basis import ACEBasis
-        from pyuq.verbs.fit import FitFile
+        from pyuq.verbs.run_fit import FitFile
 
         return [FitFile, ACEBasis]
     if name == "bnn":

@@ -17,7 +17,7 @@ from pyuq.potentials.families import FAMILIES
 from pyuq.settings import from_table
 from pyuq.srom.settings import Settings as SromSettings
 from pyuq.trust import code_in_calculator, code_in_commands, origin_of_module
-from pyuq.verbs.fit import FitFile
+from pyuq.verbs.run_fit import FitFile
 
 ROOT = Path(__file__).parents[1]
 

@@ -21,7 +21,7 @@ from pyuq.evaluate.evaluator import Evaluator
 from pyuq.inference.posterior import PosteriorFile
 from pyuq.io import extxyz
 from pyuq.io.identity import hash_file
-from pyuq.verbs.calibrate import draw
+from pyuq.verbs.run_calibrate import draw
 
 DATA = Path(__file__).parents[1] / "data"
 FACTOR, FLOOR = 3.0, {"Ag": 0.2, "I": 1.0}

@@ -15,7 +15,7 @@ from pyuq.io import extxyz
 from pyuq.io.files import check_folder, read_tensors, write_tensors, write_text
 from pyuq.io.structures import read_pymatgen
 from pyuq.io.trajectory import read_trajectory
-from pyuq.quickstart import check_begun
+from pyuq.verbs.run_quickstart import check_begun
 
 
 def test_tensors_come_back(tmp_path):

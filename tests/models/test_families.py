@@ -16,7 +16,7 @@ from pyuq.potentials import families, protocol
 from pyuq.potentials.basis import ACEBasis
 from pyuq.potentials.mtp import MTPBasis
 from pyuq.potentials.repulsion import shortest_distances
-from pyuq.verbs.fit import run_fit
+from pyuq.verbs.run_fit import run_fit
 
 TOML = """
 train = ["train.xyz"]

@@ -25,7 +25,7 @@ from pyuq.io import extxyz
 from pyuq.io.files import read_tensors, write_tensors
 from pyuq.potentials.basis import ACEBasis
 from pyuq.potentials.families import basis_from_table
-from pyuq.verbs.fit import repulsion_note, run_fit
+from pyuq.verbs.run_fit import repulsion_note, run_fit
 
 BASIS = ACEBasis(("Ar",), 6.0, order=2, degree=(10, 4))
 SETTINGS = FitSettings(BASIS)

@@ -24,7 +24,7 @@ from pyuq.io import extxyz
 from pyuq.potentials.families import basis_from_table
 from pyuq.potentials.mtp import MTPBasis
 from pyuq.potentials.mtp_moments import moments
-from pyuq.verbs.fit import run_fit
+from pyuq.verbs.run_fit import run_fit
 
 # Of potentials that the MLIP program writes: level: (basic moments, scalar moments)
 PUBLISHED = {

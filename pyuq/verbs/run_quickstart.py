@@ -443,7 +443,7 @@ def two_families(folder: Path) -> list[str]:
     from pyuq.srom.pipeline import run_stages
     from pyuq.srom.report import Findings
     from pyuq.srom.settings import load_study
-    from pyuq.verbs.fit import run_fit
+    from pyuq.verbs.run_fit import run_fit
 
     if not (folder / "mtp" / "agi.uq").exists():
         run_fit(folder / "mtp.toml")
