@@ -24,7 +24,9 @@ import numpy as np
 from ase import Atoms
 from ase.build import bulk
 
-from pyuq.inference.fit import FitSettings, fit, weighted_rows
+from pyuq.inference.design import weighted_rows
+from pyuq.inference.fit import fit
+from pyuq.inference.fit_settings import FitSettings
 from pyuq.inference.regression import ARDRegression, BayesianRidge, NormalEquations
 from pyuq.io.extxyz import labelled
 from pyuq.labels.reference import LammpsReference

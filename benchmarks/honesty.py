@@ -37,7 +37,9 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 
 from pyuq import systems
-from pyuq.inference.fit import FitResult, FitSettings, Weights, fit, row_blocks
+from pyuq.inference.design import row_blocks
+from pyuq.inference.fit import FitResult, fit
+from pyuq.inference.fit_settings import FitSettings, Weights
 from pyuq.inference.leave_one_out import LeaveOneOut, judge, leave_out
 from pyuq.inference.pops import Spread, whitening
 from pyuq.io import extxyz

@@ -201,7 +201,8 @@ def network_results(data: dict[str, list[Atoms]], plan: Plan, folder: Path) -> d
 def ace_results(data: dict[str, list[Atoms]], plan: Plan) -> dict:
     """Scores of the posterior of a linear ACE, by 64 draws from it."""
     from pyuq.bnn.evaluate import SamplePredictions, judge
-    from pyuq.inference.fit import FitSettings, Weights, fit
+    from pyuq.inference.fit import fit
+    from pyuq.inference.fit_settings import FitSettings, Weights
     from pyuq.potentials.basis import ACEBasis
 
     elements = tuple(sorted({s for a in data["train"] for s in a.get_chemical_symbols()}))

@@ -21,12 +21,29 @@ ROOMS = {
         "readout_posterior",
         "readout_sums",
         "regression",
-        "run_fit",
     ),
     "evaluate": ("evaluator",),
 }
 MOVED = {f"pyuq.models.{name}": f"pyuq.{room}.{name}" for room in ROOMS for name in ROOMS[room]}
+MOVED["pyuq.models.run_fit"] = "pyuq.verbs.run_fit"
+MOVED["pyuq.calibration.run"] = "pyuq.verbs.run_calibrate"
+MOVED |= {f"pyuq.{name}": f"pyuq.verbs.run_{name}" for name in ("build", "doctor", "quickstart")}
 MOVED["pyuq.calculator"] = "pyuq.evaluate.calculator"
+# What was taken out of a module, and is found under its old name all the same.
+SPLIT = {
+    "pyuq.models.fit": (
+        "pyuq.inference.fit_settings",
+        "pyuq.inference.design",
+        "pyuq.inference.regression",
+        "pyuq.io.identity",
+        "pyuq.potentials.baseline",
+    ),
+    "pyuq.models.run_fit": ("pyuq.potentials.families",),
+    "pyuq.models.readout_posterior": ("pyuq.verbs.run_posterior",),
+    "pyuq.models.readout_sums": ("pyuq.parallel",),
+    "pyuq.calibration.run": ("pyuq.calibration.judge", "pyuq.evaluate.collect"),
+    "pyuq.models.yace": ("pyuq.potentials.repulsion",),
+}
 
 
 class _Moved(MetaPathFinder, Loader):
@@ -42,10 +59,11 @@ class _Moved(MetaPathFinder, Loader):
             return None
         new = MOVED[spec.name]
         warnings.warn(f"{spec.name} is {new} now", DeprecationWarning, stacklevel=2)
-        module = importlib.import_module(new)
         # The import system marks what it is given as the old module: let it mark a copy.
-        copy = ModuleType(spec.name, module.__doc__)
-        copy.__dict__.update({k: v for k, v in vars(module).items() if not k.startswith("__")})
+        copy = ModuleType(spec.name, importlib.import_module(new).__doc__)
+        for name in (*SPLIT.get(spec.name, ()), new):
+            found = vars(importlib.import_module(name))
+            copy.__dict__.update({k: v for k, v in found.items() if not k.startswith("__")})
         return copy
 
     def exec_module(self, module: ModuleType) -> None:

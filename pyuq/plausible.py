@@ -101,8 +101,9 @@ QUANTITIES: Mapping[str, Mapping[str, Quantity]] = {
     "RepulsionSettings": {"margin": WIDTH},
     "Settings": {"one_body": ONE_BODY},
     "FitFile": {"one_body": ONE_BODY, "max_force": FORCE},
-    "BasisTable": {"cutoff": CUTOFF, "dcut": WIDTH, "momenta": MOMENTA},
-    "MTPTable": {"cutoff": CUTOFF, "min_dist": DISTANCE},
+    "BasisTable": {"momenta": MOMENTA},
+    "ACEBasis": {"cutoff": CUTOFF, "dcut": WIDTH},
+    "MTPBasis": {"cutoff": CUTOFF, "min_dist": DISTANCE},
     "Architecture": {"cutoff": CUTOFF},
     "Likelihood": {"energy": DEVIATION, "force": FORCE_DEVIATION, "virial": VIRIAL},
 }
@@ -142,4 +143,4 @@ def _numbers(name: str, value: object) -> Iterator[tuple[str, float]]:
             yield from _numbers(f"{name}[{k}]", one)
     elif isinstance(value, Mapping):
         for key, one in value.items():
-            yield from _numbers(f"{name}.{key}", one)
+            yield from _numbers(f"{name}.{'-'.join(key) if isinstance(key, tuple) else key}", one)

@@ -6,7 +6,7 @@ import difflib
 import tomllib
 import types
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from math import inf
 from pathlib import Path
 from typing import Any, TypeVar
@@ -65,24 +65,15 @@ def assign(table: dict, assignments: Iterable[str]) -> None:
         target[name] = value
 
 
-def flatten(table: dict, prefix: str = "") -> dict[str, object]:
-    """Nested tables to dotted keys."""
-    flat = {}
-    for key, value in table.items():
-        if isinstance(value, dict) and value:
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat
-
-
 def from_table(cls: type[T], table: dict, where: str) -> T:
     """Make a dataclass from a table; nested dataclasses from nested tables.
 
     Parameters
     ----------
     cls : dataclass type
-        Fields annotated with bool, int, float, str, dict, tuple[X, ...], a dataclass or a union of these.
+        Fields annotated with bool, int, float, str, dict, tuple[X, ...], Mapping[tuple[str, str], X], a dataclass or
+        a union of these. A key of such a mapping is a pair: "Al-Si". A field with the metadata ``setting`` = False is
+        no key.
     table : dict
     where : str
         Of the table, for messages: ``hal.toml [md]``.
@@ -93,7 +84,9 @@ def from_table(cls: type[T], table: dict, where: str) -> T:
         Unknown or missing key, wrong type, or the dataclass refuses a value.
     """
     hints = typing.get_type_hints(cls)
-    fields = {f.name: f for f in dataclasses.fields(cls) if f.init}
+    fields = {
+        f.name: f for f in dataclasses.fields(cls) if f.init and f.metadata.get("setting", True)
+    }
     for key in table:
         if key not in fields:
             near = difflib.get_close_matches(key, fields, n=1, cutoff=0.5)
@@ -183,6 +176,10 @@ def convert(kind: Any, value: Any, where: str) -> Any:
             return tuple(convert(k, v, where) for k, v in zip(arguments, value, strict=True))
     elif origin is dict and isinstance(value, dict):
         return {k: convert(arguments[1], v, f"{where}.{k}") for k, v in value.items()}
+    elif origin is Mapping and isinstance(value, dict):
+        return {
+            tuple(k.split("-")): convert(arguments[1], v, f"{where}.{k}") for k, v in value.items()
+        }
     elif dataclasses.is_dataclass(kind) and isinstance(value, dict):
         return from_table(kind, value, where)
     elif kind is Any:

@@ -182,9 +182,10 @@ def says(text: str, default: object) -> bool:
 def schemas(name: str) -> list[type]:
     """Dataclasses behind a TOML file."""
     if name == "fit":
-        from pyuq.inference.run_fit import BasisTable, FitFile
+        from pyuq.potentials.basis import ACEBasis
+        from pyuq.verbs.run_fit import FitFile
 
-        return [FitFile, BasisTable]
+        return [FitFile, ACEBasis]
     if name == "bnn":
         pytest.importorskip("torch")
         from pyuq.bnn import run

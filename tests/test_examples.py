@@ -171,7 +171,8 @@ def test_random_basis_of_silver_iodide(tmp_path):
 
 
 def test_quickstart_scripts_match_the_reference():
-    from pyuq import quickstart, systems
+    from pyuq import systems
+    from pyuq.verbs import run_quickstart as quickstart
 
     text = quickstart.production_script(quickstart.FAST, "reference")
     assert all(command in text for command in systems.reference_commands())

@@ -68,7 +68,7 @@ def test_a_calibration_shows_itself_in_a_notebook():
     import numpy as np
 
     from pyuq.calibration import Sample
-    from pyuq.calibration.run import calibrate
+    from pyuq.calibration.judge import calibrate
 
     rng = np.random.default_rng(0)
     structures = np.repeat(np.arange(20), 30)

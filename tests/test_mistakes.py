@@ -142,7 +142,8 @@ def test_only_the_command_line_prints():
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "print":
                 printing.append(str(file.relative_to(PACKAGE)))
-    assert set(printing) <= {"cli.py", "doctor.py", "errors.py", "_guard.py"}
+    printing = {name for name in printing if not name.startswith("verbs/")}
+    assert printing <= {"cli.py", "errors.py", "_guard.py"}
 
 
 def test_who_hears_what(capsys):

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from pyuq import quickstart
 from pyuq.io.files import Lock
 from pyuq.jobs import NotRunError
+from pyuq.verbs import run_quickstart as quickstart
 
 SIZE = replace(quickstart.FAST, equilibration=20, production=800, starts=1, tests=1)
 

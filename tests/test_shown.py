@@ -121,7 +121,7 @@ def test_there_are_classes():
 
 
 def test_what_is_short_is_shown_in_full():
-    from pyuq.inference.fit import Solver, Weights
+    from pyuq.inference.fit_settings import Solver, Weights
 
     assert repr(Solver("ard")) == "Solver(kind='ard', smoothness=1.0)"
     assert eval(repr(Weights(force=0.1))) == Weights(force=0.1)

@@ -14,11 +14,12 @@ from pyuq.errors import InputError
 from pyuq.hal.loop import require_trusted
 from pyuq.hal.settings import Settings as HalSettings
 from pyuq.hal.settings import load_settings
-from pyuq.inference.run_fit import BasisTable, FitFile, MTPTable
 from pyuq.plausible import QUANTITIES
+from pyuq.potentials.families import FAMILIES
 from pyuq.settings import assign, from_table
 from pyuq.srom.settings import Settings as SromSettings
 from pyuq.trust import code_in_calculator, code_in_commands, origin_of_module
+from pyuq.verbs.run_fit import FitFile
 
 ROOT = Path(__file__).parents[1]
 
@@ -249,7 +250,7 @@ PURE = {
 
 
 def test_every_key_with_a_unit_has_a_range():
-    classes, todo = set(), [HalSettings, SromSettings, FitFile, BasisTable, MTPTable]
+    classes, todo = set(), [HalSettings, SromSettings, FitFile, *FAMILIES.values()]
     try:
         from pyuq.bnn.run import Settings as NetworkSettings
 
@@ -263,6 +264,8 @@ def test_every_key_with_a_unit_has_a_range():
         classes.add(cls)
         hints = typing.get_type_hints(cls)
         for key in dataclasses.fields(cls):
+            if not key.metadata.get("setting", True):
+                continue
             hint = hints[key.name]
             todo += [h for h in (hint, *typing.get_args(hint)) if dataclasses.is_dataclass(h)]
             if "float" in str(hint) and key.name not in PURE:

@@ -17,14 +17,14 @@ from pyuq import log, systems
 from pyuq.diffusion import Diffusivity
 from pyuq.hal.loop import run_hal
 from pyuq.inference.posterior import PosteriorFile
-from pyuq.inference.run_fit import run_fit
 from pyuq.io import extxyz
 from pyuq.io.files import write_text
-from pyuq.quickstart import thermal
 from pyuq.srom.pipeline import run_stages
 from pyuq.srom.propagate import full_diffusivity
 from pyuq.srom.report import Findings
 from pyuq.srom.settings import load_study
+from pyuq.verbs.run_fit import run_fit
+from pyuq.verbs.run_quickstart import thermal
 
 HERE = Path(__file__).resolve().parent
 WORK = HERE / "work"

@@ -8,7 +8,8 @@ python make_potential.py pyuq-quickstart/hal/database.extxyz
 import sys
 from pathlib import Path
 
-from pyuq.inference.fit import FitSettings, Weights, fit
+from pyuq.inference.fit import fit
+from pyuq.inference.fit_settings import FitSettings, Weights
 from pyuq.io.structures import read_structures
 from pyuq.potentials.basis import ACEBasis
 

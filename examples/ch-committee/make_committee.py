@@ -13,7 +13,8 @@ import numpy as np
 from ase import Atoms
 from crystal import ELEMENTS, benzene
 
-from pyuq.inference.fit import FitSettings, Weights, fit
+from pyuq.inference.fit import fit
+from pyuq.inference.fit_settings import FitSettings, Weights
 from pyuq.inference.metrics import errors, predict
 from pyuq.io import extxyz
 from pyuq.io.files import write_text

@@ -18,16 +18,12 @@ from pyuq.bnn.samplers import SGHMC, Draws, Dropout, Ensemble, LastLayer, Shallo
 from pyuq.bnn.target import Likelihood, NetworkTarget
 from pyuq.brief import brief
 from pyuq.errors import InputError
-from pyuq.inference.fit import (
-    RepulsionSettings,
-    repetition_note,
-    structure_hash,
-    training_hash,
-    training_record,
-)
+from pyuq.inference.fit_settings import RepulsionSettings
 from pyuq.io.files import check_folder, read_json, write_text
+from pyuq.io.identity import repetition_note, structure_hash, training_hash, training_record
 from pyuq.io.structures import check_structures, expand, read_structures
-from pyuq.potentials.yace import repulsion_inside
+from pyuq.potentials.repulsion import repulsion_inside
+from pyuq.provenance import record, require_same
 from pyuq.settings import assign, check_name, choose, from_table, load_toml, positive
 
 SAMPLERS = {
@@ -235,12 +231,9 @@ def checkpoints(run: Run, name: str) -> Path:
         "dtype": s.dtype,
     }
     mine, file = json.loads(json.dumps(about)), folder / "about.json"
-    if file.exists() and (found := read_json(file)) != mine:
-        changed = [k for k in mine if found.get(k) != mine[k]]
-        raise InputError(
-            f"{folder} holds checkpoints of a run with another {' and '.join(changed)}; "
-            "remove it, or choose another `folder`"
-        )
+    if file.exists():
+        remedy = "remove it, or choose another `folder`"
+        require_same(folder, record(read_json(file)), record(mine), remedy)
     write_text(file, json.dumps(mine, indent=1) + "\n")
     return folder
 

@@ -45,6 +45,7 @@ from pyuq.brief import brief
 from pyuq.errors import InputError
 from pyuq.inference.posterior import Posterior
 from pyuq.io.files import read_tensors, write_tensors
+from pyuq.provenance import require_same
 from pyuq.settings import not_negative, positive
 
 
@@ -164,12 +165,8 @@ class Chain:
             It was written by a run with other settings, or is damaged.
         """
         tensors, found = read_tensors(path)
-        if changed := sorted(k for k in metadata if found.get(k) != metadata[k]):
-            raise InputError(
-                f"{path} is the checkpoint of a run with other settings: "
-                + ", ".join(f"{k} ({found.get(k)} -> {metadata[k]})" for k in changed)
-                + "; put them back, or remove it"
-            )
+        found = {k: v for k, v in found.items() if k in metadata}
+        require_same(path, found, metadata, "put them back, or remove it")
         t = {k: torch.from_numpy(v) for k, v in tensors.items()}
         generator = torch.Generator()
         generator.set_state(t["generator"])

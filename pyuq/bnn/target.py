@@ -34,10 +34,10 @@ from pyuq.bnn.network import (
 )
 from pyuq.brief import brief
 from pyuq.errors import InputError
-from pyuq.inference.fit import fit_one_body
 from pyuq.inference.posterior import Posterior
 from pyuq.inference.regression import NormalEquations, condition
 from pyuq.io.structures import check_structures
+from pyuq.potentials.baseline import fit_one_body
 from pyuq.settings import positive
 
 SILU = 1.6765324703310907  # 1/√⟨SiLU(x)²⟩ of a standard normal x

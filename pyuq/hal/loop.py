@@ -47,14 +47,14 @@ from pyuq.hal.walker import (
     repeatable,
     run_walkers,
 )
-from pyuq.inference.fit import FitResult, fit, repetition_note, structure_hash
+from pyuq.inference.fit import FitResult, fit
 from pyuq.inference.maxvol import flat_inverses, select_active_sets
 from pyuq.inference.metrics import Errors, errors, predict
 from pyuq.inference.readout_fit import ReadoutFit, ReadoutFitSettings, fit_readout
 from pyuq.inference.readout_posterior import native_evaluator
 from pyuq.io import extxyz, predictions
 from pyuq.io.files import Lock, atomic_write, check_folder, clear_temporaries
-from pyuq.io.identity import hash_file
+from pyuq.io.identity import hash_file, repetition_note, structure_hash
 from pyuq.io.lammps_data import box_of, type_indices
 from pyuq.labels import Failure, FileLabeller, Labeller, PoolLabeller
 from pyuq.trust import (

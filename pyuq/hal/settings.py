@@ -1,23 +1,22 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What ``hal.toml`` says: a strict table for each part of the loop."""
 
-import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pyuq.brief import brief
 from pyuq.errors import InputError
-from pyuq.inference.fit import FitSettings, RepulsionSettings, Solver, Weights
+from pyuq.inference.fit_settings import FitSettings, RepulsionSettings, Solver, Weights
 from pyuq.inference.pops import UNCERTAINTIES
-from pyuq.inference.run_fit import FAMILIES, basis_from_table
 from pyuq.io.masses import refuse_wrong_masses
+from pyuq.potentials.families import FAMILIES, basis_from_table
+from pyuq.provenance import record
 from pyuq.settings import (
     assign,
     check_elements,
     check_name,
     choose,
-    flatten,
     from_table,
     limits,
     load_toml,
@@ -407,7 +406,7 @@ class Settings:
 
     def flat(self) -> dict[str, object]:
         """Return all values by dotted key, as JSON has them."""
-        return flatten(json.loads(json.dumps(asdict(self))))
+        return record(self)
 
 
 def load_settings(path, assignments: Iterable[str] = ()) -> Settings:
@@ -441,16 +440,6 @@ def load_settings(path, assignments: Iterable[str] = ()) -> Settings:
 def ends(ramp: Ramp) -> tuple[float, float]:
     """First and last value."""
     return ramp if isinstance(ramp, tuple) else (ramp, ramp)
-
-
-def changed_keys(old: dict[str, object], new: dict[str, object]) -> list[str]:
-    """Keys that differ and must not."""
-    missing = object()
-    return sorted(
-        key
-        for key in old.keys() | new.keys()
-        if key not in FREE and old.get(key, missing) != new.get(key, missing)
-    )
 
 
 def relative_to(path: Path, names: tuple[str, ...]) -> list[Path]:

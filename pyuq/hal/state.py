@@ -8,8 +8,9 @@ from pathlib import Path
 from pyuq import log
 from pyuq.brief import brief
 from pyuq.errors import InputError
-from pyuq.hal.settings import changed_keys
+from pyuq.hal.settings import FREE
 from pyuq.io.files import atomic_write, read_json, write_json
+from pyuq.provenance import require_same
 
 STAGES = ("start", "fit", "walk", "select", "label", "done")
 
@@ -121,11 +122,12 @@ def resume(path: Path, settings: dict) -> State:
     if state is None:
         return State(settings)
     state.settings.setdefault("uncertainty", "bayes")  # of runs from before there was a choice
-    if changed := changed_keys(state.settings, settings):
-        raise InputError(
-            f"the run in {path.parent} was begun with other settings: "
-            + ", ".join(f"{k} ({state.settings.get(k)} -> {settings.get(k)})" for k in changed)
-            + "; put them back, or choose another `folder`"
-        )
+    require_same(
+        f"the run in {path.parent}",
+        state.settings,
+        settings,
+        "put them back, or choose another `folder`",
+        FREE,
+    )
     state.settings = settings
     return state

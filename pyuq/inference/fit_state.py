@@ -9,7 +9,7 @@ that it equals the fit of all structures with them; the hyperparameters maximise
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +19,12 @@ from pyuq.brief import brief
 from pyuq.errors import InputError
 from pyuq.inference.regression import NormalEquations
 from pyuq.io.files import read_tensors, write_tensors
-from pyuq.potentials.yace import Repulsion
+from pyuq.potentials.repulsion import Repulsion
+from pyuq.provenance import record, require_same
 
 FORMAT = "pyuq-fit"
+# Entries and tensors of the fit itself; the others are the basis's.
+OWN = {"settings", "one_body", "repulsion", "hashes", "gram", "rhs", "scalars"}
 
 
 @brief()
@@ -32,17 +35,15 @@ class FitState:
     Attributes
     ----------
     settings : dict
-        What the user asked for, :meth:`pyuq.inference.fit.FitSettings.table`.
+        What the user asked for, :meth:`pyuq.inference.fit_settings.FitSettings.table`.
     one_body : dict
         One-body energies, eV.
     repulsion : Repulsion or None
     hashes : tuple of str
-        :func:`pyuq.inference.fit.structure_hash` of the structures taken in.
+        :func:`pyuq.io.identity.structure_hash` of the structures taken in.
     normal : NormalEquations
-    radial : ndarray or None
-        Radial coefficients of an MTP, and
-    min_dist : float or None
-        the distance at which its polynomials begin, Å.
+    found : dict
+        What the data defined in the basis, :meth:`pyuq.potentials.protocol.Basis.state`: arrays and numbers.
     """
 
     settings: dict
@@ -50,8 +51,7 @@ class FitState:
     repulsion: Repulsion | None
     hashes: tuple[str, ...]
     normal: NormalEquations
-    radial: np.ndarray | None = None
-    min_dist: float | None = None
+    found: dict[str, np.ndarray | float] = field(default_factory=dict)
 
     def save(self, path) -> Path:
         """Write atomically."""
@@ -64,11 +64,13 @@ class FitState:
             "one_body": self.one_body,
             "repulsion": repulsion,
             "hashes": self.hashes,
-            "min_dist": self.min_dist,
         }
         tensors = self.normal.tensors()
-        if self.radial is not None:
-            tensors["radial"] = np.ascontiguousarray(self.radial)
+        for name, value in self.found.items():
+            if isinstance(value, np.ndarray):
+                tensors[name] = np.ascontiguousarray(value)
+            else:
+                record[name] = value
         write_tensors(path, tensors, {"format": FORMAT, "record": json.dumps(record)})
         return Path(path)
 
@@ -98,15 +100,8 @@ class FitState:
             repulsion=repulsion or None,
             hashes=tuple(record["hashes"]),
             normal=NormalEquations.from_sums(tensors["gram"], tensors["rhs"], tensors["scalars"]),
-            radial=tensors.get("radial"),
-            min_dist=record["min_dist"],
+            found={k: v for k, v in (record | tensors).items() if k not in OWN and v is not None},
         )
-
-    def basis(self, basis):
-        """Return the basis with the radial functions of this fit."""
-        if self.radial is None:
-            return basis
-        return replace(basis, radial=self.radial, min_dist=self.min_dist)
 
     def further(
         self, structures: Sequence[Atoms], hashes: Sequence[str], settings: Mapping
@@ -118,12 +113,10 @@ class FitState:
         InputError
             The settings are others, or a structure that was taken in is missing now.
         """
-        # The kind of error bar changes no sum.
-        kept = [k for k in settings if k != "uncertainty"]
-        if changed := sorted(k for k in kept if settings[k] != self.settings.get(k)):
-            raise InputError(
-                f"{', '.join(changed)} changed since the fit that is to be resumed: fit without resuming"
-            )
+        remedy = "put them back, or fit without resuming"
+        free = ("uncertainty",)  # the kind of error bar changes no sum
+        what = "the fit that is to be resumed"
+        require_same(what, record(self.settings), record(settings), remedy, free)
         known = Counter(self.hashes)
         if missing := known - Counter(hashes):
             raise InputError(

@@ -32,7 +32,8 @@ from scipy.special import gammaln
 from pyuq.brief import brief
 from pyuq.calibration.scores import scores
 from pyuq.inference.pops import Spread
-from pyuq.inference.rows import Reducer, RowBlock
+from pyuq.inference.rows import RowBlock
+from pyuq.parallel import Reducer
 
 FloatArray = NDArray[np.float64]
 

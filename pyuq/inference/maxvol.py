@@ -30,8 +30,8 @@ from pyuq.brief import brief
 from pyuq.errors import InputError
 from pyuq.evaluate.evaluator import Evaluator
 from pyuq.inference.posterior import FloatArray, PosteriorFile
-from pyuq.inference.readout_sums import my_share
 from pyuq.io.structures import StructureFiles, take
+from pyuq.parallel import my_share
 
 _MAX_PASSES = 200
 

@@ -17,7 +17,6 @@ G. H. Golub and V. Pereyra, SIAM J. Numer. Anal. 10, 413 (1973).
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 from ase import Atoms
@@ -28,8 +27,9 @@ from tqdm import tqdm
 from pyuq import _core
 from pyuq.brief import brief
 from pyuq.evaluate.evaluator import VOIGT, Evaluator
+from pyuq.inference.design import feature_evaluator, row_weights, weighted_rows
 from pyuq.inference.regression import NormalEquations
-from pyuq.potentials.mtp import FloatArray, MTPBasis
+from pyuq.potentials.protocol import Basis, FloatArray, SearchedBasis
 
 RIDGE = 1e-10  # ρ, in units of the diagonal of the Gram matrix at the first guess
 JITTER = 1e-14  # keeps the factorisation alive where a function vanishes on all structures
@@ -42,7 +42,7 @@ class Objective:
 
     Parameters
     ----------
-    basis : MTPBasis
+    basis : SearchedBasis
         With first radial coefficients.
     structures : sequence of Atoms
         Labelled; the same on all ranks.
@@ -51,19 +51,18 @@ class Objective:
     comm : mpi4py.MPI.Comm, optional
     """
 
-    def __init__(self, basis: MTPBasis, structures: Sequence[Atoms], settings, comm=None):
+    def __init__(self, basis: SearchedBasis, structures: Sequence[Atoms], settings, comm=None):
         self.basis, self.settings, self.comm = basis, settings, comm
         rank, size = (comm.rank, comm.size) if comm is not None else (0, 1)
         self.structures = structures[rank::size]
-        evaluator = basis.evaluator()
+        evaluator = feature_evaluator(basis, {}, None)
         self.neighbors = [evaluator.neighbors(atoms) for atoms in self.structures]
         self.penalty = RIDGE * np.diag(self._normal(evaluator).gram)
         self.penalty[: len(basis.elements)] = 0.0
 
     def __call__(self, coefficients: FloatArray) -> tuple[float, FloatArray]:
         """Return L and dL/dc at radial coefficients (flat)."""
-        radial = coefficients.reshape(self.basis.shape)
-        evaluator = replace(self.basis, radial=radial).evaluator()
+        evaluator = feature_evaluator(self.basis.with_coefficients(coefficients), {}, None)
         weights = self._weights(evaluator)
         loss, gradient = 0.0, np.zeros(coefficients.size)
         for atoms, (view, owner) in zip(self.structures, self.neighbors, strict=True):
@@ -76,8 +75,6 @@ class Objective:
         return loss + self.penalty @ weights**2, gradient
 
     def _normal(self, evaluator: Evaluator) -> NormalEquations:
-        from pyuq.inference.fit import weighted_rows
-
         normal = NormalEquations(self.basis.nfunctions)
         for atoms, neighbors in zip(self.structures, self.neighbors, strict=True):
             normal.add(*weighted_rows(evaluator, atoms, self.settings, neighbors))
@@ -102,8 +99,6 @@ class Objective:
         weights: FloatArray,
     ) -> tuple[float, FloatArray]:
         """Loss of one structure and its gradient at fixed readout weights."""
-        from pyuq.inference.fit import row_weights
-
         energy_weight, force_weights, virial_weight = row_weights(atoms, self.settings)
         label, result = atoms.calc.results, evaluator.model.evaluate(view, weights)
         forces = np.zeros((len(atoms), 3))
@@ -126,12 +121,12 @@ class Objective:
         return float(loss), slope
 
 
-def refine(basis: MTPBasis, structures: Sequence[Atoms], settings, comm=None) -> MTPBasis:
-    """Return the basis with the radial coefficients that fit best.
+def refine(basis: Basis, structures: Sequence[Atoms], settings, comm=None) -> Basis:
+    """Return the basis with what the data define in it: of an MTP the radial coefficients that fit best.
 
     Parameters
     ----------
-    basis : MTPBasis
+    basis : Basis
     structures : sequence of Atoms
         Labelled; the same on all ranks.
     settings : FitSettings
@@ -139,18 +134,18 @@ def refine(basis: MTPBasis, structures: Sequence[Atoms], settings, comm=None) ->
     comm : mpi4py.MPI.Comm, optional
         Ranks that share the structures; all return the same.
     """
-    basis = basis.first_guess(structures)
-    if not basis.refine:
+    basis = basis.prepare(structures)
+    if not basis.search:
         return basis
     objective = Objective(basis, structures, settings, comm)
     silent = comm is not None and comm.rank != 0
-    with tqdm(total=basis.refine, desc="radial coefficients", disable=silent or None) as bar:
+    with tqdm(total=basis.search, desc="radial coefficients", disable=silent or None) as bar:
         found = minimize(
             objective,
-            basis.radial.reshape(-1),
+            basis.coefficients,
             jac=True,
             method="L-BFGS-B",
-            options={"maxiter": basis.refine, "maxcor": 30},
+            options={"maxiter": basis.search, "maxcor": 30},
             callback=lambda _: bar.update(),
         )
-    return replace(basis, radial=found.x.reshape(basis.shape))
+    return basis.with_coefficients(found.x)

@@ -35,7 +35,8 @@ from scipy.linalg import cholesky, solve_triangular
 from pyuq.brief import brief
 from pyuq.errors import InputError
 from pyuq.inference.regression import NormalEquations
-from pyuq.inference.rows import Reducer, RowBlock
+from pyuq.inference.rows import RowBlock
+from pyuq.parallel import Reducer
 
 FloatArray = NDArray[np.float64]
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pyuq.brief import brief
 from pyuq.evaluate.committee import Committee, prediction
 from pyuq.evaluate.evaluator import Evaluator
-from pyuq.inference.fit import Weights, structure_hash, training_hash, training_record
+from pyuq.inference.fit_settings import Weights
 from pyuq.inference.pops import UNCERTAINTIES, Pops, pops, whitening
 from pyuq.inference.posterior import Posterior
 from pyuq.inference.readout_posterior import (
@@ -24,6 +24,7 @@ from pyuq.inference.readout_posterior import (
 )
 from pyuq.inference.readout_sums import Components, blocks, row_stream, weighed
 from pyuq.inference.regression import condition
+from pyuq.io.identity import structure_hash, training_hash, training_record
 from pyuq.io.structures import check_structures
 from pyuq.settings import choose
 
@@ -46,7 +47,7 @@ class ReadoutFitSettings:
     max_force : float
         Force components above are left out, eV/Å.
     uncertainty : {"pops", "bayes"}
-        See :class:`pyuq.inference.fit.FitSettings`.
+        See :class:`pyuq.inference.fit_settings.FitSettings`.
     """
 
     path: Path

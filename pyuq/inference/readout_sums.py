@@ -20,12 +20,15 @@ from tqdm import tqdm
 
 from pyuq.brief import brief
 from pyuq.evaluate.evaluator import Evaluator
-from pyuq.inference.fit import Weights, row_columns, structure_hash
+from pyuq.inference.design import row_columns
+from pyuq.inference.fit_settings import Weights
 from pyuq.inference.posterior import Posterior
 from pyuq.inference.regression import NormalEquations
 from pyuq.inference.rows import RowBlock, RowStream, Weighted
 from pyuq.io.files import read_tensors, write_tensors
+from pyuq.io.identity import structure_hash
 from pyuq.io.structures import StructureFiles, check_structure, group_of, take
+from pyuq.parallel import agree, my_share
 
 FloatArray = NDArray[np.float64]
 
@@ -184,18 +187,6 @@ class Components:
             self.parts[kind] = NormalEquations.from_sums(
                 *(tensor(f"{prefix}.{kind}.{name}") for name in ("gram", "rhs", "scalars"))
             )
-
-
-def agree(comm, error: Exception | None) -> None:
-    """Raise the first error of any rank on all of them, so that none waits for one that failed."""
-    errors = [error] if comm is None else comm.allgather(error)
-    if found := next((e for e in errors if e is not None), None):
-        raise found
-
-
-def my_share(n: int, comm) -> range:
-    """Structures of this rank."""
-    return range(n) if comm is None else range(comm.rank, n, comm.size)
 
 
 @brief()

@@ -45,6 +45,9 @@ from pyuq.inference.posterior import FloatArray, Posterior, weighted
 from pyuq.io.files import read_tensors, write_tensors
 
 _EPS = np.finfo(float).eps
+FEW = 10  # structures from which nothing general can be said
+# Of the rows, that weights have used up: residuals then show the weights, not the model.
+SPENT = 0.3
 
 
 @brief("nrows", "rhs")
@@ -607,3 +610,27 @@ class ARDRegression(_Estimator):
             return posterior
         restored = condition(normal, self.restored_variance_, self.noise_variance_)
         return replace(restored, mean=posterior.mean, log_evidence=posterior.log_evidence)
+
+
+def few_data_note(structures: int, rows: int, effective: float) -> str:
+    """Say where a fit rests on so little that its errors and its noise mean nothing beyond it; empty if it does not.
+
+    Parameters
+    ----------
+    structures, rows : int
+        That taught.
+    effective : float
+        Number of weights that they determine, see :class:`Conditioning`.
+    """
+    found = []
+    if structures < FEW:
+        found.append(f"only {structures} structure{'s' if structures > 1 else ''} taught")
+    if effective > SPENT * rows:
+        found.append(f"{rows} rows determine {effective:.0f} weights")
+    if not found:
+        return ""
+    return (
+        f"{' and '.join(found)}: errors on the training set, the noise and the error bars say how well these "
+        "structures can be reproduced, not how wrong the potential is on others; give more structures, and judge by "
+        "a test set"
+    )

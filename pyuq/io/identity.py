@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Which content a file has: hashes, and the checksum that a file carries of itself.
+"""Which content a file or a structure has: hashes, and the checksum that a file carries of itself.
 
 A file with a checksum holds two entries, in its JSON or in the JSON header of a safetensors file: ``pyuq_checksum``, 64
 hexadecimal digits, and ``pyuq_checksum_of``, a sentence that says of what. The sum is the SHA-256 of every byte of the
@@ -12,15 +12,22 @@ The C++ reader checks the same sum in ``lammps_plugin/core/formats/safetensors.c
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from pyuq.errors import InputError
+
+if TYPE_CHECKING:
+    from ase import Atoms
 
 ZEROS = "0" * 64
 CHECKSUM, CHECKSUM_OF = "pyuq_checksum", "pyuq_checksum_of"
 RULE = "SHA-256 of all bytes of this file, the 64 digits of the checksum as zeros"
 UNSEALED = {CHECKSUM: ZEROS, CHECKSUM_OF: RULE}  # the entries before the sum is known
+HASH_DIGITS = 16  # of the hash of a structure that a posterior keeps
 
 
 def hash_bytes(data: bytes) -> str:
@@ -32,6 +39,56 @@ def hash_file(path) -> str:
     """Return the SHA-256 of a file, 64 hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def structure_hash(atoms: "Atoms") -> str:
+    """Hash of positions, cell, species and label of one structure."""
+    h = hashlib.sha256()
+    for array in (atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc):
+        h.update(np.ascontiguousarray(array).tobytes())
+    for name in ("energy", "forces", "stress"):
+        if name in atoms.calc.results:
+            h.update(np.asarray(atoms.calc.results[name], dtype=float).tobytes())
+    return h.hexdigest()
+
+
+def joined_hash(hashes: Iterable[str]) -> str:
+    """Hash of a set of structures from theirs."""
+    return hash_bytes("".join(sorted(hashes)).encode())
+
+
+def training_hash(structures: Iterable["Atoms"]) -> str:
+    """Hash of positions, cells, species and labels, independent of their order."""
+    return joined_hash(map(structure_hash, structures))
+
+
+def training_record(hashes: Iterable[str]) -> list[str]:
+    """Beginnings of the hashes of structures, which a posterior keeps so that none of them is taken for a judge."""
+    return sorted(h[:HASH_DIGITS] for h in hashes)
+
+
+def repetition_note(hashes: Iterable[str], test: Iterable[str] = ()) -> str:
+    """Say how many structures are there more than once; empty if none.
+
+    Copies are not taken out: data sets give structures weight in this way. Their labels count as so many
+    independent ones, which they are not, and a copy that judges has been learnt.
+
+    Parameters
+    ----------
+    hashes, test : iterable of str
+        :func:`structure_hash` of the structures that teach, and of those that judge.
+    """
+    counts, test, notes = Counter(hashes), list(test), []
+    if copies := counts.total() - len(counts):
+        notes.append(
+            f"{copies} of {counts.total()} training structures are exact copies of others and count again: unless "
+            "this weight is meant, leave them out, or error bars come out too small"
+        )
+    if known := sum(h in counts for h in test):
+        notes.append(
+            f"{known} of {len(test)} test structures are training structures too: their errors say nothing of new ones"
+        )
+    return "; ".join(notes)
 
 
 def seal(head: bytes, body: Iterable[bytes] = ()) -> bytes:

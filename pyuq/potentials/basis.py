@@ -19,16 +19,18 @@ R. Drautz, Phys. Rev. B 99, 014104 (2019); G. Dusson et al., J. Comput. Phys. 45
 Y. Lysogorskiy et al., npj Comput. Mater. 7, 97 (2021).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from itertools import combinations_with_replacement, count, product
 
 import numpy as np
+from ase import Atoms
 
 from pyuq.brief import brief
 from pyuq.errors import InputError
 from pyuq.potentials.coupling import invariants
+from pyuq.potentials.yace import format_yace
 
 PER_ORDER = ("degree", "n_weight", "l_weight", "nmax", "lmax")
 TOLERANCE = 1e-9  # of comparisons of degrees
@@ -118,6 +120,8 @@ class ACEBasis:
 
     family = "ace"
     suffix = ".yace"
+    has_repulsion = True
+    search = 0  # the functions hold no coefficients
 
     def __post_init__(self):
         object.__setattr__(self, "elements", tuple(self.elements))
@@ -256,9 +260,19 @@ class ACEBasis:
 
     def text(self, weights, one_body: Mapping[str, float], repulsion) -> str:
         """Text of the ``.yace`` file, see :func:`pyuq.potentials.yace.format_yace`; weights None: all one."""
-        from pyuq.potentials.yace import format_yace
-
         return format_yace(self, weights, one_body, repulsion)
+
+    def prepare(self, structures: Sequence[Atoms]) -> "ACEBasis":
+        """Return the basis itself: the data define nothing in it."""
+        return self
+
+    def state(self) -> dict:
+        """Nothing, see :meth:`prepare`."""
+        return {}
+
+    def with_state(self, state: Mapping) -> "ACEBasis":
+        """Return the basis itself, see :meth:`prepare`."""
+        return self
 
     def degrees(self) -> np.ndarray:
         """Degree of each function in the order of the readout weights, shape (M,)."""

@@ -10,10 +10,8 @@ species constants e and the coefficients ξ, which the regression finds; the rad
 see :mod:`pyuq.inference.mtp_radial`.
 """
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from pathlib import Path
 
 import numpy as np
 from ase import Atoms
@@ -21,9 +19,8 @@ from numpy.typing import NDArray
 
 from pyuq.brief import brief
 from pyuq.errors import InputError
-from pyuq.evaluate.evaluator import Evaluator
 from pyuq.potentials.mtp_moments import Moments, moments
-from pyuq.potentials.yace import shortest_distances
+from pyuq.potentials.repulsion import shortest_distances
 
 FloatArray = NDArray[np.float64]
 
@@ -66,10 +63,11 @@ class MTPBasis:
     min_dist: float | None = None
     refine: int = 50
     seed: int = 0
-    radial: FloatArray | None = field(default=None, compare=False)
+    radial: FloatArray | None = field(default=None, compare=False, metadata={"setting": False})
 
     family = "mtp"
     suffix = ".mtp"
+    has_repulsion = False
 
     def __post_init__(self):
         object.__setattr__(self, "elements", tuple(self.elements))
@@ -129,7 +127,29 @@ class MTPBasis:
         floor = np.finfo(float).eps * power.max()
         return levels ** (-2.0 * smoothness) * power.max() / np.maximum(power, floor)
 
-    def first_guess(self, structures: Sequence[Atoms]) -> "MTPBasis":
+    @property
+    def search(self) -> int:
+        """Largest number of steps of the search for radial coefficients."""
+        return self.refine
+
+    @property
+    def coefficients(self) -> FloatArray:
+        """Radial coefficients, flat."""
+        return self.radial.reshape(-1)
+
+    def with_coefficients(self, coefficients: FloatArray) -> "MTPBasis":
+        """Return the basis with other radial coefficients, flat."""
+        return replace(self, radial=coefficients.reshape(self.shape))
+
+    def state(self) -> dict[str, FloatArray | float]:
+        """Radial coefficients, and the distance at which their polynomials begin, Å."""
+        return {"radial": self.radial, "min_dist": self.min_dist}
+
+    def with_state(self, state: Mapping[str, FloatArray | float]) -> "MTPBasis":
+        """Return the basis with the radial functions of another fit."""
+        return replace(self, radial=state["radial"], min_dist=state["min_dist"])
+
+    def prepare(self, structures: Sequence[Atoms]) -> "MTPBasis":
         """Return the basis with the shortest distance of a training set and first radial coefficients.
 
         Radial function μ starts as the polynomial T_μ, with a random part for each pair of species that falls
@@ -164,13 +184,6 @@ class MTPBasis:
         if self.radial is None:
             raise InputError("the basis has no radial coefficients yet: fit it first")
         return format_mtp(self, np.ones(self.nfunctions) if weights is None else weights)
-
-    def evaluator(self) -> Evaluator:
-        """Evaluator of the features."""
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "basis.mtp"
-            path.write_text(self.text())
-            return Evaluator(path, elements=self.elements)
 
 
 def format_mtp(basis: MTPBasis, weights: FloatArray) -> str:

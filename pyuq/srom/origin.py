@@ -5,14 +5,13 @@ What a stage leaves depends on its own settings and on those of the stages befor
 refused: the message names them, and what to do.
 """
 
-import json
 from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from typing import Any
 
 from pyuq.errors import InputError
 from pyuq.io.identity import hash_file
-from pyuq.settings import flatten
+from pyuq.provenance import record, require_same
 from pyuq.srom.settings import Case
 
 TABLES = {
@@ -42,7 +41,7 @@ def origin(
     settings, here = case.settings, case.study.here
     stages = list(TABLES)[: list(TABLES).index(stage) + 1]
     tables = {name: asdict(getattr(settings, name)) for s in stages for name in TABLES[s]}
-    found = flatten(json.loads(json.dumps(tables)))
+    found = record(tables)
     if not (structure := here / settings.start.structure).is_file():
         raise InputError(f"no file {structure}, which [start] structure names")
     found["start.structure"] = hash_file(structure)
@@ -77,16 +76,7 @@ def require_origin(
     InputError
         Names the settings that differ, and what to do.
     """
-    if found == wanted:
-        return
-    if found is None:
-        raise InputError(f"{path} does not say which settings made it: {remedy(case, stage)}")
-    differ = [
-        f"{key} = {_show(found.get(key))} (now {_show(wanted.get(key))})"
-        for key in sorted(found.keys() | wanted.keys())
-        if found.get(key) != wanted.get(key)
-    ]
-    raise InputError(f"{path} was made with {', '.join(differ)}: {remedy(case, stage)}")
+    require_same(path, found, wanted, remedy(case, stage))
 
 
 def remedy(case: Case, stage: str) -> str:
@@ -97,11 +87,3 @@ def remedy(case: Case, stage: str) -> str:
     if stage == "propagate":
         return f"remove {case.run('')} and {command}"
     return command
-
-
-def _show(value) -> str:
-    if value is None:
-        return "unset"
-    if isinstance(value, str) and len(value) == 64:  # a hash
-        return f"{value[:12]}…"
-    return json.dumps(value, ensure_ascii=False)

@@ -260,7 +260,7 @@ def test_same_seed_same_file_and_checkpoints_of_other_data_are_refused(folder, c
         np.testing.assert_array_equal(values, contents[1][tensor])
     extxyz.write(folder / "train.xyz", copper(8, 7))
     assert main(["bnn", "sample", str(folder / "bnn.toml"), "--set", "folder=a"]) == 2
-    assert "another training" in capsys.readouterr().err
+    assert "other settings: training = " in capsys.readouterr().err
 
 
 def test_killed_run_goes_on_to_the_same_draws(folder):

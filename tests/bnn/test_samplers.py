@@ -195,7 +195,7 @@ def test_more_draws_go_on_and_other_settings_are_refused(tmp_path):
     whole = sampler.run(target, seed=9, folder=tmp_path)
     longer = dataclasses.replace(sampler, draws=6).run(target, seed=9, folder=tmp_path)
     assert torch.equal(longer.theta[:, :4], whole.theta)
-    with pytest.raises(ValueError, match=r"other settings: step_size \(0.02 -> 0.03\)"):
+    with pytest.raises(ValueError, match=r"other settings: step_size = 0\.02 \(now 0\.03\)"):
         dataclasses.replace(sampler, step_size=0.03).run(target, seed=9, folder=tmp_path)
 
 

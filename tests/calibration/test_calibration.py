@@ -289,7 +289,7 @@ def test_no_likelihood_where_there_is_no_spread():
 
 
 def test_the_report_tells_what_has_no_spread():
-    from pyuq.calibration.run import _score_cells
+    from pyuq.verbs.run_calibrate import _score_cells
 
     errors = np.random.default_rng(0).normal(size=100)
     cells = [

@@ -13,13 +13,15 @@ from ase.build import bulk
 
 from pyuq import lmp
 from pyuq.calibration import Recalibration, Sample, StudentScale
-from pyuq.calibration.run import calibrate, collect, draw
+from pyuq.calibration.judge import calibrate
 from pyuq.cli import main
 from pyuq.evaluate.calculator import UQCalculator, force_deviations
+from pyuq.evaluate.collect import collect
 from pyuq.evaluate.evaluator import Evaluator
 from pyuq.inference.posterior import PosteriorFile
 from pyuq.io import extxyz
 from pyuq.io.identity import hash_file
+from pyuq.verbs.run_calibrate import draw
 
 DATA = Path(__file__).parents[1] / "data"
 FACTOR, FLOOR = 3.0, {"Ag": 0.2, "I": 1.0}

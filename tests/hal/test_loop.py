@@ -27,7 +27,7 @@ from pyuq.hal.report import status
 from pyuq.hal.selection import diverse
 from pyuq.hal.settings import Settings, load_settings
 from pyuq.hal.state import STAGES
-from pyuq.inference.fit import FitSettings
+from pyuq.inference.fit_settings import FitSettings
 from pyuq.inference.posterior import PosteriorFile
 from pyuq.io import extxyz, files
 from pyuq.io.identity import hash_file
@@ -301,7 +301,7 @@ def test_loop_of_the_box_goes_on_only_with_the_box(tmp_path):
     loop.close()
     assert PosteriorFile.read(tmp_path / "run/potential/cu.uq").uncertainty == "pops"
     path.write_text(before)
-    with pytest.raises(ValueError, match=r"other settings: uncertainty \(pops -> bayes\)"):
+    with pytest.raises(ValueError, match=r"other settings: uncertainty = pops \(now bayes\)"):
         make_loop(path)
 
 

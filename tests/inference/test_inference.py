@@ -14,7 +14,8 @@ from pyuq.inference.leave_one_out import (
 )
 from pyuq.inference.pops import Spread, pops, whitening
 from pyuq.inference.regression import BayesianRidge, NormalEquations, condition
-from pyuq.inference.rows import Reducer, RowBlock, RowStream, Weighted
+from pyuq.inference.rows import RowBlock, RowStream, Weighted
+from pyuq.parallel import Reducer
 
 
 def block(k, X, y, group="", copies=1):

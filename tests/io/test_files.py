@@ -15,7 +15,7 @@ from pyuq.io import extxyz
 from pyuq.io.files import check_folder, read_tensors, write_tensors, write_text
 from pyuq.io.structures import read_pymatgen
 from pyuq.io.trajectory import read_trajectory
-from pyuq.quickstart import check_begun
+from pyuq.verbs.run_quickstart import check_begun
 
 
 def test_tensors_come_back(tmp_path):
@@ -120,7 +120,9 @@ def test_a_quickstart_without_ranks_is_refused_before_the_work(tmp_path, capsys)
 def test_a_quickstart_of_other_settings_is_not_taken_for_this_one(tmp_path):
     check_begun(tmp_path, {"fast": True, "seed": 1})
     check_begun(tmp_path, {"fast": True, "seed": 1})
-    with pytest.raises(ValueError, match=r"begun with .*True.* name another folder"):
+    with pytest.raises(
+        ValueError, match=r"other settings: fast = true \(now false\): name another folder"
+    ):
         check_begun(tmp_path, {"fast": False, "seed": 1})
 
 

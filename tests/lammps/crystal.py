@@ -16,7 +16,8 @@ from pyuq import lmp as launcher
 from pyuq.bnn.architecture import COMMON, Architecture, write_network
 from pyuq.evaluate.evaluator import Evaluator
 from pyuq.potentials.basis import ACEBasis
-from pyuq.potentials.yace import Repulsion, write_yace
+from pyuq.potentials.repulsion import Repulsion
+from pyuq.potentials.yace import write_yace
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 ELEMENTS = ("Al", "Si")

@@ -4,7 +4,7 @@
 import numpy as np
 
 from pyuq.potentials.basis import ACEBasis
-from pyuq.potentials.yace import Repulsion
+from pyuq.potentials.repulsion import Repulsion
 
 # name: (basis, one-body energies, repulsion)
 CASES = {

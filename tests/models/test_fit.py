@@ -14,23 +14,18 @@ from ase.calculators.lj import LennardJones
 from pyuq.cli import main, share_cores
 from pyuq.evaluate.committee import Committee
 from pyuq.evaluate.evaluator import Evaluator
-from pyuq.inference.fit import (
-    FitSettings,
-    RepulsionSettings,
-    Solver,
-    Weights,
-    centered_rows,
-    fit,
-    weighted_rows,
-)
+from pyuq.inference.design import centered_rows, weighted_rows
+from pyuq.inference.fit import fit
+from pyuq.inference.fit_settings import FitSettings, RepulsionSettings, Solver, Weights
 from pyuq.inference.fit_state import FitState
 from pyuq.inference.metrics import error_table, predict
 from pyuq.inference.posterior import PosteriorFile
 from pyuq.inference.regression import NormalEquations, condition
-from pyuq.inference.run_fit import basis_from_table, repulsion_note, run_fit
 from pyuq.io import extxyz
 from pyuq.io.files import read_tensors, write_tensors
 from pyuq.potentials.basis import ACEBasis
+from pyuq.potentials.families import basis_from_table
+from pyuq.verbs.run_fit import repulsion_note, run_fit
 
 BASIS = ACEBasis(("Ar",), 6.0, order=2, degree=(10, 4))
 SETTINGS = FitSettings(BASIS)
@@ -399,7 +394,10 @@ def test_what_cannot_be_resumed_is_refused(tmp_path, capsys):
     assert "fit once without resuming" in capsys.readouterr().err
     run_fit(path)
     assert main(["fit", str(path), "--resume", "--set", "weights.force=0.2"]) == 2
-    assert "weights changed since the fit" in capsys.readouterr().err
+    assert (
+        "other settings: weights.force = 0.05 (now 0.2): put them back, or fit without"
+        in capsys.readouterr().err
+    )
     extxyz.write(tmp_path / "train.xyz", labelled_argon(6, 3))
     assert main(["fit", str(path), "--resume"]) == 2
     assert "6 of the 6 structures" in capsys.readouterr().err

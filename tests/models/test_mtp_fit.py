@@ -14,14 +14,17 @@ from scipy.spatial.transform import Rotation
 
 from pyuq.evaluate.committee import Committee
 from pyuq.evaluate.evaluator import Evaluator
-from pyuq.inference.fit import FitSettings, Weights, fit
+from pyuq.inference.design import feature_evaluator
+from pyuq.inference.fit import fit
+from pyuq.inference.fit_settings import FitSettings, Weights
 from pyuq.inference.metrics import error_table, predict
 from pyuq.inference.mtp_radial import Objective, refine
 from pyuq.inference.posterior import PosteriorFile
-from pyuq.inference.run_fit import basis_from_table, run_fit
 from pyuq.io import extxyz
+from pyuq.potentials.families import basis_from_table
 from pyuq.potentials.mtp import MTPBasis
 from pyuq.potentials.mtp_moments import moments
+from pyuq.verbs.run_fit import run_fit
 
 # Of potentials that the MLIP program writes: level: (basic moments, scalar moments)
 PUBLISHED = {
@@ -47,7 +50,7 @@ def crystals(n, seed, size=(1, 1, 1)):
 @pytest.fixture(scope="module")
 def truth(tmp_path_factory):
     """A potential with other radial coefficients than a fit starts from."""
-    basis = replace(BASIS, seed=9, min_dist=2.0).first_guess([])
+    basis = replace(BASIS, seed=9, min_dist=2.0).prepare([])
     path = tmp_path_factory.mktemp("truth") / "truth.mtp"
     path.write_text(basis.text(WEIGHTS))
     return Evaluator(path, elements=basis.elements)
@@ -111,14 +114,14 @@ def test_functions_of_the_published_potentials(shared_data, tmp_path, level):
         radial=scale * np.array(rows)[None, None],
     )
     atoms = ase.io.read(shared_data / f"mtp/ref/cubic_L{level:02d}.xyz", 0)
-    ours, theirs = basis.evaluator().features(atoms), published.features(atoms)
+    ours, theirs = feature_evaluator(basis, {}, None).features(atoms), published.features(atoms)
     for a, b in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(np.sort(a), np.sort(b), rtol=1e-9, atol=1e-9 * np.abs(b).max())
 
 
 def test_scalar_moments_do_not_turn():
-    basis = replace(BASIS, level=14, min_dist=2.0).first_guess([])
-    evaluator, (atoms,) = basis.evaluator(), crystals(1, 2)
+    basis = replace(BASIS, level=14, min_dist=2.0).prepare([])
+    evaluator, (atoms,) = feature_evaluator(basis, {}, None), crystals(1, 2)
     turned = atoms.copy()
     matrix = Rotation.from_rotvec([0.3, -1.2, 0.7]).as_matrix()
     turned.set_cell(atoms.cell.array @ matrix.T)
@@ -138,17 +141,17 @@ def test_levels_are_even(level):
 
 def test_derivative_by_radial_coefficients():
     """Of a E + Σ u · ∂E/∂x, against differences of both kinds."""
-    basis = replace(BASIS, min_dist=2.4).first_guess([])  # some neighbours are closer
+    basis = replace(BASIS, min_dist=2.4).prepare([])  # some neighbours are closer
     (atoms,) = crystals(1, 3)
     rng = np.random.default_rng(4)
 
     def value(radial):
-        evaluator = replace(basis, radial=radial.reshape(basis.shape)).evaluator()
+        evaluator = feature_evaluator(replace(basis, radial=radial.reshape(basis.shape)), {}, None)
         view, _ = evaluator.neighbors(atoms)
         result = evaluator.model.evaluate(view, WEIGHTS)
         return 0.7 * result["energy"] - (displacement * result["forces"]).sum()
 
-    evaluator = basis.evaluator()
+    evaluator = feature_evaluator(basis, {}, None)
     view, _ = evaluator.neighbors(atoms)
     displacement = rng.normal(size=view.x.shape)
     gradient = evaluator.model.radial_gradient(view, WEIGHTS, 0.7, displacement)
@@ -163,7 +166,7 @@ def test_derivative_by_radial_coefficients():
 
 def test_gradient_of_the_projected_loss(labelled):
     frames = labelled(crystals(4, 5))
-    basis = BASIS.first_guess(frames)
+    basis = BASIS.prepare(frames)
     settings = FitSettings(
         basis,
         Weights(energy=0.01, force=0.03, virial=0.02),
@@ -182,7 +185,7 @@ def test_gradient_of_the_projected_loss(labelled):
 def test_refinement_lowers_the_loss(labelled):
     frames = labelled(crystals(6, 6))
     settings = FitSettings(BASIS)
-    before = BASIS.first_guess(frames)
+    before = BASIS.prepare(frames)
     after = refine(BASIS, frames, settings)
     objective = Objective(before, frames, settings)
     losses = [objective(basis.radial.reshape(-1))[0] for basis in (before, after)]

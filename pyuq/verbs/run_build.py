@@ -8,7 +8,7 @@ import tempfile
 from importlib import metadata
 from pathlib import Path
 
-from pyuq.errors import InputError, RunError
+from pyuq.errors import PACKAGE, InputError, RunError
 from pyuq.io.files import atomic_write, check_folder
 
 INSTALLED_SOURCES = "plugin_sources"
@@ -22,7 +22,7 @@ def source_dir() -> Path:
     FileNotFoundError
         Neither is there.
     """
-    package = Path(__file__).parent
+    package = PACKAGE
     for folder in (package / INSTALLED_SOURCES, package.parent):
         if (folder / "CMakeLists.txt").is_file() and (folder / "lammps_plugin").is_dir():
             return folder

@@ -13,30 +13,20 @@ from ase import Atoms
 from pyuq import log
 from pyuq.brief import brief
 from pyuq.errors import InputError
-from pyuq.inference.fit import (
-    FitResult,
-    FitSettings,
-    RepulsionSettings,
-    Solver,
-    Weights,
-    few_data_note,
-    fit,
-    repetition_note,
-    structure_hash,
-)
+from pyuq.inference.fit import FitResult, fit
+from pyuq.inference.fit_settings import FitSettings, RepulsionSettings, Solver, Weights
 from pyuq.inference.fit_state import FitState
 from pyuq.inference.maxvol import describe, flat_inverses, select_active_sets
 from pyuq.inference.metrics import Predictions, error_table, format_table, predict
 from pyuq.inference.pops import ERROR_BARS, UNCERTAINTIES
 from pyuq.inference.posterior import refuse_other_owner
+from pyuq.inference.regression import few_data_note
 from pyuq.io.files import atomic_write, check_folder, write_text
+from pyuq.io.identity import repetition_note, structure_hash
 from pyuq.io.structures import expand, group_of, read_structures
-from pyuq.potentials.basis import ACEBasis
-from pyuq.potentials.mtp import MTPBasis
-from pyuq.potentials.yace import shortest_distances
+from pyuq.potentials.families import FAMILIES, basis_from_table
+from pyuq.potentials.repulsion import shortest_distances
 from pyuq.settings import assign, check_name, choose, from_table, load_toml
-
-FAMILIES = ("ace", "mtp")
 
 
 @brief()
@@ -61,7 +51,7 @@ class FitFile:
     active_set : bool
         Also choose the active set of the extrapolation grade, :mod:`pyuq.inference.maxvol`.
     weights, groups, solver, repulsion, one_body, max_force, uncertainty
-        See :class:`pyuq.inference.fit.FitSettings`.
+        See :class:`pyuq.inference.fit_settings.FitSettings`.
     """
 
     train: tuple[str, ...]
@@ -98,59 +88,6 @@ class FitFile:
             max_force=self.max_force,
             uncertainty=self.uncertainty,
         )
-
-
-@brief()
-@dataclass(frozen=True)
-class BasisTable:
-    """TOML form of :class:`pyuq.potentials.basis.ACEBasis`; pairs of elements read "Al-Si"."""
-
-    elements: tuple[str, ...]
-    cutoff: float | dict[str, float]
-    order: int = 3
-    degree: float | tuple[float, ...] = 8.0
-    n_weight: float | tuple[float, ...] = 1.0
-    l_weight: float | tuple[float, ...] = 1.0
-    nmax: int | tuple[int, ...] | None = None
-    lmax: int | tuple[int, ...] | None = None
-    radial: str = "SBessel"
-    radial_parameter: float = 3.0
-    dcut: float = 0.01
-    species_weights: dict[str, float] = field(default_factory=dict)
-
-
-@brief()
-@dataclass(frozen=True)
-class MTPTable:
-    """TOML form of :class:`pyuq.potentials.mtp.MTPBasis`."""
-
-    elements: tuple[str, ...]
-    cutoff: float
-    level: int = 12
-    radial_size: int = 8
-    min_dist: float | None = None
-    refine: int = 50
-    seed: int = 0
-
-
-def basis_from_table(table: dict, where: str, family: str = "ace") -> ACEBasis | MTPBasis:
-    """Make a basis from a TOML table.
-
-    Raises
-    ------
-    InputError
-        Unknown key, wrong type or value; the message begins with ``where``.
-    """
-    values = asdict(from_table(MTPTable if family == "mtp" else BasisTable, table, where))
-    try:
-        if family == "mtp":
-            return MTPBasis(**values)
-        for name in ("cutoff", "species_weights"):
-            if isinstance(values[name], dict):
-                values[name] = {tuple(pair.split("-")): v for pair, v in values[name].items()}
-        return ACEBasis(**values)
-    except ValueError as error:
-        raise InputError(f"{where}: {error}") from error
 
 
 def run_fit(
