@@ -13,7 +13,8 @@
 #include "core/families/ace/compile.h"
 #include "core/map/feature_map.h"
 #include "core/math/aligned.h"
-#include "core/model/model.h"
+#include "core/model/load_options.h"
+#include "core/posterior/active_set.h"
 
 namespace uq {
 namespace ace {

@@ -8,7 +8,7 @@
 #include "core/families/ace/parameters.h"
 #include "core/families/ace/plan.h"
 #include "core/math/aligned.h"
-#include "core/model/model.h"
+#include "core/model/load_options.h"
 
 #include <deque>
 #include <vector>
