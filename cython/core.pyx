@@ -833,18 +833,18 @@ cdef extern from "core/committee/atomic_uncertainty.h" namespace "uq":
         double *grades
 
 
+cdef extern from "core/committee/pass.h" namespace "uq":
+    cdef cppclass Pass "uq::Pass":
+        double mean
+        double sigma
+        Result result
+
+
 cdef extern from "core/map/evaluator.h" namespace "uq":
     const int KEEP "uq::Evaluator::KEEP"
 
 
 cdef extern from "core/committee/engine.h" namespace "uq":
-    cdef enum PassKind "uq::Engine::Pass::Kind":
-        SIGMA "uq::Engine::Pass::SIGMA"
-
-    cdef cppclass Pass "uq::Engine::Pass":
-        PassKind kind
-        Result result
-
     cdef cppclass FusedMembers:
         const vector[int] &members()
 
@@ -858,8 +858,8 @@ cdef extern from "core/committee/engine.h" namespace "uq":
         const vector[FusedMembers] &groups()
         void members(size_t group, Result *results) except + nogil
         double forward() except + nogil
-        void backward(double tau, const vector[Pass] &passes) except + nogil
-        double local(double tau, double floor, const vector[Pass] &passes, const PerAtom &wanted) except + nogil
+        void backward(const vector[Pass] &passes) except + nogil
+        double local(vector[Pass] passes, const PerAtom &wanted) except + nogil
         void noise(double *sigma) except + nogil
         void forget_reference_energies()
 
@@ -977,11 +977,11 @@ cdef class Committee:
         cdef double[:, ::1] view = forces
         cdef vector[Pass] passes
         passes.resize(1)
-        passes[0].kind = SIGMA
+        passes[0].mean, passes[0].sigma = 0.0, 1.0
         passes[0].result.forces = &view[0, 0] if n else NULL
         self._set_atoms(nb)
         deref(self.engine).forward()
-        deref(self.engine).backward(0.0, passes)
+        deref(self.engine).backward(passes)
         return deref(self.engine).committee().sigma(), forces
 
     def atomic(self, NeighborView nb):
@@ -1006,7 +1006,7 @@ cdef class Committee:
             wanted.grades = &grades_view[0]
         self._set_atoms(nb)
         deref(self.engine).forget_reference_energies()
-        deref(self.engine).local(0.0, 0.0, none, wanted)
+        deref(self.engine).local(none, wanted)
         return tuple(None if found is None else found[nb.centers] for found in (sigma, grades))
 
     def noise(self, NeighborView nb):

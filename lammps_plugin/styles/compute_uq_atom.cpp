@@ -19,27 +19,18 @@ ComputeUQAtom::ComputeUQAtom(LAMMPS *lmp, int narg, char **arg) : Compute(lmp, n
   init();
   epsilon_ = PairUQ::EPSILON * pair_->energy_unit();
 
-  UQArguments arguments(lmp, "compute uq/atom", "energy force relative grade noise eps", 3, narg,
-                        arg);
+  UQArguments arguments(lmp, "compute uq/atom", (uq_peratom_keywords("", "", " ") + " eps").c_str(),
+                        3, narg, arg);
   while (arguments.next()) {
-    if (arguments.is("energy"))
-      columns_.push_back(ENERGY);
-    else if (arguments.is("force"))
-      columns_.push_back(FORCE);
-    else if (arguments.is("relative"))
-      columns_.push_back(RELATIVE);
-    else if (arguments.is("grade"))
-      columns_.push_back(GRADE);
-    else if (arguments.is("noise"))
-      columns_.push_back(NOISE);
-    else
-      epsilon_ = arguments.positive();
+    for (const PerAtomQuantity &quantity : uq_peratom_quantities)
+      if (arguments.is(quantity.keyword)) quantities_.push_back(&quantity);
+    if (arguments.is("eps")) epsilon_ = arguments.positive();
   }
-  if (columns_.empty())
+  if (quantities_.empty())
     error->all(FLERR,
-               "compute uq/atom: name one or more of `energy`, `force`, `relative`, `grade`, "
-               "`noise`");
-  size_peratom_cols = columns_.size() == 1 ? 0 : static_cast<int>(columns_.size());
+               "compute uq/atom: name one or more of " + uq_peratom_keywords("`", "`", ", "));
+  for (const PerAtomQuantity *quantity : quantities_) size_peratom_cols += quantity->width;
+  if (size_peratom_cols == 1) size_peratom_cols = 0;
 }
 
 ComputeUQAtom::~ComputeUQAtom() {
@@ -53,10 +44,6 @@ void ComputeUQAtom::init() {
     error->all(
         FLERR,
         "compute uq/atom needs one `pair_style uq` (alone or in a hybrid), defined before it");
-}
-
-bool ComputeUQAtom::wants(Quantity q) const {
-  return std::find(columns_.begin(), columns_.end(), q) != columns_.end();
 }
 
 void ComputeUQAtom::grow() {
@@ -75,26 +62,22 @@ void ComputeUQAtom::compute_peratom() {
   init();    // the pair style may be another since the latest run
   invoked_peratom = update->ntimestep;
   grow();
-  const double *sigma = wants(ENERGY) ? pair_->sigma_atom() : nullptr;
-  const double *grades = wants(GRADE) ? pair_->grade_atom() : nullptr;
-  const double *noise = wants(NOISE) ? pair_->noise_atom() : nullptr;
-  const UQForces *forces = wants(FORCE) || wants(RELATIVE) ? &pair_->sigma_forces() : nullptr;
-  for (int i = 0; i < atom->nlocal; i++) {
-    const bool mine = atom->mask[i] & groupbit;
-    const UQForces::Norms norms = forces && mine ? forces->norms(i, epsilon_) : UQForces::Norms{};
-    for (size_t c = 0; c < columns_.size(); c++) {
-      double value = 0.0;
-      if (mine)
-        value = columns_[c] == ENERGY  ? sigma[i]
-                : columns_[c] == GRADE ? grades[i]
-                : columns_[c] == NOISE ? noise[i]
-                : columns_[c] == FORCE ? norms.sigma
-                                       : norms.relative;
-      (size_peratom_cols ? array_atom[i][c] : vector_atom[i]) = value;
-    }
+  const int nlocal = atom->nlocal;
+  int column = 0;
+  for (const PerAtomQuantity *quantity : quantities_) {
+    const int width = quantity->width;
+    values_.resize(static_cast<size_t>(width) * std::max(nlocal, 1));
+    quantity->compute(*pair_, epsilon_, nlocal, values_.data());
+    for (int i = 0; i < nlocal; i++)
+      for (int c = 0; c < width; c++) {
+        const double value = atom->mask[i] & groupbit ? values_[width * i + c] : 0.0;
+        (size_peratom_cols ? array_atom[i][column + c] : vector_atom[i]) = value;
+      }
+    column += width;
   }
 }
 
 double ComputeUQAtom::memory_usage() {
-  return static_cast<double>(nmax_) * std::max(size_peratom_cols, 1) * sizeof(double);
+  return (static_cast<double>(nmax_) * std::max(size_peratom_cols, 1) + values_.capacity()) *
+         sizeof(double);
 }

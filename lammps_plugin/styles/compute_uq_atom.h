@@ -19,14 +19,12 @@ class ComputeUQAtom : public Compute {
   double memory_usage() override;
 
  private:
-  enum Quantity { ENERGY, FORCE, RELATIVE, GRADE, NOISE };
-
   class PairUQ *pair_ = nullptr;
-  std::vector<Quantity> columns_;
-  double epsilon_;    // force units
+  std::vector<const struct PerAtomQuantity *> quantities_;    // in the order of the columns
+  std::vector<double> values_;                                // of one of them
+  double epsilon_;                                            // force units
   int nmax_ = 0;
 
-  bool wants(Quantity) const;
   void grow();
 };
 

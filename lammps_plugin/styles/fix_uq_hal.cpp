@@ -206,7 +206,7 @@ void FixUQHAL::check_volume() const {
   const double now = volume();
   if (now <= volume_ * start_volume_ && start_volume_ <= volume_ * now) return;
   const std::string step = std::to_string(update->ntimestep);
-  const std::string frame = pair_->write_frame("uq_volume." + step + ".dump");
+  const std::string frame = pair_->guard().write_frame("uq_volume." + step + ".dump");
   error->all(
       FLERR,
       "fix uq/hal: the cell has run away: its volume is {:.6g} at step {}, it was {:.6g} at "

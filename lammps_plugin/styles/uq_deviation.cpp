@@ -56,7 +56,7 @@ void UQDeviation::add_group(PairUQ &pair, size_t group, std::vector<std::vector<
   for (size_t i = 0; i < members.size(); i++) {
     double *forces = member_forces_.data() + i * n;
     totals[members[i]][0] = results[i].energy;
-    pair.communicate_reverse(3, forces);
+    pair.rows().reverse(3, forces);
     forces_.add_member(forces);
     if (members[i] == pair.driver() - 1) driver_forces_.assign(forces, forces + n);
     add_posterior(pair, members[i], totals[members[i]]);
@@ -80,7 +80,7 @@ void UQDeviation::add_posterior(PairUQ &pair, int member, std::vector<double> &t
     }
     engine_->member(member, count, &factors_[member][row * m], 0.0, results);
     for (int s = 0; s < count; s++) total[s * TOTALS] = results[s].energy;
-    pair.communicate_reverse(3, pass_forces_.data(), count > 1 ? pass_forces_.data() + n : nullptr);
+    pair.rows().reverse(3, pass_forces_.data(), count > 1 ? pass_forces_.data() + n : nullptr);
     for (int s = 0; s < count; s++) forces_.add_posterior(pass_forces_.data() + s * n);
   }
 }

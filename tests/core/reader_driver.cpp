@@ -5,8 +5,8 @@
 // that does not name its file, is printed and counts as a fault.
 
 #include "core/error.h"
-#include "exchange.h"
-#include "model.h"
+#include "core/model/model.h"
+#include "core/parallel/exchange.h"
 
 #include <iostream>
 #include <sstream>
@@ -41,10 +41,10 @@ static void evaluate(const uq::Model &model) {
   std::vector<double> forces(3 * n), grades(n);
   uq::Result result;
   result.forces = forces.data();
-  uq::Seed seed;
-  seed.shared = model.readout.mean().data();
-  seed.fixed = 1.0;
-  model.map->evaluate(neighbors, *state, seed, result);
+  uq::Cotangent cotangent;
+  cotangent.shared = model.readout.mean().data();
+  cotangent.baseline = 1.0;
+  model.map->evaluate(neighbors, *state, cotangent, result);
   if (model.map->has_grades()) model.map->grades(neighbors, *state, grades.data());
 }
 

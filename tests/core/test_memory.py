@@ -51,12 +51,12 @@ def driver(tmp_path_factory) -> Path:
         pytest.skip("no g++ that builds with the sanitizers")
     nlohmann = pytest.importorskip("nlohmann_json", reason="no header of nlohmann_json")
     include = next(p for p in Path(nlohmann.__file__).parent.rglob("json.hpp")).parents[1]
-    folder, core = tmp_path_factory.mktemp("driver"), ROOT / "lammps_plugin/core"
+    folder, plugin = tmp_path_factory.mktemp("driver"), ROOT / "lammps_plugin"
     flags = "-std=c++17 -O0 -g1 -pthread -w -fsanitize=address,undefined -fno-sanitize-recover=undefined"
-    command = [compiler, *flags.split(), f"-I{core}", f"-I{include}", "-DUQ_SIMD_LEVEL=baseline"]
+    command = [compiler, *flags.split(), f"-I{plugin}", f"-I{include}", "-DUQ_SIMD_LEVEL=baseline"]
     objects = []
     for k, source in enumerate(
-        [*sorted(core.rglob("*.cpp")), Path(__file__).parent / "reader_driver.cpp"]
+        [*sorted(plugin.glob("core/**/*.cpp")), Path(__file__).parent / "reader_driver.cpp"]
     ):
         objects.append(folder / f"{k}.o")
         subprocess.run([*command, "-c", source, "-o", objects[-1]], check=True)

@@ -3,14 +3,15 @@
 //
 //     σ_i² = (1/K) Σ_k φ_kiᵀ Σ_k φ_ki + (1/K) Σ_k (e_ki - c_kz - ē_i)²,
 //
-// and passes with S = a Ē + b Σ_i lower(σ_i, floor) as energy. c_kz centres the energies of
-// member k on atoms of species z: models share neither zero of energy nor how they divide it among
-// the species. It is a constant, so that S is conserved where it should be.
+// and passes (see pass.h) with S = a Ē + b Σ_i lower(σ_i, floor) as energy. c_kz centres the
+// energies of member k on atoms of species z: models share neither zero of energy nor how they
+// divide it among the species. It is a constant, so that S is conserved where it should be.
 
 #ifndef UQ_LOCAL_H
 #define UQ_LOCAL_H
 
 #include "core/committee/committee.h"
+#include "core/committee/pass.h"
 #include "core/map/evaluator.h"
 #include "core/map/fused_members.h"
 #include "core/parallel/threads.h"
@@ -39,10 +40,6 @@ class AtomicUncertainty {
   void set_reference_energies(std::vector<double> reference_energies);    // throws uq::Error
   static std::vector<double> means(const std::vector<double> &energy_sums);
 
-  struct Pass {
-    double mean, sigma, floor;    // a, b; eV
-    Result result;
-  };
   // Of each centre, [ntotal]; null: not wanted. A grade is the largest of the members that have an
   // active set.
   struct PerAtom {

@@ -35,7 +35,6 @@ Committee::Committee(std::vector<std::shared_ptr<Model>> members) : members_(std
   products_.assign(nsums_ - members_.size(), 0.0);
   energies_.assign(members_.size(), 0.0);
   baseline_sigma_.assign(members_.size(), 0.0);
-  baseline_merged_.assign(members_.size(), 0.0);
 }
 
 double Committee::cutoff() const {
@@ -112,18 +111,11 @@ Committee::MemberCotangent Committee::mean_cotangent(int k) const {
   return {mean_[k].data(), 1.0 / size()};
 }
 
-Committee::MemberCotangent Committee::sigma_cotangent(int k) const {
-  return {products_.data() + product_offset(k), baseline_sigma_[k]};
-}
-
-void Committee::merge(double tau) {
-  for (int k = 0; k < size(); k++) {
-    for (size_t i = 0; i < merged_[k].size(); i++)
-      merged_[k][i] = mean_[k][i] - tau * products_[product_offset(k) + i];
-    baseline_merged_[k] = 1.0 / size() - tau * baseline_sigma_[k];
-  }
-}
-
-Committee::MemberCotangent Committee::merged_cotangent(int k) const {
-  return {merged_[k].data(), baseline_merged_[k]};
+Committee::MemberCotangent Committee::cotangent(int k, double mean, double sigma) {
+  const double *weights = products_.data() + product_offset(k);
+  if (sigma == 0.0 && mean == 1.0) return mean_cotangent(k);
+  if (mean == 0.0 && sigma == 1.0) return {weights, baseline_sigma_[k]};
+  for (size_t i = 0; i < merged_[k].size(); i++)
+    merged_[k][i] = mean * mean_[k][i] + sigma * weights[i];
+  return {merged_[k].data(), mean * (1.0 / size()) + sigma * baseline_sigma_[k]};
 }

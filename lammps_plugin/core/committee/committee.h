@@ -72,17 +72,15 @@ class Committee {
   double sigma() const { return sigma_; }                       // eV
   double member_energy(int k) const { return energies_[k]; }    // eV
 
-  // Cotangents of member k: mean (1/K) w_k; sigma: ∇σ; merged: mean - tau * sigma. They point into
-  // the committee and stay valid until the next solve() or merge(). `baseline` energies are scaled
-  // by baseline_weight.
+  // Cotangents of member k for S = mean Ē + sigma σ: mean times (1/K) w_k plus sigma times the
+  // weights of ∇σ. They point into the committee and stay valid until the next solve() or the next
+  // call for the same member. `baseline` energies are scaled by baseline_weight.
   struct MemberCotangent {
     const double *shared;
     double baseline_weight;
   };
   MemberCotangent mean_cotangent(int k) const;
-  MemberCotangent sigma_cotangent(int k) const;
-  void merge(double tau);
-  MemberCotangent merged_cotangent(int k) const;
+  MemberCotangent cotangent(int k, double mean, double sigma);
 
  private:
   std::vector<std::shared_ptr<Model>> members_;
@@ -93,7 +91,7 @@ class Committee {
   double energy_ = 0.0, sigma_ = 0.0;
   std::vector<double> products_;    // Σ_k Φ_k, which solve() makes the weights of ∇σ
   std::vector<std::vector<double>> mean_, merged_;
-  std::vector<double> baseline_sigma_, baseline_merged_;
+  std::vector<double> baseline_sigma_;
 
   size_t product_offset(int k) const { return offsets_[k] - k; }    // a sum more for each member
 };

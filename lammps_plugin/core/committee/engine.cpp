@@ -251,16 +251,13 @@ double Engine::forward() {
   return energy_unit_ * energy;
 }
 
-void Engine::backward(double tau, const std::vector<Pass> &passes) {
-  committee_.merge(tau);
+void Engine::backward(const std::vector<Pass> &passes) {
   for (size_t g = 0; g < together_.size(); g++) {
     std::vector<Cotangent> cotangents;
     std::vector<Result> results;
     for (const Pass &pass : passes) {
       const auto cotangent_of = [&](int k) {
-        return pass.kind == Pass::MEAN    ? committee_.mean_cotangent(k)
-               : pass.kind == Pass::SIGMA ? committee_.sigma_cotangent(k)
-                                          : committee_.merged_cotangent(k);
+        return committee_.cotangent(k, pass.mean, pass.sigma);
       };
       cotangents.push_back(joined(cotangent_of, g, static_cast<int>(cotangents.size())));
       results.push_back(pass.result);
@@ -270,8 +267,7 @@ void Engine::backward(double tau, const std::vector<Pass> &passes) {
   }
 }
 
-double Engine::local(double tau, double floor, const std::vector<Pass> &passes,
-                     const PerAtom &wanted) {
+double Engine::local(std::vector<Pass> passes, const PerAtom &wanted) {
   AtomicUncertainty &local = atomic_uncertainty();
   const std::vector<Neighbors> views = this->views();
   if (committee_.size() > 1 && !local.has_reference_energies()) {
@@ -279,15 +275,11 @@ double Engine::local(double tau, double floor, const std::vector<Pass> &passes,
     reducer_->sum(sums.data(), static_cast<int>(sums.size()));
     local.set_reference_energies(AtomicUncertainty::means(sums));
   }
-  std::vector<AtomicUncertainty::Pass> terms;
-  for (const Pass &pass : passes) {
-    const double mean = pass.kind == Pass::SIGMA ? 0.0 : energy_unit_,
-                 sigma = pass.kind == Pass::MEAN    ? 0.0
-                         : pass.kind == Pass::SIGMA ? energy_unit_
-                                                    : -tau * energy_unit_;
-    terms.push_back({mean, sigma, pass.kind == Pass::MERGED ? floor : 0.0, pass.result});
+  for (Pass &pass : passes) {
+    pass.mean *= energy_unit_;
+    pass.sigma *= energy_unit_;
   }
-  const double energy = local.run(views.data(), terms, wanted);
+  const double energy = local.run(views.data(), passes, wanted);
   min_distance_ = local.min_distance();
   for (int n = 0; wanted.sigma && n < ncenters(); n++) wanted.sigma[centers_[n]] *= energy_unit_;
   return energy_unit_ * energy;

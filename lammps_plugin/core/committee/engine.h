@@ -11,6 +11,7 @@
 
 #include "core/committee/atomic_uncertainty.h"
 #include "core/committee/committee.h"
+#include "core/committee/pass.h"
 #include "core/map/evaluator.h"
 #include "core/map/fused_members.h"
 #include "core/parallel/reducer.h"
@@ -24,7 +25,7 @@ namespace uq {
 class Engine {
  public:
   // species_of_type [members][types]: the caller's type → species of that member's model, -1:
-  // skipped; energy_unit: the caller's energy unit per eV; mixed: see local.h;
+  // skipped; energy_unit: the caller's energy unit per eV; mixed: see atomic_uncertainty.h;
   // keep: see evaluator.h
   Engine(Committee committee, std::vector<std::vector<int>> species_of_type,
          std::unique_ptr<Reducer> reducer, double energy_unit, bool mixed, int keep);
@@ -62,24 +63,20 @@ class Engine {
   double forward();
   double sigma() const { return energy_unit_ * committee_.sigma(); }
 
-  // After forward(): passes with the mean, σ_E or mean - tau σ_E as energy.
-  struct Pass {
-    enum Kind { MEAN, SIGMA, MERGED } kind;
-    Result result;
-  };
-  void backward(double tau, const std::vector<Pass> &passes);
+  // After forward(): passes with S = mean Ē + sigma σ_E as energy.
+  void backward(const std::vector<Pass> &passes);
 
-  // The same for Σ_i σ_i, batch after batch, forward and backward; of the merged pass each σ_i is
-  // lowered by the floor (eV). Collective. Returns the mean energy of this rank's atoms. What is
-  // wanted of each centre: [nall].
+  // The same for Σ_i σ_i, batch after batch, forward and backward. Collective. Returns the mean
+  // energy of this rank's atoms. What is wanted of each centre: [nall].
   using PerAtom = AtomicUncertainty::PerAtom;
-  double local(double tau, double floor, const std::vector<Pass> &passes, const PerAtom &wanted);
+  double local(std::vector<Pass> passes, const PerAtom &wanted);
 
   // Standard deviation of the force labels' components as members have learned it, [nall].
   void noise(double *sigma);
 
-  // The energies from which the atomic energies of a committee's members are counted (see local.h):
-  // their means over each species at the first call of local(), unless set before. eV.
+  // The energies from which the atomic energies of a committee's members are counted (see
+  // atomic_uncertainty.h): their means over each species at the first call of local(), unless set
+  // before. eV.
   const std::vector<double> &reference_energies() {
     return atomic_uncertainty().reference_energies();
   }

@@ -3,11 +3,7 @@
 #include "core/model/model.h"
 
 #include "core/error.h"
-#include "core/families/ace/ace.h"
-#include "core/families/mtp/mtp.h"
-#include "core/families/nep/nep.h"
-#include "core/families/network/network.h"
-#include "core/formats/npz.h"
+#include "core/families/registry.h"
 #include "core/formats/safetensors.h"
 #include "core/formats/sha256.h"
 
@@ -15,7 +11,6 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
-#include <map>
 #include <sstream>
 
 using namespace uq;
@@ -56,101 +51,41 @@ ModelFiles uq::read_model_files(const std::string &path) {
   files.model = read_bytes(path);
   const std::string posterior = fs::path(path).replace_extension(".uq").string();
   std::error_code error;
-  const bool native =
-      !SafeTensors::recognises(files.model) || network::recognises_network(files.model);
+  const Family *family = family_of(files.model);
+  const bool native = family || !SafeTensors::recognises(files.model);
   if (native && posterior != path && fs::exists(posterior, error)) {
     files.posterior_name = posterior;
     files.posterior = read_bytes(posterior);
   }
-  const std::string suffix = fs::path(path).extension().string(),
-                    active = fs::path(path).replace_extension(".asi").string();
-  if ((suffix == ".yaml" || suffix == ".yml") && fs::exists(active, error)) {
+  const std::string active = family && family->companion ? family->companion(path) : "";
+  if (!active.empty() && fs::exists(active, error)) {
     files.active_name = active;
     files.active = read_bytes(active);
   }
   return files;
 }
 
-static void refuse_version(const std::string &name, const LoadOptions &options) {
-  if (!options.gpumd.empty())
+// The members of a native file, in native bytes.
+static std::vector<Model> read_native(const std::string &name, std::string_view bytes,
+                                      const ModelFiles &files, const LoadOptions &options) {
+  const Family *family = family_of(bytes);
+  if (!options.gpumd.empty() && !(family && family->takes_version))
     throw Error(name + ": gpumd=" + options.gpumd +
                 " names the version that wrote a nep.txt, which this file is not: leave it out");
-}
-
-// The active set of pacemaker that lies beside a B-basis.
-static void add_active_set(const std::string &name, std::string_view text, const ModelFiles &files,
-                           const LoadOptions &options, ace::Ace &map) {
-  auto functions = std::make_unique<ace::Ace>(ace::read_projections(name, text), options);
-  std::map<std::string, NpzArray> arrays = read_npz(files.active_name, files.active);
-  std::vector<double> inverses;
-  for (size_t z = 0; z < map.elements().size(); z++) {
-    const std::string &element = map.elements()[z];
-    const uint64_t n = functions->count(static_cast<int>(z));
-    const auto found = arrays.find(element);
-    if (found == arrays.end())
-      throw Error(files.active_name + ": it has no array " + element + ", an element of " + name);
-    const std::vector<uint64_t> &shape = found->second.shape;
-    if (shape != std::vector<uint64_t>{n, n}) {
-      std::string text;
-      for (uint64_t length : shape) text += (text.empty() ? "" : " x ") + std::to_string(length);
-      throw Error(files.active_name + ": the active set of " + element + " is " + text +
-                  ", expected " + std::to_string(n) + " x " + std::to_string(n) +
-                  ", the functions of " + name +
-                  "; a larger one is that of the full non-linear energy, which pyuq does not "
-                  "evaluate: make a linear one with `pace_activeset`, without -f");
-    }
-    inverses.insert(inverses.end(), found->second.values.begin(), found->second.values.end());
+  if (!family)
+    throw Error(name + ":1: not a potential of a known format; expected " + known_files() +
+                " or a pyuq posterior (.uq)");
+  std::vector<Model> models;
+  for (FamilyMember &member :
+       family->load({name, bytes, files.active_name, files.active, options})) {
+    Model model;
+    model.name = name;
+    model.map = std::move(member.map);
+    model.readout = Readout(model.map->weights());
+    model.warnings = std::move(member.warnings);
+    models.push_back(std::move(model));
   }
-  ActiveSet active(*functions, std::move(inverses));
-  map.set_active(std::move(functions), std::move(active));
-}
-
-// The feature map of a native file, recognised by how its first line of content starts, and what is
-// to be told of it.
-static void load_map(const std::string &name, std::string_view text, const ModelFiles &files,
-                     const LoadOptions &options, Model &model) {
-  const auto add = [&](std::vector<std::string> warnings) {
-    for (std::string &warning : warnings) model.warnings.push_back(std::move(warning));
-  };
-  const auto load_ace = [&](ace::Parameters potential) {
-    add(ace::warnings(name, potential, options.radial));
-    auto map = std::make_unique<ace::Ace>(std::move(potential), options);
-    if (!files.active_name.empty()) add_active_set(name, text, files, options, *map);
-    model.map = std::move(map);
-  };
-  size_t start = 0;
-  const auto line_at = [&](size_t from) { return text.substr(from, text.find('\n', from) - from); };
-  while (start < text.size()) {
-    const std::string_view line = line_at(start);
-    const size_t content = line.find_first_not_of(" \t\r");
-    if (content != line.npos && line[content] != '#' && line.substr(content, 3) != "---") break;
-    start += line.size() + 1;
-  }
-  const std::string_view first = text.substr(std::min(start, text.size()));
-  const auto starts = [&](std::string_view key) { return first.substr(0, key.size()) == key; };
-  const bool network = network::recognises_network(text), nep = !network && starts("nep") &&
-                                                                first.size() > 3 &&
-                                                                first[3] >= '0' && first[3] <= '9';
-  if (!nep) refuse_version(name, options);
-  if (network) {
-    model.map = std::make_unique<network::Network>(network::read_network(name, text));
-    return;
-  }
-  if (nep) {
-    nep::Parameters potential = nep::read_nep(name, text, options.gpumd);
-    add(std::move(potential.warnings));
-    model.map = std::make_unique<nep::Nep>(potential);
-    return;
-  }
-  if (starts("nelements")) return load_ace(ace::read_ace(name, text));
-  for (const char *key : {"elements:", "E0:", "deltaSplineBins:", "embeddings:", "bonds:",
-                          "functions:", "global:", "species:", "metadata:", "auxdata:", "lmax:"})
-    if (starts(key)) return load_ace(ace::read_yace(name, text));
-  if (!starts("MTP"))
-    throw Error(name +
-                ":1: not a potential of a known format; expected .yace, .ace, nep.txt or .mtp, a "
-                "pyuq network or a pyuq posterior (.uq)");
-  model.map = std::make_unique<mtp::Mtp>(mtp::read_mtp(name, text, options.elements));
+  return models;
 }
 
 static std::string joined(const std::vector<std::string> &words) {
@@ -194,22 +129,24 @@ static Model load_posterior(const std::string &name, std::string_view bytes,
   if (native.dtype != "U8")
     file.fail("the tensor 'model' has dtype " + native.dtype + ", expected U8");
 
-  Model model;
-  model.name = name;
   LoadOptions named = options;
   const std::vector<std::string> elements = words(file.metadata("elements"));
   if (!elements.empty()) named.elements = elements;    // else: unnamed, as in the model's own file
-  load_map(name + "(model)", native.bytes, files, named, model);
+  std::vector<Model> members = read_native(name + "(model)", native.bytes, files, named);
+  Model model = std::move(members[0]);
+  model.name = name;
   if (file.metadata("family") != model.map->family() ||
       (!elements.empty() && elements != model.map->elements()))
     file.fail("metadata says " + file.metadata("family") + " of " + file.metadata("elements") +
               ", the model is " + model.map->family() + " of " + joined(model.map->elements()));
-  if (const auto *network = dynamic_cast<const network::Network *>(model.map.get());
-      network && network->nsamples() > 1)
-    file.fail(
-        "the posterior of one readout beside a network of " + std::to_string(network->nsamples()) +
-        " samples, whose spread it does not know; remove it, or give each sample a file and a "
-        "posterior of its own (pyuq bnn export --apart)");
+  if (members.size() > 1) {
+    const char *part = family_of(native.bytes)->part_samples;
+    file.fail("the posterior of one readout beside a " + std::string(model.map->family()) + " of " +
+              std::to_string(members.size()) +
+              " samples, whose spread it does not know; remove it, or give each sample a file and "
+              "a posterior of its own" +
+              (part ? " (" + std::string(part) + ")" : ""));
+  }
   const uint64_t m = model.map->nreadout();
   model.readout = Readout(file.doubles("mean", {m}));
   if (file.has("active_inverse")) {
@@ -245,37 +182,59 @@ static Model load_posterior(const std::string &name, std::string_view bytes,
   return model;
 }
 
-// Several samples of a network: as many weight vectors, each with weights for one sample's
-// features.
-static void add_samples(const network::Network &map, Readout &readout) {
-  if (map.nsamples() == 1) return;
-  std::vector<double> samples;
-  for (int k = 0; k < map.nsamples(); k++) {
-    const std::vector<double> weights = map.sample_weights(k);
-    samples.insert(samples.end(), weights.begin(), weights.end());
+// The samples of one model as one map and as many readout samples, each with weights for its own
+// features alone.
+static Model join_samples(const std::string &name, std::vector<Model> members) {
+  std::vector<const FeatureMap *> maps;
+  for (const Model &member : members) maps.push_back(member.map.get());
+  Model model;
+  model.name = name;
+  model.map = fuse(maps);
+  if (!model.map)
+    throw Error(name + ": its " + std::to_string(members.size()) +
+                " samples have no common map: read them as members of a committee");
+  model.warnings = std::move(members[0].warnings);
+  const size_t m = model.map->nreadout();
+  std::vector<double> mean(m), samples(members.size() * m, 0.0);
+  for (size_t z = 0; z < model.map->elements().size(); z++) {
+    const int species = static_cast<int>(z);
+    int at = model.map->offset(species);
+    for (size_t k = 0; k < members.size(); k++) {
+      const int count = maps[k]->count(species);
+      const double *weights = members[k].readout.mean().data() + maps[k]->offset(species);
+      for (int i = 0; i < count; i++, at++) {
+        samples[k * m + at] = weights[i];
+        mean[at] = weights[i] / static_cast<double>(members.size());
+      }
+    }
   }
-  readout.set_samples(map.nsamples(), std::move(samples));
+  model.readout = Readout(std::move(mean));
+  model.readout.set_samples(static_cast<int>(members.size()), std::move(samples));
+  return model;
 }
 
-Model uq::load_model(const ModelFiles &files, const LoadOptions &options) {
-  const bool network = network::recognises_network(files.model);
-  if (SafeTensors::recognises(files.model) && !network)
-    return load_posterior(files.name, files.model, files, options);
-  if (!files.posterior_name.empty()) {
+// One model from a posterior, the file itself or the one beside it, else those of the native file.
+static std::vector<Model> read_members(const ModelFiles &files, const LoadOptions &options) {
+  std::vector<Model> members;
+  if (SafeTensors::recognises(files.model) && !family_of(files.model)) {
+    members.push_back(load_posterior(files.name, files.model, files, options));
+  } else if (!files.posterior_name.empty()) {
     const SafeTensors posterior(files.posterior_name, files.posterior);
     const std::string expected = posterior.metadata("model_sha256"), found = sha256(files.model);
     if (expected != found)
       posterior.fail("the posterior of another model: it wants sha256 " + expected.substr(0, 12) +
                      "..., " + files.name + " has " + found.substr(0, 12) +
                      "...; refit, or remove the .uq file");
-    return load_posterior(files.posterior_name, files.posterior, files, options);
+    members.push_back(load_posterior(files.posterior_name, files.posterior, files, options));
+  } else {
+    members = read_native(files.name, files.model, files, options);
   }
-  Model model;
-  model.name = files.name;
-  load_map(files.name, files.model, files, options, model);
-  model.readout = Readout(model.map->weights());
-  if (network) add_samples(static_cast<const network::Network &>(*model.map), model.readout);
-  return model;
+  return members;
+}
+
+Model uq::load_model(const ModelFiles &files, const LoadOptions &options) {
+  std::vector<Model> members = read_members(files, options);
+  return members.size() == 1 ? std::move(members[0]) : join_samples(files.name, std::move(members));
 }
 
 static void check_names(const std::vector<Model> &members, const std::vector<std::string> &given) {
@@ -286,22 +245,9 @@ static void check_names(const std::vector<Model> &members, const std::vector<std
 }
 
 std::vector<Model> uq::load_members(const ModelFiles &files, const LoadOptions &options) {
-  std::vector<Model> members;
-  if (network::recognises_network(files.model) && files.posterior_name.empty()) {
-    refuse_version(files.name, options);
-    const network::Parameters potential = network::read_network(files.name, files.model);
-    for (size_t k = 0; k < potential.samples.size(); k++) {
-      Model member;
-      member.name = files.name;
-      if (potential.samples.size() > 1) member.name += " (sample " + std::to_string(k + 1) + ")";
-      member.map = std::make_unique<network::Network>(
-          network::Parameters{potential.shape, {potential.samples[k]}});
-      member.readout = Readout(member.map->weights());
-      members.push_back(std::move(member));
-    }
-  } else {
-    members.push_back(load_model(files, options));
-  }
+  std::vector<Model> members = read_members(files, options);
+  for (size_t k = 0; k < members.size() && members.size() > 1; k++)
+    members[k].name += " (sample " + std::to_string(k + 1) + ")";
   if (options.named) check_names(members, options.elements);
   return members;
 }

@@ -4,6 +4,7 @@
 #ifndef UQ_MODEL_H
 #define UQ_MODEL_H
 
+#include "core/families/load_options.h"
 #include "core/map/feature_map.h"
 #include "core/posterior/active_set.h"
 #include "core/posterior/readout.h"
@@ -24,22 +25,6 @@ struct Model {
   std::vector<std::string> warnings;
 
   bool has_grades() const { return !active.empty() || map->has_grades(); }
-};
-
-// Radial functions of an ACE: exact ones; the splines of the reference evaluator; or splines only
-// for functions that do not vanish at their cutoff, where the energy would jump.
-enum class Radial { Automatic, Direct, Spline };
-
-struct LoadOptions {
-  Radial radial = Radial::Automatic;
-  // Names of the species, in file order, for formats that store none (MTP); others ignore it.
-  std::vector<std::string> elements;
-  // They were given for this very file: other names in it are an error.
-  bool named = false;
-  // Version of GPUMD that wrote a nep.txt, such as "5.3"; empty: the file tells.
-  std::string gpumd;
-  // The species that will occur: of a posterior only their blocks are kept. Empty: all.
-  std::vector<std::string> occurring;
 };
 
 // A model as users name it: FILE, FILE:El1,El2 with the names of its species, FILE:gpumd=5.3 with

@@ -11,9 +11,10 @@
 #define UQ_ACE_ACE_H
 
 #include "core/families/ace/compile.h"
+#include "core/families/load_options.h"
 #include "core/map/feature_map.h"
 #include "core/math/aligned.h"
-#include "core/model/model.h"
+#include "core/posterior/active_set.h"
 
 namespace uq {
 namespace ace {

@@ -7,8 +7,8 @@
 #include "core/families/ace/core_repulsion.h"
 #include "core/families/ace/parameters.h"
 #include "core/families/ace/plan.h"
+#include "core/families/load_options.h"
 #include "core/math/aligned.h"
-#include "core/model/model.h"
 
 #include <deque>
 #include <vector>

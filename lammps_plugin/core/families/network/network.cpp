@@ -65,14 +65,6 @@ Network::fuse_with(const std::vector<const FeatureMap *> &maps) const {
   return std::unique_ptr<const FeatureMap>(new Network(shape_, plan_, std::move(samples)));
 }
 
-std::vector<double> Network::sample_weights(int k) const {
-  std::vector<double> weights(nreadout(), 0.0);
-  const int c = shape_.channels + 1;
-  for (int z = 0; z < shape_.nspecies(); z++)
-    std::copy_n(samples_[k]->readout(z), c, weights.data() + offset(z) + k * c);
-  return weights;
-}
-
 int Network::exchange_width() const {
   return shape_.layers > 1 ? static_cast<int>(row_of_g(nsamples())) : 0;
 }

@@ -38,8 +38,6 @@ class Network : public FeatureMap {
   double reach() const override { return shape_.layers * shape_.cutoff; }
 
   int nsamples() const { return static_cast<int>(samples_.size()); }
-  // Readout weights of one sample alone, zero elsewhere, [nreadout].
-  std::vector<double> sample_weights(int k) const;
 
   std::unique_ptr<State> new_state() const override;
   void forward(const Neighbors &nb, State &state, double *sum, double *per_atom) const override;
