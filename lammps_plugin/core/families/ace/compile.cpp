@@ -704,7 +704,6 @@ const Legendre &ace::legendre() {
 }
 
 int ace::scratch_size(const BondPlan &bond, int lanes) {
-  static constexpr int bundle = 4;
   const int nlm = (bond.lmax + 1) * (bond.lmax + 1);
   return lanes * (bundle * (2 * bond.radial.nbase + 2 * bond.nradial + 2 * nlm) + bond.ncomp);
 }
