@@ -29,8 +29,9 @@ ComputeUQAtom::ComputeUQAtom(LAMMPS *lmp, int narg, char **arg) : Compute(lmp, n
   if (quantities_.empty())
     error->all(FLERR,
                "compute uq/atom: name one or more of " + uq_peratom_keywords("`", "`", ", "));
-  for (const PerAtomQuantity *quantity : quantities_) size_peratom_cols += quantity->width;
-  if (size_peratom_cols == 1) size_peratom_cols = 0;
+  int columns = 0;
+  for (const PerAtomQuantity *quantity : quantities_) columns += quantity->width;
+  size_peratom_cols = columns == 1 ? 0 : columns;
 }
 
 ComputeUQAtom::~ComputeUQAtom() {

@@ -5,6 +5,7 @@
 // all atoms stay in the cache, the displacements of all pairs do not.
 
 #include "core/families/ace/state.h"
+#include "core/map/pair_virial.h"
 #include "core/simd/dispatch.h"
 
 #include <cmath>
@@ -492,12 +493,8 @@ static void add_pair(Result &result, int i, int j, const double *d, const double
       result.forces[3 * static_cast<size_t>(j) + c] -= f[c];
       result.forces[3 * static_cast<size_t>(i) + c] += f[c];
     }
-  const double w[9] = {-d[0] * f[0], -d[1] * f[1], -d[2] * f[2], -d[0] * f[1], -d[0] * f[2],
-                       -d[1] * f[2], -d[1] * f[0], -d[2] * f[0], -d[2] * f[1]};
-  if (result.virial)
-    for (int c = 0; c < 9; c++) result.virial[c] += w[c];
-  if (result.vatom)
-    for (int c = 0; c < 9; c++) result.vatom[9 * static_cast<size_t>(j) + c] += w[c];
+  const double back[3] = {-d[0], -d[1], -d[2]};
+  add_pair_virial(back, f, j, result);
 }
 
 void Ace::atom_forces(AceState &state, const Block &block, int lane, int ncotangents,

@@ -14,7 +14,6 @@ namespace ace {
 namespace UQ_SIMD_LEVEL {
 namespace {
 
-constexpr int BUNDLE = 4;    // vectors of neighbours that go together through accumulate()
 constexpr double PI = 3.14159265358979323846;
 
 // ---------------------------------------------------------------------- radial functions
@@ -217,9 +216,9 @@ inline void outer_tile(int nv, const Vec *radial, const Vec *angular, int ld, Ve
     for (int j = 0; j < M; j++) a[i][j] = sums[i * ld + j];
   for (int v = 0; v < nv; v++) {
     Vec y[M];
-    for (int j = 0; j < M; j++) y[j] = angular[j * BUNDLE + v];
+    for (int j = 0; j < M; j++) y[j] = angular[j * bundle + v];
     for (int i = 0; i < N; i++)
-      for (int j = 0; j < M; j++) a[i][j] += radial[i * BUNDLE + v] * y[j];
+      for (int j = 0; j < M; j++) a[i][j] += radial[i * bundle + v] * y[j];
   }
   for (int i = 0; i < N; i++)
     for (int j = 0; j < M; j++) sums[i * ld + j] = a[i][j];
@@ -229,16 +228,16 @@ template <int N>
 inline void outer_rows(int ncomp, int nv, const Vec *radial, const Vec *angular, Vec *sums) {
   int c = 0;
   for (; c + 4 <= ncomp; c += 4)
-    outer_tile<N, 4>(nv, radial, angular + c * BUNDLE, ncomp, sums + c);
+    outer_tile<N, 4>(nv, radial, angular + c * bundle, ncomp, sums + c);
   switch (ncomp - c) {
   case 3:
-    outer_tile<N, 3>(nv, radial, angular + c * BUNDLE, ncomp, sums + c);
+    outer_tile<N, 3>(nv, radial, angular + c * bundle, ncomp, sums + c);
     break;
   case 2:
-    outer_tile<N, 2>(nv, radial, angular + c * BUNDLE, ncomp, sums + c);
+    outer_tile<N, 2>(nv, radial, angular + c * bundle, ncomp, sums + c);
     break;
   case 1:
-    outer_tile<N, 1>(nv, radial, angular + c * BUNDLE, ncomp, sums + c);
+    outer_tile<N, 1>(nv, radial, angular + c * bundle, ncomp, sums + c);
     break;
   }
 }
@@ -246,23 +245,23 @@ inline void outer_rows(int ncomp, int nv, const Vec *radial, const Vec *angular,
 void outer(int nradial, int ncomp, int nv, const Vec *radial, const Vec *angular, Vec *sums) {
   int n = 0;
   for (; n + 4 <= nradial; n += 4)
-    outer_rows<4>(ncomp, nv, radial + n * BUNDLE, angular, sums + n * ncomp);
+    outer_rows<4>(ncomp, nv, radial + n * bundle, angular, sums + n * ncomp);
   switch (nradial - n) {
   case 3:
-    outer_rows<3>(ncomp, nv, radial + n * BUNDLE, angular, sums + n * ncomp);
+    outer_rows<3>(ncomp, nv, radial + n * bundle, angular, sums + n * ncomp);
     break;
   case 2:
-    outer_rows<2>(ncomp, nv, radial + n * BUNDLE, angular, sums + n * ncomp);
+    outer_rows<2>(ncomp, nv, radial + n * bundle, angular, sums + n * ncomp);
     break;
   case 1:
-    outer_rows<1>(ncomp, nv, radial + n * BUNDLE, angular, sums + n * ncomp);
+    outer_rows<1>(ncomp, nv, radial + n * bundle, angular, sums + n * ncomp);
     break;
   }
 }
 
 // ---------------------------------------------------------------------- angular functions
 
-// Real and imaginary parts of Y_lm, l <= lmax, at angular[(l² + c) * BUNDLE].
+// Real and imaginary parts of Y_lm, l <= lmax, at angular[(l² + c) * bundle].
 void harmonics(const Legendre &legendre, int lmax, Vec x, Vec y, Vec z, Vec *angular) {
   Vec c = fill(1.0), s = fill(0.0), diagonal = fill(1.0);
   for (int m = 0; m <= lmax; m++) {
@@ -279,10 +278,10 @@ void harmonics(const Legendre &legendre, int lmax, Vec x, Vec y, Vec z, Vec *ang
       if (l == m + 1) p = legendre.first[m] * z * p1;
       if (l > m + 1) p = a[l] * (z * p1 + b[l] * p2);
       if (m == 0) {
-        angular[l * l * BUNDLE] = p;
+        angular[l * l * bundle] = p;
       } else {
-        angular[(l * l + 2 * m - 1) * BUNDLE] = p * c;
-        angular[(l * l + 2 * m) * BUNDLE] = p * s;
+        angular[(l * l + 2 * m - 1) * bundle] = p * c;
+        angular[(l * l + 2 * m) * bundle] = p * s;
       }
       p2 = p1;
       p1 = p;
@@ -387,27 +386,27 @@ void accumulate(const BondPlan &bond, const Legendre &legendre, int n, const dou
                 const double *y, const double *z, const double *r, double *scratch,
                 double *components) {
   const int nbase = bond.radial.nbase, nvectors = n / LANES;
-  Vec *g = reinterpret_cast<Vec *>(scratch), *radial = g + nbase * BUNDLE;
-  Vec *angular = radial + bond.nradial * BUNDLE;
-  Vec *partial = angular + (bond.lmax + 1) * (bond.lmax + 1) * BUNDLE;
+  Vec *g = reinterpret_cast<Vec *>(scratch), *radial = g + nbase * bundle;
+  Vec *angular = radial + bond.nradial * bundle;
+  Vec *partial = angular + (bond.lmax + 1) * (bond.lmax + 1) * bundle;
   for (int c = 0; c < bond.ncomp; c++) partial[c] = fill(0.0);
 
-  for (int start = 0; start < nvectors; start += BUNDLE) {
-    const int nv = nvectors - start < BUNDLE ? nvectors - start : BUNDLE;
+  for (int start = 0; start < nvectors; start += bundle) {
+    const int nv = nvectors - start < bundle ? nvectors - start : bundle;
     for (int v = 0; v < nv; v++) {
       const int j = (start + v) * LANES;
-      radial_base<false>(bond.radial, load(r + j), BUNDLE, g + v, nullptr);
+      radial_base<false>(bond.radial, load(r + j), bundle, g + v, nullptr);
       for (int k = 0; k < bond.nrank1; k++)
-        partial[bond.comp1 - bond.comp0 + k] += g[k * BUNDLE + v];
+        partial[bond.comp1 - bond.comp0 + k] += g[k * bundle + v];
       if (bond.lmax >= 0)
         harmonics(legendre, bond.lmax, load(x + j), load(y + j), load(z + j), angular + v);
       for (int l = 0, row = 0; l <= bond.lmax && !bond.identity; row += bond.nchannels[l++])
-        contract<false>(bond.nchannels[l], nbase, bond.crad[l], 1, nbase, g + v, nullptr, BUNDLE,
-                        radial + row * BUNDLE + v, nullptr, BUNDLE);
+        contract<false>(bond.nchannels[l], nbase, bond.crad[l], 1, nbase, g + v, nullptr, bundle,
+                        radial + row * bundle + v, nullptr, bundle);
     }
     for (int l = 0, row = 0; l <= bond.lmax; row += bond.nchannels[l++])
-      outer(bond.nchannels[l], 2 * l + 1, nv, bond.identity ? g : radial + row * BUNDLE,
-            angular + l * l * BUNDLE, partial + bond.comp[l] - bond.comp0);
+      outer(bond.nchannels[l], 2 * l + 1, nv, bond.identity ? g : radial + row * bundle,
+            angular + l * l * bundle, partial + bond.comp[l] - bond.comp0);
   }
   double *out = components + bond.comp0 * LANES;
   int c = 0;

@@ -94,6 +94,7 @@ struct ProductWeights {
 };
 
 constexpr int sum_blocks = 4;
+constexpr int bundle = 4;    // vectors of neighbours that go together through accumulate()
 
 // One set for each instruction set. Arrays are aligned to 64 bytes, counts of neighbours are
 // multiples of `lanes`.

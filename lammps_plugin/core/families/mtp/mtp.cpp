@@ -5,6 +5,7 @@
 // again: the positions of all atoms stay in the cache, the functions of all pairs do not.
 
 #include "core/families/mtp/state.h"
+#include "core/map/pair_virial.h"
 #include "core/simd/dispatch.h"
 
 #include <algorithm>
@@ -308,13 +309,12 @@ void Mtp::atom_forces(MtpState &state, const Environment &env, const double *adj
     k.virial(n, env.x, env.y, env.z, env.r, fx, sums);
     for (int c = 0; c < 9; c++) result.virial[c] -= sums[c];
   }
-  for (int j = 0; result.vatom && j < env.n; j++) {
-    double *w = result.vatom + 9 * static_cast<size_t>(env.index[j]);
-    const double d[3] = {env.x[j] * env.r[j], env.y[j] * env.r[j], env.z[j] * env.r[j]};
-    const double f[3] = {fx[j], fy[j], fz[j]};
-    static constexpr int first[9] = {0, 1, 2, 0, 0, 1, 1, 2, 2};
-    static constexpr int second[9] = {0, 1, 2, 1, 2, 2, 0, 0, 1};
-    for (int c = 0; c < 9; c++) w[c] -= d[first[c]] * f[second[c]];
+  Result atoms;    // the virial is there already
+  atoms.vatom = result.vatom;
+  for (int j = 0; atoms.vatom && j < env.n; j++) {
+    const double back[3] = {-env.x[j] * env.r[j], -env.y[j] * env.r[j], -env.z[j] * env.r[j]},
+                 f[3] = {fx[j], fy[j], fz[j]};
+    add_pair_virial(back, f, env.index[j], atoms);
   }
 }
 

@@ -7,6 +7,7 @@
 #include "core/families/nep/nep.h"
 
 #include "core/families/nep/state.h"
+#include "core/map/pair_virial.h"
 #include "core/math/elements.h"
 #include "core/simd/dispatch.h"
 
@@ -394,14 +395,8 @@ static void add_forces(const Environment &env, const double *f, Result &result) 
   if (!result.virial && !result.vatom) return;
   for (int j = 0; j < env.size; j++) {
     if (env.index[j] < 0) continue;
-    const double *g = f + 3 * j, x = -env.r[j] * env.x[j], y = -env.r[j] * env.y[j],
-                 z = -env.r[j] * env.z[j];
-    const double w[9] = {x * g[0], y * g[1], z * g[2], x * g[1], x * g[2],
-                         y * g[2], y * g[0], z * g[0], z * g[1]};
-    for (int c = 0; c < 9; c++) {
-      if (result.virial) result.virial[c] += w[c];
-      if (result.vatom) result.vatom[9 * static_cast<size_t>(env.index[j]) + c] += w[c];
-    }
+    const double back[3] = {-env.r[j] * env.x[j], -env.r[j] * env.y[j], -env.r[j] * env.z[j]};
+    add_pair_virial(back, f + 3 * j, env.index[j], result);
   }
 }
 

@@ -8,14 +8,10 @@
 #ifndef UQ_NEP_PLAN_H
 #define UQ_NEP_PLAN_H
 
+#include "core/math/width.h"
+
 namespace uq {
 namespace nep {
-
-constexpr int widest = 8;    // lanes of the widest vectors
-
-constexpr int width_of(int n) {
-  return (n + widest - 1) / widest * widest;
-}
 
 // Normalised real harmonics, Σ_m Y_lm² = (2l + 1)/4π, by recursion:
 // P_mm = diagonal[m], P_lm = a[l][m] (z P_{l-1,m} + b[l][m] P_{l-2,m}), Y_lm = P_lm Re, Im(x +

@@ -5,6 +5,7 @@
 
 #include "core/error.h"
 #include "core/families/network/state.h"
+#include "core/map/pair_virial.h"
 #include "core/math/elements.h"
 #include "core/parallel/exchange.h"
 #include "core/simd/dispatch.h"
@@ -604,14 +605,9 @@ void Network::add_forces(const NetworkState &state, int atom, Result &result) co
     result.forces[3 * static_cast<size_t>(state.atoms[atom]) + c] += total[c];
   if (!result.virial && !result.vatom) return;
   for (int e = 0; e < edges.n; e++) {
-    const double f[3] = {g[e], g[n + e], g[2 * n + e]}, r = -edges.r[e], x = r * edges.x[e],
-                 y = r * edges.y[e], z = r * edges.z[e];
-    const double w[9] = {x * f[0], y * f[1], z * f[2], x * f[1], x * f[2],
-                         y * f[2], y * f[0], z * f[0], z * f[1]};
-    for (int c = 0; c < 9; c++) {
-      if (result.virial) result.virial[c] += w[c];
-      if (result.vatom) result.vatom[9 * static_cast<size_t>(index[e]) + c] += w[c];
-    }
+    const double f[3] = {g[e], g[n + e], g[2 * n + e]}, r = -edges.r[e],
+                 back[3] = {r * edges.x[e], r * edges.y[e], r * edges.z[e]};
+    add_pair_virial(back, f, index[e], result);
   }
 }
 

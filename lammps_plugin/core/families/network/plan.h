@@ -11,16 +11,12 @@
 #ifndef UQ_NETWORK_PLAN_H
 #define UQ_NETWORK_PLAN_H
 
+#include "core/math/width.h"
+
 #include <stddef.h>
 
 namespace uq {
 namespace network {
-
-constexpr int widest = 8;    // lanes of the widest vectors
-
-constexpr int width_of(int n) {
-  return (n + widest - 1) / widest * widest;
-}
 
 constexpr int max_components = 9;
 
