@@ -43,8 +43,8 @@ class AtomicUncertainty {
     double mean, sigma, floor;    // a, b; eV
     Result result;
   };
-  // Of each centre, [ntotal]; null: not wanted. A grade is the largest of the members that have an
-  // active set.
+  // What is wanted for each centre, [ntotal]; null: not wanted. The grade is the largest over the
+  // members that have an active set.
   struct PerAtom {
     double *sigma = nullptr;     // eV
     double *grades = nullptr;    // extrapolation grade
@@ -89,7 +89,7 @@ class AtomicUncertainty {
     int stride;
   };
 
-  // Of one member, for each species; empty: not in single precision.
+  // The matrices of one member, one for each species; empty: work in double precision.
   struct SinglePrecision {
     std::vector<Projection> roots, inverses;
   };
