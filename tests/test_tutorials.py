@@ -28,7 +28,7 @@ BLOCK = re.compile(
     r"(?:as `(?P<file>[\w.]+)`:\n\n)?^```(?P<kind>\w*)\n(?P<text>.*?)^```$", re.M | re.S
 )
 NUMBER = re.compile(r"(?<![\w.])[-+]?\d+(?:\.\d*)?(?:e[-+]?\d+)?(?![\w])")
-CLOSE = 0.3  # relative; other processors round differently, and atoms move chaotically
+CLOSE = 0.5  # relative; other processors round differently, and atoms move chaotically
 
 
 @dataclass(frozen=True)
@@ -109,13 +109,12 @@ def follow(page: Path, folder: Path) -> str:
 
 
 def first_run(folder: Path, printed: str) -> None:
-    """The error bar grows away from the data, and holds the error there."""
-    inside, outside = (
-        [float(x) for x in re.search(rf"^{a} Å: (\S+) ± (\S+) meV/atom, reference (\S+)$", printed, re.M).groups()]
-        for a in ("5.3", "5.8")
-    )  # fmt: skip
-    assert abs(inside[0] - inside[2]) < 0.5
-    assert outside[1] > 3 * inside[1]
+    """Error and error bar are small at the data, and larger on both sides."""
+    found = re.findall(r"^\S+ Å: (\S+) ± (\S+) meV/atom, reference (\S+)$", printed, re.MULTILINE)
+    (error, bar), *outside = ([abs(float(e) - float(t)), float(s)] for e, s, t in found)
+    assert error < 0.05
+    assert len(outside) == 2
+    assert all(e > 2 * error and s > 3 * bar for e, s in outside)
     assert "sigma_E" in printed
 
 
@@ -149,13 +148,12 @@ def committee(folder: Path, printed: str) -> None:
 
 
 def diffusivity(folder: Path, printed: str) -> None:
-    """The whole run has the narrower interval."""
-    found = re.findall(
-        r"^(whole|quarter): D = (\S+) Å²/ps, 95 % interval (\S+) to (\S+)$", printed, re.M
-    )
-    (whole, quarter) = ([float(x) for x in row[1:]] for row in found)
-    assert 0.1 < whole[0] < 0.5
-    assert 1.3 < (quarter[2] - quarter[1]) / (whole[2] - whole[1]) < 6
+    """Both ways give the same interval, and it holds D."""
+    found = re.findall(r"D = (\S+) Å²/ps, 95 % interval (\S+) to (\S+)$", printed, re.MULTILINE)
+    (d, low, high), again = ([float(x) for x in row] for row in found)
+    assert 0.1 < d < 0.6
+    assert 0 < low < d < high < 2 * d
+    np.testing.assert_allclose(again, [d, low, high], atol=6e-4)
     assert (folder / "pyuq-diffusion/report.md").is_file()
 
 
