@@ -108,27 +108,51 @@ def from_table(cls: type[T], table: dict, where: str) -> T:
 
 
 def choose(name: str, value: object, allowed: Iterable) -> None:
-    """Raise InputError unless the value is allowed."""
+    """Check that a value is one of those allowed.
+
+    Raises
+    ------
+    InputError
+        A value breaks this rule; the message says what was found and what was expected.
+    """
     if value not in (allowed := tuple(allowed)):
         raise InputError(f"{name} = {value!r}; expected one of {', '.join(allowed)}")
 
 
 def positive(**values: float | str | None) -> None:
-    """Raise InputError unless all values that are numbers are finite and above 0."""
+    """Check that all values that are numbers are finite and above 0.
+
+    Raises
+    ------
+    InputError
+        A value breaks this rule; the message says what was found and what was expected.
+    """
     for name, value in values.items():
         if _is_number(value) and not 0 < value < inf:
             raise InputError(f"{name} = {value}; expected a finite number above 0")
 
 
 def not_negative(**values: float | str | None) -> None:
-    """Raise InputError unless all values that are numbers are finite and 0 or more."""
+    """Check that all values that are numbers are finite and 0 or more.
+
+    Raises
+    ------
+    InputError
+        A value breaks this rule; the message says what was found and what was expected.
+    """
     for name, value in values.items():
         if _is_number(value) and not 0 <= value < inf:
             raise InputError(f"{name} = {value}; expected a finite number, 0 or more")
 
 
 def limits(**values: float | None) -> None:
-    """Raise InputError unless all values that are numbers are above 0; infinite: no limit."""
+    """Check that all values that are numbers are above 0; infinite: no limit.
+
+    Raises
+    ------
+    InputError
+        A value breaks this rule; the message says what was found and what was expected.
+    """
     for name, value in values.items():
         if _is_number(value) and not value > 0:
             raise InputError(f"{name} = {value}; expected a number above 0")
@@ -140,13 +164,25 @@ def _is_number(value: object) -> bool:
 
 
 def check_elements(elements: Iterable[str], where: str = "elements") -> None:
-    """Raise InputError unless all are symbols of chemical elements."""
+    """Check that all names are symbols of chemical elements.
+
+    Raises
+    ------
+    InputError
+        A value breaks this rule; the message says what was found and what was expected.
+    """
     if unknown := [e for e in dict.fromkeys(elements) if e not in atomic_numbers]:
         raise InputError(f"{where}: expected chemical elements, found {', '.join(unknown)}")
 
 
 def check_name(name: str) -> None:
-    """Raise InputError unless a name can begin that of a file, and stand in a LAMMPS script as it is."""
+    """Check that a name can begin that of a file, and stand in a LAMMPS script as it is.
+
+    Raises
+    ------
+    InputError
+        A value breaks this rule; the message says what was found and what was expected.
+    """
     special = [c for c in name if c.isspace() or c in "/\"'#$&:*?"]
     if name in ("", ".", "..") or special:
         raise InputError(

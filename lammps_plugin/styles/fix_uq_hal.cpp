@@ -140,7 +140,7 @@ void FixUQHAL::want_forces() {
   bias_->virials = domain->box_change && std::isfinite(bound_);
 }
 
-// Of the latest statistics, what `bound` limits.
+// The largest ratio of bias to force in the latest statistics: what `bound` limits.
 double FixUQHAL::largest_relative() const {
   return std::max(latest_.max_relative, latest_.virial_relative);
 }
@@ -194,7 +194,7 @@ void FixUQHAL::end_of_step() {
   samples_ += 1.0;
 }
 
-// Of the cell, as far as it is periodic: walls that follow the atoms bound no volume.
+// Volume of the cell, along its periodic directions only: shrink-wrapped walls follow the atoms.
 double FixUQHAL::volume() const {
   double volume = 1.0;
   for (int k = 0; k < 3; k++)

@@ -57,11 +57,11 @@ class FixUQROM : public Fix {
   std::array<double, 9> cell_{};    // rows a b c, Å
   bool restarted_ = false;
 
-  // Of the latest force evaluation: Qᵀ M^(-1/2) f, followed by |M^(-1/2) f|²; atoms in the basis
-  // only.
+  // Sums over the atoms in the basis at the latest force evaluation: Qᵀ M^(-1/2) f, followed by
+  // |M^(-1/2) f|².
   std::vector<double> sums_;
 
-  // Of one time step: y (Å (g/mol)^½), ẏ, |M^½ (x - x⁰)|², all summed over ranks.
+  // Modal coordinates at one time step: y (Å (g/mol)^½), ẏ, |M^½ (x - x⁰)|², summed over ranks.
   std::vector<double> modal_;
   bigint modal_step_ = -1;
 

@@ -28,7 +28,7 @@ class UQDeviation {
   // Whether the models can differ at all: several, or one whose posterior takes part.
   bool can_spread() const { return factors_.size() > 1 || !factors_[0].empty(); }
 
-  // Of the latest evaluate(), in LAMMPS's units; forces [nall], complete on owned atoms.
+  // Results of the latest evaluate(), in LAMMPS's units. Forces [nall] are complete on owned atoms.
   const std::vector<double> &forces() const { return force_deviations_; }
   const std::vector<double> &mean_forces() const { return forces_.mean(); }     // [nall][3]
   const std::vector<double> &virials() const { return virial_deviations_; }     // [9], energy

@@ -276,7 +276,14 @@ def join_networks(paths: Sequence, out, keep: int = 0, apart: bool = False) -> l
 
 
 def check(architecture: Architecture, tensors: Mapping[str, NDArray], name: str) -> None:
-    """Compare names and shapes of tensors with what an architecture wants."""
+    """Compare names and shapes of tensors with what an architecture wants.
+
+    Raises
+    ------
+    InputError
+        A tensor is missing, unknown or of another shape, or the repulsion makes no sense. The message begins with
+        `name`.
+    """
     shapes = architecture.shapes()
     samples = len(tensors["sources"]) if "sources" in tensors else 1
     wanted = {n: (samples, *shape) for n, shape in shapes.items()}
@@ -297,7 +304,13 @@ def check(architecture: Architecture, tensors: Mapping[str, NDArray], name: str)
 
 
 def check_repulsion(architecture: Architecture, ranges: NDArray, name: str) -> None:
-    """Refuse ranges (species, species, 2) that make no sense."""
+    """Refuse ranges (species, species, 2) that make no sense.
+
+    Raises
+    ------
+    InputError
+        A range outside of 0 ≤ from < to ≤ cutoff, or not the same in both orders of a pair.
+    """
     begin, end = np.moveaxis(np.asarray(ranges), -1, 0)
     if not ((begin >= 0) & (begin < end) & (end <= architecture.cutoff)).all():
         raise InputError(

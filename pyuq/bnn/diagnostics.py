@@ -132,7 +132,7 @@ class Diagnosis:
         return self.rhat <= MIXED and self.ess >= ENOUGH
 
     def verdict(self) -> str:
-        """Say it in words."""
+        """Describe in a sentence whether the chains have mixed."""
         figures = (
             f"{self.chains} chain(s) of {self.draws} draws: largest split R̂ {self.rhat:.3f}, "
             f"smallest effective sample size {self.ess:.0f}"

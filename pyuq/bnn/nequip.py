@@ -85,7 +85,20 @@ def import_nequip(path, out, elements: tuple[str, ...] = ()) -> Path:
 def convert(
     model: torch.nn.Module, elements: tuple[str, ...] = ()
 ) -> tuple[Architecture, dict[str, FloatArray]]:
-    """Architecture and tensors of a nequip ``GraphModel``; parameters and exceptions as of :func:`import_nequip`."""
+    """Turn a ``GraphModel`` of nequip into an architecture and its tensors.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+    elements : tuple of str
+        Symbols of the types of the model, in order; default: the names of its types.
+
+    Raises
+    ------
+    InputError
+        The number of elements differs from that of the types, a type is no chemical symbol, or the model has parts
+        that cannot be imported.
+    """
     names = list(model.metadata["type_names"].split())
     elements = elements or tuple(names)
     if len(elements) != len(names):
@@ -203,7 +216,7 @@ class Converter:
         self.tensors = {name: np.zeros(shape) for name, shape in shapes.items()}
 
     def convert(self) -> tuple[Architecture, dict[str, FloatArray]]:
-        """Do it."""
+        """Return the architecture of the model and the tensors of its network file."""
         activation = {0: 1.0}  # what the gate before leaves out, for each degree
         for t, layer in enumerate(self.layers):
             self.linear1(t, layer, activation)

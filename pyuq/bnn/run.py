@@ -49,7 +49,7 @@ class Settings:
     network : Architecture
     likelihood : Likelihood
     repulsion : RepulsionSettings
-        ZBL below the shortest distance of each pair in the training set, as of `pyuq fit`.
+        ZBL below the shortest distance of each pair in the training set, as `pyuq fit` adds it.
     method : {"sghmc", "ensemble", "dropout", "last-layer", "shallow-ensemble"}
         How `pyuq bnn sample` draws.
     sampler : dict
@@ -219,7 +219,13 @@ def convergence(target: NetworkTarget, draws: Draws, structures: Sequence[Atoms]
 
 
 def checkpoints(run: Run, name: str) -> Path:
-    """Folder of the checkpoints of a method, which belong to one set of structures and one network."""
+    """Folder of the checkpoints of a method, which belong to one set of structures and one network.
+
+    Raises
+    ------
+    InputError
+        The folder holds checkpoints of a run with other structures or another network.
+    """
     folder = run.folder / f"{name}.checkpoints"
     folder.mkdir(parents=True, exist_ok=True)
     s = run.settings

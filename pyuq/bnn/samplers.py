@@ -136,7 +136,7 @@ class Chain:
         return cls(theta, zero, zero.clone(), zero.clone(), 0, 0, generator, [])
 
     def forget(self) -> None:
-        """Stand still, with an unknown size of gradients."""
+        """Set the momentum to zero, and forget the size of earlier gradients."""
         for memory in (self.momentum, self.average, self.maximum):
             memory.zero_()
         self.adaptations = 0
@@ -407,7 +407,18 @@ class Ensemble(Training):
     def run(
         self, target: Target, seed: int, folder: Path | None = None, checkpoint: int = 500
     ) -> Draws:
-        """Train all members; each is a chain of one draw. Parameters as of :meth:`SGHMC.run`."""
+        """Train all members; each is a chain of one draw.
+
+        Parameters
+        ----------
+        target : Target
+            The posterior to be sampled.
+        seed : int
+        folder : Path, optional
+            Where checkpoints are kept; default: none are written.
+        checkpoint : int
+            Steps from one checkpoint to the next.
+        """
         found = []
         for k in range(self.members):
             path = None if folder is None else Path(folder) / f"member{k}.ckpt"
@@ -453,7 +464,18 @@ class Dropout(Training):
     def run(
         self, target: MaskedTarget, seed: int, folder: Path | None = None, checkpoint: int = 500
     ) -> Draws:
-        """Train, then draw masks. Parameters as of :meth:`SGHMC.run`."""
+        """Train, then draw masks.
+
+        Parameters
+        ----------
+        target : MaskedTarget
+            The posterior to be sampled.
+        seed : int
+        folder : Path, optional
+            Where checkpoints are kept; default: none are written.
+        checkpoint : int
+            Steps from one checkpoint to the next.
+        """
         theta = optimize(
             self,
             target,
@@ -503,7 +525,18 @@ class LastLayer(Training):
     def run(
         self, target: LinearTarget, seed: int, folder: Path | None = None, checkpoint: int = 500
     ) -> Draws:
-        """Train, then draw readouts. Parameters as of :meth:`SGHMC.run`."""
+        """Train, then draw readouts.
+
+        Parameters
+        ----------
+        target : LinearTarget
+            The posterior to be sampled.
+        seed : int
+        folder : Path, optional
+            Where checkpoints are kept; default: none are written.
+        checkpoint : int
+            Steps from one checkpoint to the next.
+        """
         path = None if folder is None else Path(folder) / "lastlayer.ckpt"
         start = child_seed(seed, 0)
         theta = optimize(self, target, start, "last layer", path=path, checkpoint=checkpoint)
@@ -562,7 +595,18 @@ class ShallowEnsemble(Training):
     def run(
         self, target: LinearTarget, seed: int, folder: Path | None = None, checkpoint: int = 500
     ) -> Draws:
-        """Train all heads. Parameters as of :meth:`SGHMC.run`."""
+        """Train all heads.
+
+        Parameters
+        ----------
+        target : LinearTarget
+            The posterior to be sampled.
+        seed : int
+        folder : Path, optional
+            Where checkpoints are kept; default: none are written.
+        checkpoint : int
+            Steps from one checkpoint to the next.
+        """
         heads = Heads(target, self.members)
         path = None if folder is None else Path(folder) / "shallow.ckpt"
         start = child_seed(seed, 0)

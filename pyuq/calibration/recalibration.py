@@ -47,7 +47,7 @@ class Sample:
     structures: NDArray[np.int_]
 
     def chosen(self, mask: NDArray[np.bool_]) -> "Sample":
-        """Return a part of it."""
+        """Return the errors that a mask selects."""
         return Sample(
             self.errors[mask], self.sigmas[mask], self.groups[mask], self.structures[mask]
         )
@@ -60,7 +60,7 @@ class Sample:
 @brief()
 @dataclass(frozen=True)
 class ErrorScale:
-    """From predicted standard deviations of one quantity and group to calibrated ones.
+    """Turns predicted standard deviations of one quantity and group into calibrated ones.
 
     Attributes
     ----------

@@ -143,7 +143,7 @@ class StudentScale:
         return StudentScale(a, b, self.floor)
 
     def discounted(self, factor: float) -> "StudentScale":
-        """The same scale, believed less: as if from `factor` times as many labels.
+        """Return the same scale with less weight: as if it came from `factor` times as many labels.
 
         Before each update, ``factor = 1 - 1/n`` makes the belief forget: a label counts for less with each later one,
         all together for n [2].
@@ -151,7 +151,7 @@ class StudentScale:
         return StudentScale(factor * self.a, factor * self.b, self.floor)
 
     def tempered(self, labels: float) -> "StudentScale":
-        """The same scale, believed as if from at most so many labels."""
+        """Return the same scale with the weight of at most so many labels."""
         return self.discounted(min(1.0, labels / (2.0 * self.a)))
 
     def probability_within(self, sigma: ArrayLike, threshold: float) -> NDArray[np.float64]:
@@ -179,6 +179,12 @@ class StudentScale:
 
 
 def check_threshold(threshold: float) -> None:
-    """Refuse a negative error."""
+    """Refuse a negative error.
+
+    Raises
+    ------
+    InputError
+        The threshold is negative or not a number.
+    """
     if not threshold >= 0:
         raise InputError(f"threshold = {threshold}; expected 0 or more")

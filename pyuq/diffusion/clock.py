@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Time between frames, from all that speaks of it: the time step given, the times in the file, the velocities."""
+"""Time between frames, from three sources: the time step given, the times in the file, the velocities."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -82,7 +82,7 @@ class Clock:
         return _interval(self._times) * unit
 
     def check(self) -> None:
-        """Compare all that speaks of the time step.
+        """Compare the sources of the time step; they must agree.
 
         Raises
         ------

@@ -61,6 +61,11 @@ def atom_msd(positions: np.ndarray, lags: np.ndarray) -> np.ndarray:
     ndarray, shape (L, N, 3)
         In Å².
 
+    Raises
+    ------
+    InputError
+        A lag below 1, or not below the number of frames.
+
     References
     ----------
     V. Calandrini et al., École thématique de la Société Française de la Neutronique 12, 201 (2011).

@@ -17,7 +17,7 @@ AGREE = 0.05  # p-value below which results disagree by more than their errors
 @brief()
 @dataclass(frozen=True)
 class Pooled:
-    """Mean of results, with an error that knows whether they agree.
+    """Mean of results, with an error that is larger where they disagree.
 
     Attributes
     ----------
@@ -47,7 +47,7 @@ class Pooled:
 
     @property
     def agree(self) -> bool:
-        """Whether the scatter is what the errors lead to expect."""
+        """Whether the results scatter no more than their errors allow."""
         return not self.p_value < AGREE
 
     @property

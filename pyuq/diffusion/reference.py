@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Frame of reference of displacements, as the data tell.
+"""Frame of reference of displacements, chosen from the data.
 
 The centre of a framework takes the drift of a crystal out of the motion of its ions. The centre of atoms that diffuse
 themselves puts its own motion in: D_f / N_f of N_f of them. Therefore atoms are a framework only where they

@@ -239,7 +239,7 @@ def larger_error(brownian: float, values: np.ndarray) -> tuple[float, bool]:
 def linear_window(
     lags: np.ndarray, by_atom: np.ndarray, kernels: np.ndarray, n_series: int
 ) -> tuple[int, bool]:
-    """Where the line may start, as the data tell.
+    """First lag from which the data accept a straight line.
 
     Vibration and correlated back-jumps bend the MSD at short lags. The first window whose curvature is smaller
     than ``STRAIGHT`` standard errors may still hide about one standard error of bias; as what is left decays

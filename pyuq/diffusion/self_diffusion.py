@@ -113,7 +113,7 @@ class Diffusivity:
 
     @property
     def log_slope(self) -> float:
-        """Of ln MSD against ln t at the end of the window: 1 where all motion diffuses, 0 in a cage."""
+        """Slope of ln MSD against ln t at the end of the window: 1 for pure diffusion, 0 in a cage."""
         growth = 6.0 * self.value * self.window[1]
         return growth / (growth + max(self.localised, 0.0)) if growth > 0 else 0.0
 
@@ -189,7 +189,13 @@ class Diffusivity:
 
 
 def require_times(settings, *names: str) -> None:
-    """Raise ValueError where a setting is no positive time; None stands for a default."""
+    """Check that settings are positive times; None stands for a default.
+
+    Raises
+    ------
+    InputError
+        A setting is not a positive, finite time.
+    """
     for name in names:
         value = getattr(settings, name)
         if value is not None and not 0 < value < np.inf:
@@ -270,11 +276,17 @@ class SelfDiffusion:
         lags : ndarray of int, shape (L,)
             In frames, ascending.
         by_atom : ndarray, shape (L, N, 3) or (L, N, 6)
-            Of :func:`atom_msd`, or with the products xy, xz, yz of :func:`atom_tensor_msd`, Å².
+            Squared displacements from :func:`atom_msd`, or with the products xy, xz, yz from
+            :func:`atom_tensor_msd`, Å².
         n_frames : int
             Length of the trajectory.
         spacing : ndarray of int, shape (L,), optional
-            Frames between origins, of :class:`StreamingMSD`; default: 1.
+            Frames between origins, as :class:`StreamingMSD` gives them; default: 1.
+
+        Raises
+        ------
+        InputError
+            A squared displacement is not finite.
         """
         if not np.isfinite(by_atom).all():
             atom = int(np.argwhere(~np.isfinite(by_atom))[0, 1])

@@ -44,6 +44,11 @@ class StreamingMSD:
         ----------
         positions : ndarray, shape (C, N, 3)
             Unwrapped positions, drift removed, Å.
+
+        Raises
+        ------
+        InputError
+            The frames have another number of atoms than earlier ones.
         """
         positions = np.asarray(positions, dtype=float)
         if self._origin is None:
@@ -85,6 +90,11 @@ class StreamingMSD:
         n_frames : int
         spacing : ndarray of int, shape (L,)
             Frames between the origins of each lag.
+
+        Raises
+        ------
+        InputError
+            Too few frames for a regression.
         """
         last = self._n_frames // 4 if last is None else last
         rows = [

@@ -128,7 +128,13 @@ class UQCalculator(Calculator):
         self.calibration = self._calibration(calibration)
 
     def set(self, **kwargs) -> dict:
-        """Of ASE, which takes any keyword: refuse them, as none would have an effect."""
+        """Refuse keywords: ASE lets a calculator take any, but none would have an effect here.
+
+        Raises
+        ------
+        TypeError
+            A keyword was given.
+        """
         if kwargs:
             raise TypeError(
                 f"UQCalculator has no keyword {', '.join(kwargs)}; it is made with files, elements, "
@@ -172,6 +178,11 @@ class UQCalculator(Calculator):
 
         Their meaning is the family's: ACE basis functions, MTP moments, hidden activations of a NEP, final scalars
         of a network.
+
+        Raises
+        ------
+        InputError
+            No structure was given, and none was calculated before.
         """
         atoms = atoms if atoms is not None else self.atoms
         if atoms is None:

@@ -75,7 +75,7 @@ def collect(
 
 
 def training_of(member: Evaluator) -> tuple[Path, str, frozenset[str]]:
-    """What a model's files tell of its training set.
+    """Return what the files of a model say about its training set.
 
     Returns
     -------

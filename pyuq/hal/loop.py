@@ -173,7 +173,13 @@ class Loop:
     # Stages.
 
     def start(self) -> None:
-        """Label the start structures and the test set."""
+        """Label the start structures and the test set.
+
+        Raises
+        ------
+        RunError
+            None of the start structures got a label.
+        """
         settings, kept, test = self.settings, [], []
         self._prepare()  # mistakes come to light before any label is paid for
         frames = self._read("start", settings.start.structures)

@@ -34,7 +34,7 @@ TRACE_EVERY = 10  # steps
 @brief()
 @dataclass(frozen=True)
 class Conditions:
-    """Of one walker; a pair is (first step, last step)."""
+    """Conditions under which one walker runs; a pair holds the values at its first and last step."""
 
     temperature: tuple[float, float]  # K
     pressure: tuple[float, float] | None  # GPa

@@ -341,7 +341,7 @@ def uncertainty(
     if settings.uncertainty == "bayes" and not leave:
         return posterior, box, left
     noise, reducer = posterior.noise_variance, Reducer(comm)
-    # Of relevance determination the covariance has the priors of pruned functions restored, the mean has not.
+    # After relevance determination the covariance has the priors of pruned functions again, the mean has not.
     white = whitening(normal, posterior.prior_variance, noise)
     spread = Spread(white, np.full(normal.nfeatures, noise))
     if settings.uncertainty == "pops":

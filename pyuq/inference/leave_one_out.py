@@ -140,7 +140,9 @@ def leave_groups_out(
     reducer: Reducer | None = None,
     fixed: bool = False,
 ) -> LeftOut | None:
-    """Leave each group of structures out; parameters as of :func:`leave_out`; None where there is one group only.
+    """Leave each group of structures out in turn; None where there is one group only.
+
+    The parameters are those of :func:`leave_out`.
 
     The prior and the noise stay those of the whole fit. Rows are gone through twice for as many groups as fit in
     memory, 8M² bytes each.

@@ -117,7 +117,13 @@ class NormalEquations:
         return self
 
     def merge(self, other: "NormalEquations") -> Self:
-        """Add the rows of another set of normal equations."""
+        """Add the rows of another set of normal equations.
+
+        Raises
+        ------
+        InputError
+            The other has another number of features.
+        """
         if other.nfeatures != self.nfeatures:
             raise InputError(
                 f"cannot merge normal equations of {other.nfeatures} features into {self.nfeatures}"
@@ -169,7 +175,13 @@ class NormalEquations:
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "NormalEquations":
-        """Read a file written by `save`."""
+        """Read a file written by `save`.
+
+        Raises
+        ------
+        InputError
+            The file holds something else.
+        """
         tensors, _ = read_tensors(path)
         if tensors.keys() != {"gram", "rhs", "scalars"}:
             raise InputError(f"{path}: holds {sorted(tensors)}, not normal equations")

@@ -260,6 +260,11 @@ class Comment:
         -------
         dict
             {atom: mass in g/mol} of isotopes.
+
+        Raises
+        ------
+        InputError
+            A row has another number of columns, or a species is no chemical symbol.
         """
         width = max((c.stop for c in self.columns.values()), default=0)
         for k, row in enumerate(rows):

@@ -135,7 +135,13 @@ def check_folder(path) -> Path:
 
 
 def check_distinct(paths: Iterable) -> None:
-    """Raise ValueError where a file is named twice: its content would count for twice what it is worth."""
+    """Check that no file is named twice: its content would count twice.
+
+    Raises
+    ------
+    InputError
+        A file is named twice, perhaps by two paths.
+    """
     seen = set()
     for path in map(Path, paths):
         if path.resolve() in seen:

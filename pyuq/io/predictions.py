@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Energies and forces that a model has predicted are no labels: how they are recognised, and set apart.
+"""Energies and forces that a model has predicted are not labels; here they are recognised and set aside.
 
 A frame that a model has written looks like a labelled structure. Who learns from it, or judges by it, finds the model
 right, with error bars of nothing. Readers therefore take predictions out of the place of labels and keep them under

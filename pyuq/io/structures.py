@@ -84,7 +84,7 @@ def check_structures(
     first: int = 0,
     source: Path | None = None,
 ) -> None:
-    """Refuse what nothing can be learnt from; on every rank alike, so that none waits for one that failed.
+    """Refuse structures from which nothing can be learnt, on all ranks alike, so that no rank waits for another.
 
     Parameters
     ----------

@@ -256,7 +256,7 @@ def _without_heads(numbered: list[tuple[int, list[float]]]) -> list[tuple[int, l
 def _commented(lines: list[str], path) -> dict[str, np.ndarray]:
     """Rows under the comment line that names their columns.
 
-    Several such lines, as of vectors in ``fix ave/time``, name tables inside the table: the longest rows are taken.
+    Several such lines, as ``fix ave/time`` writes for vectors, name tables in the table: the longest rows are taken.
     """
     numbered = [(k, v) for k, x in enumerate(lines, 1) if x[:1] != "#" and (v := _numbers(x))]
     titles = [line.lstrip("# ").split() for line in lines if line.startswith("#")]

@@ -179,7 +179,12 @@ class MTPBasis:
         weights : ndarray, shape (M,), optional
             Readout weights; default: ones.
         one_body, repulsion
-            Of other families: the species constants are readout weights, and the format knows no repulsion.
+            Ignored, other families use them: species constants are readout weights, the format knows no repulsion.
+
+        Raises
+        ------
+        InputError
+            The basis has not been fitted.
         """
         if self.radial is None:
             raise InputError("the basis has no radial coefficients yet: fit it first")

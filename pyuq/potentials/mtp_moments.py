@@ -192,7 +192,7 @@ def open_pair(a: Node, b: Node, ab: int) -> Terms:
 
 
 def open_component(a: Node, b: Node, left: Triple, right: Triple) -> tuple[Triple, Triple]:
-    """Of two equal moments either may come first."""
+    """Order the open indices of two moments; equal moments can be exchanged, so that one order stands for both."""
     return (min(left, right), max(left, right)) if a == b else (left, right)
 
 

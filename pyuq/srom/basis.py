@@ -72,7 +72,13 @@ class Basis:
         return flat @ (self.weights() * self.vectors)
 
     def first(self, n: int) -> "Basis":
-        """Return the basis of the first n columns."""
+        """Return the basis of the first n columns.
+
+        Raises
+        ------
+        InputError
+            n is below 1, or above the number of modes.
+        """
         if not 1 <= n <= self.nmodes:
             raise InputError(f"{n} modes of {self.nmodes}")
         return Basis(

@@ -37,6 +37,11 @@ def origin(
         Labels of the potentials behind the file; default: all.
     without : tuple of str
         Keys, or tables with a dot behind them, that this file does not depend on either.
+
+    Raises
+    ------
+    InputError
+        The start structure is not there.
     """
     settings, here = case.settings, case.study.here
     stages = list(TABLES)[: list(TABLES).index(stage) + 1]

@@ -93,7 +93,13 @@ def _run(study: Study, action: str, comm, write: int | None) -> None:
 
 
 def write_sample(study: Study, k: int) -> None:
-    """Write the basis of one sample beside the ensemble, at every temperature."""
+    """Write the basis of one sample beside the ensemble, at every temperature.
+
+    Raises
+    ------
+    InputError
+        There is no sample of this number.
+    """
     for case in study.cases:
         path = case.ensemble.with_name(f"{study.settings.name}-{k}.rom")
         ensemble = read_ensemble(case)

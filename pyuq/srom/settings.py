@@ -94,7 +94,13 @@ class Model:
             raise InputError(f"model {self.label}: expected either `potential` or `commands`")
 
     def pair_commands(self, here: str, elements: tuple[str, ...]) -> tuple[str, ...]:
-        """LAMMPS commands that define the forces; `here` is the folder of ``srom.toml``."""
+        """LAMMPS commands that define the forces; `here` is the folder of ``srom.toml``.
+
+        Raises
+        ------
+        InputError
+            LAMMPS could not read the name of the folder.
+        """
         if self.commands:
             plain = re.fullmatch(r"[A-Za-z0-9_./+@=-]+", here)
             if not plain and any("${here}" in c for c in self.commands):
@@ -109,7 +115,13 @@ class Model:
         )
 
     def sha256(self, folder: Path) -> str:
-        """Hash of the commands and of the files behind them."""
+        """Hash of the commands and of the files behind them.
+
+        Raises
+        ------
+        InputError
+            A file is not there.
+        """
         digest = hashlib.sha256("\n".join(self.commands).encode())
         potential, _, species = self.potential.partition(":")
         digest.update(species.encode())
@@ -427,7 +439,7 @@ class Study:
 
     @property
     def cases(self) -> "list[Case]":
-        """One for each temperature."""
+        """The study at each temperature."""
         return [self.case(t) for t in self.settings.md.temperatures]
 
 
@@ -446,7 +458,7 @@ class Case:
 
     @property
     def folder(self) -> Path:
-        """Its folder."""
+        """Folder of the study at this temperature."""
         return self.study.folder / f"{self.temperature:g}K"
 
     @property

@@ -33,7 +33,7 @@ class Simulation:
         Final name.
     script : str
     check : callable
-        Takes the folder and raises ValueError unless its files are whole; see :attr:`pyuq.jobs.Job.check`.
+        Takes the folder and raises ValueError unless its files are whole; see ``Job.check`` (:class:`pyuq.jobs.Job`).
     prepare : callable, optional
         Writes further input files into the folder that it is given.
     """

@@ -125,7 +125,13 @@ def build_plugin(
 
 
 def run(command: list) -> None:
-    """Run a build step; its output is shown only when it fails."""
+    """Run a build step; its output is shown only when it fails.
+
+    Raises
+    ------
+    RunError
+        The command failed; the message holds the end of its output.
+    """
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode:
         tail = "\n".join(done.stdout.splitlines()[-30:])

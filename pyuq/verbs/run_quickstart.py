@@ -282,7 +282,13 @@ def say(text: str) -> None:
 
 
 def check_begun(folder: Path, choice: dict) -> None:
-    """Refuse a folder that was begun with another choice: what is there would be taken for what was asked for."""
+    """Refuse a folder that was begun with other options: its results would be taken for those of these options.
+
+    Raises
+    ------
+    InputError
+        The folder was begun with other options.
+    """
     record = folder / "quickstart.json"
     if not record.exists():
         write_json(record, choice)
@@ -409,7 +415,13 @@ def production_script(size: Size, kind: str) -> str:
 
 
 def produce(folder: Path, kind: str, size: Size, ranks: int) -> Diffusivity:
-    """Run the dynamics of one potential unless it is there, and read the silver diffusivity."""
+    """Run the dynamics of one potential unless it is there, and read the silver diffusivity.
+
+    Raises
+    ------
+    RunError
+        LAMMPS failed; the message names its output.
+    """
     dump = folder / f"{kind}.dump"
     finished = folder / f"log.{kind}"
 

@@ -40,8 +40,8 @@ class AtomicUncertainty {
   void set_reference_energies(std::vector<double> reference_energies);    // throws uq::Error
   static std::vector<double> means(const std::vector<double> &energy_sums);
 
-  // Of each centre, [ntotal]; null: not wanted. A grade is the largest of the members that have an
-  // active set.
+  // What is wanted for each centre, [ntotal]; null: not wanted. The grade is the largest over the
+  // members that have an active set.
   struct PerAtom {
     double *sigma = nullptr;     // eV
     double *grades = nullptr;    // extrapolation grade
@@ -86,7 +86,7 @@ class AtomicUncertainty {
     int stride;
   };
 
-  // Of one member, for each species; empty: not in single precision.
+  // The matrices of one member, one for each species; empty: work in double precision.
   struct SinglePrecision {
     std::vector<Projection> roots, inverses;
   };

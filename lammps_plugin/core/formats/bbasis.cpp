@@ -189,7 +189,7 @@ class Reader {
     return bond;
   }
 
-  // Of early files: one list in the order k, n, l.
+  // Early files hold the coefficients as one list in the order k, n, l.
   static void read_flat_coefficients(const YamlView &node, Bond &bond) {
     const std::vector<double> flat = node.numbers();
     const size_t nl = bond.lmax + 1, size = nl * bond.nradmax * bond.nbase;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Where the neighbours of an atom are. Only for kernel files; see vector.h.
+// Distances and directions from an atom to its neighbours. Only for kernel files; see vector.h.
 
 #ifndef UQ_MATH_GEOMETRY_H
 #define UQ_MATH_GEOMETRY_H

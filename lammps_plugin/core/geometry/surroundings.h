@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Which the neighbours of a centre are, and where: what the environments of several families share.
+// The neighbours of one centre: their numbers, directions and distances. Several families build
+// their environments on it.
 
 #ifndef UQ_SURROUNDINGS_H
 #define UQ_SURROUNDINGS_H

@@ -84,7 +84,8 @@ void Evaluator::share(const Neighbors &nb, int nresults, Result *results,
   });
 }
 
-// Of the centres of one thread: those that are made again, then those that are kept.
+// Divides the centres of one thread into pieces: first those that backward() evaluates again, then
+// the one whose intermediate values are kept.
 std::vector<Evaluator::Piece> Evaluator::pieces(int ncenters) const {
   std::vector<Piece> pieces;
   const int kept = map_->exchange_width() > 0 ? ncenters : std::min(keep_, ncenters),

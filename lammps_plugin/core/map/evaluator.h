@@ -21,7 +21,7 @@ class Evaluator {
  public:
   static constexpr int KEEP = 1 << 16;    // centres of a rank
 
-  // Both stay the caller's.
+  // The evaluator keeps references: `map` and `team` must live as long as it does.
   Evaluator(const FeatureMap &map, ThreadTeam &team, int keep = KEEP);
 
   const FeatureMap &map() const { return *map_; }
@@ -30,7 +30,7 @@ class Evaluator {
   void backward(const Neighbors &nb, int ncotangents, const Cotangent *cotangents, Result *results);
   void evaluate(const Neighbors &nb, const Cotangent &cotangent, Result &result);
 
-  // Of the latest pass, as in FeatureMap::State.
+  // Results of the latest pass; FeatureMap::State says what they are.
   double min_distance() const;
   double baseline_energy() const;
   std::vector<double> baseline_energies() const;    // of a map that passes messages

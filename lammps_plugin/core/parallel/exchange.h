@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Values of atoms between owners and ghosts, for feature maps whose atoms pass messages. Who knows
-// the ghosts implements it: LAMMPS's communication in the styles, an index map where one process
-// holds all atoms. Every call is collective: a rank without atoms takes part.
+// Values of atoms between owners and ghosts, for feature maps whose atoms pass messages. Code that
+// knows the ghosts implements it: LAMMPS's communication in the styles, an index map where one
+// process holds all atoms. Every call is collective: a rank without atoms takes part.
 
 #ifndef UQ_EXCHANGE_H
 #define UQ_EXCHANGE_H

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Sums over the processes that share a structure. Who has a communicator implements it; the core
-// itself knows no MPI. Every call is collective.
+// Sums over the processes that share a structure. Code that has a communicator implements it;
+// the core itself knows no MPI. Every call is collective.
 
 #ifndef UQ_REDUCER_H
 #define UQ_REDUCER_H

@@ -21,7 +21,7 @@ class ActiveSet {
 
   bool empty() const { return inverses_.empty(); }
   const double *inverse(int species) const { return inverses_.data() + first_[species]; }
-  // Of n atoms of one species; phi [n][stride].
+  // Extrapolation grades of n atoms of one species from their features, phi [n][stride].
   void grades(int species, int n, int stride, const double *phi, double *grades) const;
 
  private:

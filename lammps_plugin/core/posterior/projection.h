@@ -17,7 +17,7 @@ class Projection {
   // matrix [rows][columns]
   Projection(int rows, int columns, Shape shape, const double *matrix);
 
-  // Of n rows of features, phi [n][stride]: Σ_j (φB)_j² and max_j |φB|_j.
+  // For each of n rows of features, phi [n][stride]: Σ_j (φB)_j² and max_j |φB|_j.
   void squares(int n, int stride, const double *phi, double *out) const;
   void largest(int n, int stride, const double *phi, double *out) const;
 

@@ -75,7 +75,7 @@ class Readout {
 // What keeps s [m][m] from being a covariance, empty if nothing does: a variance below 0, an
 // asymmetry, a correlation beyond ±1, each to rounding (1e-6 of the standard deviations); if
 // `whole` also a negative eigenvalue, which costs a Cholesky factorisation, m³/3. The same is
-// checked by pyuq/models/posterior.py before a file is written.
+// checked by pyuq/inference/posterior.py before a file is written.
 std::string covariance_fault(size_t m, const std::vector<double> &s, bool whole);
 
 }    // namespace uq

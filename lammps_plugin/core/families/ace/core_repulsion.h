@@ -2,8 +2,9 @@
 // What holds atoms apart at short distance: the pair function c(r), and the switch from the ACE
 // energy F to it,
 //
-//   density, distance:  E = E0 + f F + ρ,        f = P(ρ; rho_core_cutoff, drho_core_cutoff),  ρ =
-//   Σ_j c(r_j) zbl:                E = E0 + f F + (1 - f) ρ, f = P(dcut_in - d; dcut_in, dcut_in),
+//   density, distance:  E = E0 + f F + ρ,          f = P(ρ; rho_core_cutoff, drho_core_cutoff),
+//                       ρ = Σ_j c(r_j)
+//   zbl:                E = E0 + f F + (1 - f) ρ,  f = P(dcut_in - d; dcut_in, dcut_in),
 //                       d = min_j [r_j - (rcut_in - dcut_in)]
 //
 // with the quintic step P(x; end, width): 1 below end - width, 0 above end.

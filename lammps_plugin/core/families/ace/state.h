@@ -35,8 +35,9 @@ struct AceState : FeatureMap::State {
   std::vector<Environment> environments;    // of all blocks likewise; evaluate(): of one block
   AlignedArray scale;    // [sum_blocks][lanes], f of the core repulsion; 0 for empty lanes
 
-  // Of the atoms of a block, or, where forward and backward pass are apart, of one after the other
-  // in the first place: what is kept of a centre is which its neighbours are, not where.
+  // One entry for each atom of a block. Where forward and backward pass are separate calls, only
+  // the first entry is used, for one atom after the other: the state keeps the list of neighbours
+  // of each centre, and their coordinates are computed again.
   std::vector<AlignedArray> coordinates;
 
   std::vector<int> neighbors, species;    // of one centre as listed
@@ -47,8 +48,8 @@ struct AceState : FeatureMap::State {
   std::vector<std::vector<double>> folded;    // [cotangent * nspecies + species][nproduct]
   std::vector<ProductWeights> weights;        // [cotangent]
 
-  // Of jacobian(): derivatives of products, of features (entries), of components, and rows of one
-  // atom.
+  // Used by jacobian(): derivatives of products, of features (entries), of components, and the rows
+  // of one atom.
   AlignedArray product_gradients, entries, component_gradients, matrix, rows;
   std::vector<int> owners,
       slot;    // owners next to the present centre; owner → place among them, or -1

@@ -43,8 +43,9 @@ struct Parameters {
   std::vector<int> scalars;    // the moments in the energy
   std::vector<double> species_coeffs, moment_coeffs;
 
-  // Of an .almtp whose grades are those of single neighbourhoods: (Aᵀ)⁻¹ [n][n] of the active set
-  // A, n = radial.size() + species_coeffs.size() + moment_coeffs.size(); else empty.
+  // (Aᵀ)⁻¹ [n][n] of the active set A of an .almtp file whose grades are those of single
+  // neighbourhoods; n = radial.size() + species_coeffs.size() + moment_coeffs.size(). Empty for all
+  // other files.
   std::vector<double> active_inverse;
 
   int nspecies() const { return static_cast<int>(elements.size()); }

@@ -32,17 +32,18 @@ struct MtpState : FeatureMap::State {
   std::vector<Environment> environments;    // forward(): of all centres; evaluate(): of one block
   AlignedArray kept;
   bool all_kept = false;
-  // Of the atoms of a block, or, where forward and backward pass are apart, of one after the other
-  // in the first place: what is kept of a centre is which its neighbours are, not where.
+  // One entry for each atom of a block. Where forward and backward pass are separate calls, only
+  // the first entry is used, for one atom after the other: the state keeps the list of neighbours
+  // of each centre, and their coordinates are computed again.
   std::vector<AlignedArray> functions;
 
   std::vector<int> neighbors, species;    // of one centre as listed
   AlignedArray nodes, adjoint, value, atom_weights, scratch, column, force;
   std::vector<double> weights;    // of one member's features
 
-  // Of jacobian(): derivatives of the features and of the core moments, rows of one centre.
+  // Used by jacobian(): derivatives of the features and of the core moments, rows of one centre.
   AlignedArray feature_gradients, core_gradients, matrix, rows;
-  std::vector<double> radial_gradient;    // of grades(), one centre
+  std::vector<double> radial_gradient;    // used by grades(), one centre
   std::vector<int> owners, slot;    // owners next to the centre; owner → place among them, or -1
 };
 

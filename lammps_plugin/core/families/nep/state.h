@@ -55,12 +55,13 @@ struct NepState : FeatureMap::State {
   std::vector<int> order;    // centres sorted by species
   std::vector<Nep::Block> blocks;
   std::vector<Environment> environments;    // of all blocks, or of one
-  // Of the atoms of a block, or, where forward and backward pass are apart, of one after the other
-  // in the first place: what is kept of a centre is which its neighbours are, not where.
+  // One entry for each atom of a block. Where forward and backward pass are separate calls, only
+  // the first entry is used, for one atom after the other: the state keeps the list of neighbours
+  // of each centre, and their coordinates are computed again.
   std::vector<AlignedArray> coordinates;
   std::vector<Angular> angular;
-  // Of all blocks, or of one: s [atom][member][component width][channel width], hidden layers
-  // [block][member][atom][width].
+  // Sums s [atom][member][component width][channel width] and hidden layers
+  // [block][member][atom][width], of all blocks or of one.
   AlignedArray sums, hidden;
 
   std::vector<double> distances;    // r² of the neighbours of one centre as listed
@@ -73,8 +74,8 @@ struct NepState : FeatureMap::State {
   AlignedArray weights, radial, invariants, base_sums, component_slopes, channel_slopes;
   AlignedArray contracted, u, force, pair_slopes, pair_forces;
 
-  // Of jacobian(): descriptors' derivatives around one atom, [dim][width], three columns for each
-  // owner near it, then the virial.
+  // Used by jacobian(): derivatives of the descriptors around one atom, [dim][width]; three columns
+  // for each owner near it, then the virial.
   AlignedArray gradients, harmonics, products, channels, rows;
   int width = 0;
   std::vector<int> owners, place;    // owners next to the present centre; owner → place, or -1

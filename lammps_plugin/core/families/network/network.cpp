@@ -475,7 +475,7 @@ void Network::cotangent_final(NetworkState &state, const Cotangent &cotangent, i
 }
 
 // From the adjoint of h after a layer to that of its messages, in the slots, and of h before it:
-// arguments as of mix().
+// arguments: see mix().
 void Network::mix_backward(NetworkState &state, int layer, int sample, int first, int n) const {
   const Kernels &k = *state.kernels;
   const LayerPlan &plan = plan_->layers[layer];

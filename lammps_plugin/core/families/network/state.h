@@ -34,7 +34,7 @@ struct NetworkState : FeatureMap::State {
   AlignedArray g_adjoint;          // as g
   AlignedArray h_adjoint, next;    // [atom][sample][component][width]
 
-  // Of the open block of atoms, or of one atom and sample.
+  // Working memory for the block of atoms that is being evaluated, or for one atom and sample.
   AlignedArray slots, h, q_adjoint;
   Edges edges{};
   AlignedArray functions;
