@@ -173,9 +173,10 @@ class TrajectoryAnalysis:
         self._check()
         try:
             return self._compute(path)
-        except ValueError as error:
-            name = str(path)
-            raise error if name in str(error) else ValueError(f"{name}: {error}") from None
+        except InputError as error:
+            if str(path) in str(error):
+                raise
+            raise InputError(f"{path}: {error}") from None
 
     def _check(self) -> None:
         if self.units not in PICOSECONDS:
