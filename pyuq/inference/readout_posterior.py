@@ -368,11 +368,11 @@ def native_evaluator(path: Path, elements: Sequence[str]) -> Evaluator:
     Raises
     ------
     InputError
-        It is a posterior itself, or a network of several samples.
+        It is a posterior itself, or holds several samples (of a network).
     """
     require_native(path)
     model = Evaluator(path, elements=elements, posterior=False)
-    if model.model.family == "network" and model.model.has_posterior:
+    if model.model.has_posterior:  # of the file itself
         raise InputError(
             f"{path} holds several samples, whose spread is its uncertainty; the posterior of a readout wants one: "
             "write them apart with `pyuq bnn export --apart`, and name all files in pair_coeff"

@@ -388,7 +388,8 @@ def test_changed_settings_are_refused_by_name(finished):
     path.write_text(
         TOML.replace("cutoff = 4.0", "cutoff = 4.5").replace("steps = 20", "steps = 30")
     )
-    with pytest.raises(ValueError, match=r"basis.cutoff \(4.0 -> 4.5\), md.steps \(20 -> 30\)"):
+    told = r"basis.cutoff = 4.0 \(now 4.5\), md.steps = 20 \(now 30\)"
+    with pytest.raises(ValueError, match=told):
         make_loop(path)
 
 

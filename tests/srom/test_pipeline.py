@@ -301,7 +301,7 @@ def refusal(capsys, path, action, *changes) -> str:
     ("change", "told", "refused"),
     [
         ("md.steps=700", "md.steps = 600 (now 700)", "snapshots build sample propagate report"),
-        ("start.model=stiff", 'start.model = "soft" (now "stiff")', "snapshots build sample"),
+        ("start.model=stiff", "start.model = soft (now stiff)", "snapshots build sample"),
         ("start.masses.Ar=40.0", "start.masses.Ar = unset (now 40.0)", "snapshots build propagate"),
         ("basis.modes=5", "basis.modes = 6 (now 5)", "sample propagate report"),
         ("basis.momenta=0.0", "basis.momenta = unset (now 0.0)", "sample propagate"),
