@@ -6,6 +6,7 @@
 #ifndef UQ_ACE_GRAPH_H
 #define UQ_ACE_GRAPH_H
 
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <tuple>
