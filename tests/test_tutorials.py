@@ -67,7 +67,7 @@ def run(text: str, folder: Path) -> str:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=300,
+        timeout=500,
     )
     assert done.returncode == 0, f"{text}\n{done.stdout[-3000:]}"
     return done.stdout
