@@ -209,4 +209,4 @@ def test_the_checks_can_fail(tmp_path):
     with pytest.raises(AssertionError, match="not printed"):
         compare("D = 0.2", "E = 0.2\n")
     with pytest.raises(AssertionError, match="shown"):
-        compare("D = 0.2", "D = 0.3\n")
+        compare("D = 0.2", "D = 0.5\n")
