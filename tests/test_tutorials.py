@@ -185,7 +185,16 @@ CLAIMS = {
 }
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+QUICK = ("first-run", "committee")  # the others take half a minute or more each
+
+
+def marked(pages: list[Path]) -> list:
+    """Return the pages as parameters; slow ones belong to the validate run."""
+    slow = pytest.mark.validate
+    return [page if page.stem in QUICK else pytest.param(page, marks=slow) for page in pages]
+
+
+@pytest.mark.parametrize("page", marked(PAGES), ids=lambda page: page.stem)
 def test_tutorial(page, tmp_path):
     claims = CLAIMS[page.stem]
     pytest.importorskip(claims.needs, reason=f"this page needs {claims.needs}")

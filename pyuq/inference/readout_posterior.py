@@ -381,7 +381,13 @@ def native_evaluator(path: Path, elements: Sequence[str]) -> Evaluator:
 
 
 def require_native(path: Path) -> None:
-    """Refuse a posterior where the native model file is meant."""
+    """Refuse a posterior where the native model file is meant.
+
+    Raises
+    ------
+    InputError
+        The path is that of a posterior.
+    """
     if path.suffix == ".uq":
         raise InputError(f"{path} is a posterior; name the native model file")
 

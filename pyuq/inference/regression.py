@@ -46,7 +46,7 @@ from pyuq.io.files import read_tensors, write_tensors
 
 _EPS = np.finfo(float).eps
 FEW = 10  # structures from which nothing general can be said
-# Of the rows, that weights have used up: residuals then show the weights, not the model.
+# Part of the rows that the weights have used up: residuals then show the weights, not the model.
 SPENT = 0.3
 
 

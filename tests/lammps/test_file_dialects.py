@@ -12,6 +12,7 @@ from naive_nep import nep_text
 from safetensors.numpy import save
 from test_grades import structure
 
+from pyuq.evaluate.committee import Committee
 from pyuq.evaluate.evaluator import Evaluator
 
 BBASIS = """species:
@@ -116,5 +117,5 @@ def test_posterior_of_many_elements(tmp_path, precision):
     tolerance = 1e-10 if precision == "double" else 1e-4
     np.testing.assert_allclose(np.array(lmp.gather("c_s", 1, 1)), sigma, rtol=tolerance)
     assert lmp.extract_compute("u", 0, 1)[0] == pytest.approx(
-        evaluator.energy_sigma(system), rel=1e-9
+        Committee([evaluator]).uncertainty(system).sigma, rel=1e-9
     )

@@ -30,8 +30,8 @@ struct Factor {
 
 using Factors = std::vector<Factor>;    // sorted
 
-// Of a product and its complex conjugate, makes it the one with Σ m > 0 or, where Σ m = 0, the
-// smaller. Returns whether it was the other.
+// Replaces a product by its complex conjugate where that has Σ m > 0 or, at Σ m = 0, is the
+// smaller of the two. Returns whether it did.
 bool canonicalise(Factors &factors);
 
 // A node or its complex conjugate.

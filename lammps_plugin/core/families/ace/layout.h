@@ -27,7 +27,7 @@ struct ProductTable {
 
 ProductTable collect_products(const Species &species);
 
-// Of each Re Π A of a table the products of the kernels and their coefficients.
+// Which products of the kernels, with which coefficients, make each Re Π A of a table.
 using Expansions = std::vector<std::vector<std::pair<int, double>>>;
 
 // Lays out products: rank 1 first, then those of nodes.

@@ -13,7 +13,7 @@
 namespace uq {
 namespace ace {
 
-// Of each node, or of each half, those that it is multiplied with; both ways.
+// The nodes (or halves) that each one is multiplied with; both ways.
 using Partners = std::map<int, std::set<int>>;
 
 // A few leaders, each multiplied with each of the partners that they have in common.
