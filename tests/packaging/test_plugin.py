@@ -144,6 +144,7 @@ def test_build_plugin_bounds_its_compilers(tmp_path, monkeypatch, given, jobs):
             (Path(command[2]) / "uqplugin.so").touch()
 
     monkeypatch.setattr(build, "run", note)
+    monkeypatch.setattr(build, "json_include", lambda: tmp_path)
     build.build_plugin(tmp_path, tmp_path, tmp_path / "uqplugin.so")
     assert commands[-1][-2:] == ["-j", jobs]
     for wrong in ("0", "all", "2.5"):
